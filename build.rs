@@ -1,0 +1,15 @@
+//! Compiles the gRPC contract without `protoc`, and keeps its descriptors for reflection.
+
+use prost::Message;
+use std::{env, fs, path::PathBuf};
+
+const PROTOS: [&str; 2] = ["proto/myxi/v1/action_handler.proto", "proto/myxi/v1/gateway.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}

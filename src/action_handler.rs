@@ -1,0 +1,147 @@
+//! The application, as the gateway sees it: who is asked, what it may answer, and how
+//! asking it fails. [`grpc`] is the one that calls a real one.
+
+pub mod grpc;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+
+use crate::{
+    event::{EventBody, Topic},
+    ids::SessionId,
+    protocol::CloseReason,
+};
+
+/// The application's decisions. Every call is bounded by a deadline of its own.
+#[async_trait]
+pub trait ActionHandler: Send + Sync {
+    async fn handle_action(
+        &self,
+        session: &SessionInfo,
+        action: Action<'_>,
+    ) -> Result<ActionReply, HandlerError>;
+
+    /// One decision for each topic, by index.
+    async fn check_subscriptions(
+        &self,
+        session: &SessionInfo,
+        topics: &[Topic],
+        reason: CheckReason,
+    ) -> Result<Vec<Decision>, HandlerError>;
+
+    async fn session_opened(&self, session: &SessionInfo) -> Result<Admission, HandlerError>;
+
+    /// Best effort: a failure is logged where it happens.
+    async fn session_closed(&self, session: &SessionInfo, reason: &CloseReason, lived: Duration);
+
+    /// Why the application cannot be reached now, if it cannot.
+    fn problem(&self) -> Option<String>;
+}
+
+/// Everything the application decides from.
+#[derive(Debug, Clone)]
+pub struct SessionInfo {
+    pub id: SessionId,
+    pub client: Arc<ClientInfo>,
+    /// JSON, set by the application; absent: not authenticated.
+    pub auth: Option<Box<str>>,
+    /// JSON values, set by the application.
+    pub data: BTreeMap<Box<str>, Box<str>>,
+}
+
+/// Who connected, as the handshake told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientInfo {
+    pub remote_address: IpAddr,
+    pub path: Box<str>,
+    pub query: Box<str>,
+    /// The allow-listed headers, names in lower case.
+    pub headers: Box<[(Box<str>, Box<str>)]>,
+}
+
+/// A client's message that is not built in.
+#[derive(Debug, Clone, Copy)]
+pub struct Action<'a> {
+    pub name: &'a str,
+    pub payload: &'a str,
+    pub tag: Option<&'a str>,
+}
+
+/// What follows from an action, in the order in which it is carried out.
+#[derive(Debug, Default)]
+pub struct ActionReply {
+    pub update: SessionUpdate,
+    pub unsubscribe: Vec<Topic>,
+    /// (exchange, routing key) as the application wrote them: a wrong one is told to the client.
+    pub subscribe: Vec<(String, String)>,
+    pub events: Vec<EventBody>,
+    pub disconnect: Option<CloseReason>,
+}
+
+#[derive(Debug, Default)]
+pub struct SessionUpdate {
+    pub auth: AuthUpdate,
+    pub set_data: Vec<(Box<str>, Box<str>)>,
+    pub remove_data: Vec<Box<str>>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum AuthUpdate {
+    #[default]
+    Keep,
+    Set(Box<str>),
+    Clear,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckReason {
+    Subscribe,
+    Recheck,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    Allow,
+    Deny,
+    UnknownExchange,
+}
+
+#[derive(Debug)]
+pub enum Admission {
+    Accept { update: SessionUpdate, events: Vec<EventBody> },
+    Refuse(CloseReason),
+}
+
+/// How asking the application failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// The application said no, with an error for the client.
+    #[error("the application answered {code}")]
+    Refused { code: Box<str>, details: BTreeMap<String, Box<RawValue>>, retryable: bool },
+    /// `UNIMPLEMENTED`.
+    #[error("the application does not know this call")]
+    Unimplemented,
+    #[error("the application asks for authentication")]
+    Unauthenticated,
+    #[error("the application denies permission")]
+    PermissionDenied,
+    #[error("the application refuses the payload: {0}")]
+    InvalidPayload(String),
+    /// The deadline passed: here, or as the application says.
+    #[error("the application did not answer in time")]
+    Timeout,
+    /// It never got the call.
+    #[error("the application cannot be reached: {0}")]
+    Unreachable(String),
+    /// The connection broke when the call was under way.
+    #[error("the connection to the application was lost during the call: {0}")]
+    Lost(String),
+    /// Too many calls are in flight, or the application says `RESOURCE_EXHAUSTED`.
+    #[error("too many calls to the application are in flight")]
+    Busy,
+    /// It failed, or what it answered makes no sense.
+    #[error("the application failed: {0}")]
+    Failed(String),
+}

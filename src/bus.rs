@@ -1,0 +1,125 @@
+//! The bus: how an event that was pushed to one replica reaches the clients of all.
+//!
+//! Two homes behind one trait: [`memory`] for a single process and [`rabbitmq`] for a
+//! fleet. `tests/bus.rs` holds both to the same promises.
+
+pub mod memory;
+pub mod rabbitmq;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{
+    event::{Event, Exchange, OutgoingEvent},
+    ids::ReplicaId,
+};
+
+/// Carries events between replicas, and questions from one replica to another.
+///
+/// Every wait inside is bounded; a broker that is down makes calls fail, not hang.
+#[async_trait]
+pub trait EventBus: Send + Sync {
+    /// Publishes the events in order and answers one result each, by index. `Ok` means
+    /// that the bus has the event: every attached replica's listener will be told of it,
+    /// or of a gap. Where all are `Ok`, the log has them in this order. Nothing is ever
+    /// published twice by the bus itself.
+    async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>>;
+
+    /// Puts a question to another replica and waits for its answer, `deadline` at most.
+    async fn ask(
+        &self,
+        replica: ReplicaId,
+        question: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<Vec<u8>, AskError>;
+
+    fn status(&self) -> BusStatus;
+
+    /// Waits (boundedly) for pending confirms, then lets go of the broker.
+    async fn close(&self);
+}
+
+/// What a bus tells its replica. Calls for one exchange come one after another.
+#[async_trait]
+pub trait BusListener: Send + Sync {
+    async fn notice(&self, notice: BusNotice);
+
+    /// Another replica's question (see [`EventBus::ask`]).
+    async fn question(&self, question: Vec<u8>) -> Vec<u8>;
+}
+
+#[derive(Debug, Clone)]
+pub enum BusNotice {
+    /// From now on every event of this exchange is delivered, or a gap is told. Comes
+    /// once, at the first attach.
+    Attached(Exchange),
+    /// Events of one exchange come in the order in which the bus took them, each entry
+    /// of the log once.
+    Event(Arc<Event>),
+    /// Events of this exchange may have been missed.
+    Gap(Exchange),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    #[error("the exchange {0} is not configured (--exchange)")]
+    UnknownExchange(Exchange),
+    /// Certainly not published.
+    #[error("the event was not published: {0}")]
+    Unavailable(String),
+    /// Certainly not published: the broker holds publishers back, or too much waits.
+    #[error("the event was not published: {0}; push it again later")]
+    Overloaded(String),
+    /// Written, but whether the broker has it is not known.
+    #[error("the broker did not confirm the event in time; push it again with the same event_id")]
+    Unconfirmed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    #[error("there is no replica {0}")]
+    NoSuchReplica(ReplicaId),
+    /// Certainly not asked.
+    #[error("the replica could not be asked: {0}")]
+    Unavailable(String),
+    /// Asked, perhaps answered; no answer came.
+    #[error("replica {0} did not answer in time")]
+    NoAnswer(ReplicaId),
+}
+
+/// How the bus is, for readiness and for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusStatus {
+    /// `memory` or `rabbitmq`.
+    pub kind: &'static str,
+    /// Whether every exchange has been attached once since the start.
+    pub attached_once: bool,
+    /// What is wrong now; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+/// One exchange of the configuration and the bounds of its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExchangeConfig {
+    pub name: Exchange,
+    pub max_age: Duration,
+    pub max_bytes: u64,
+    pub segment_bytes: u64,
+}
+
+impl ExchangeConfig {
+    /// Limits that keep a broker's disk safe when nobody thinks of them.
+    pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(3600);
+    pub const DEFAULT_MAX_BYTES: u64 = 200_000_000;
+    pub const DEFAULT_SEGMENT_BYTES: u64 = 10_000_000;
+
+    pub fn new(name: Exchange) -> Self {
+        Self {
+            name,
+            max_age: Self::DEFAULT_MAX_AGE,
+            max_bytes: Self::DEFAULT_MAX_BYTES,
+            segment_bytes: Self::DEFAULT_SEGMENT_BYTES,
+        }
+    }
+}

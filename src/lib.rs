@@ -1,0 +1,17 @@
+//! myxi, a WebSocket gateway that an application controls over gRPC.
+//!
+//! Three walks through the code:
+//! - an action: `http` → `session` → `protocol` → `actions` → `action_handler` → `outbox` → socket
+//! - a subscription: … → `actions` → `action_handler` (decision) → `hub` (acknowledged and
+//!   registered in one step)
+//! - a pushed event: `gateway_api` → `bus` → each replica's reader → `hub` → `outbox` → socket
+//!
+//! Imports run one way: `event → protocol → outbox → hub → actions → session → http → server`;
+//! `bus`, `action_handler` and `gateway_api` are side branches that only `server` joins.
+//! No lock is held across an await; every queue, wait and retry has a bound.
+
+pub mod action_handler;
+pub mod bus;
+pub mod event;
+pub mod ids;
+pub mod protocol;

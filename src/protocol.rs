@@ -1,0 +1,189 @@
+//! The wire: what clients may say and what they are told, as JSON text. Pure, no I/O.
+//!
+//! JSON that passes through (tags, payloads, integer routing keys) stays the text it was:
+//! it is checked, never rebuilt.
+
+mod client;
+mod error;
+
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+pub use tokio_tungstenite::tungstenite::Utf8Bytes as Frame;
+
+pub use self::{
+    client::{ClientMessage, InvalidMessage, KeyForm, KeySelection, RoutingKey, TopicRequest},
+    error::{ClientError, ErrorCode},
+};
+use crate::{
+    event::{Event, Exchange},
+    ids::SessionId,
+};
+
+/// Any JSON value, echoed in every reply that its action causes.
+pub type Tag = RawValue;
+
+/// Why a connection ends: a WebSocket close code and at most 123 bytes of reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloseReason {
+    pub code: u16,
+    pub reason: Arc<str>,
+}
+
+impl CloseReason {
+    pub const NORMAL: u16 = 1000;
+    pub const PROTOCOL_ERROR: u16 = 1002;
+    /// Never on the wire: the connection was lost without a closing handshake.
+    pub const ABNORMAL: u16 = 1006;
+    pub const INVALID_UTF8: u16 = 1007;
+    pub const TOO_BIG: u16 = 1009;
+    pub const INTERNAL: u16 = 1011;
+    pub const SERVICE_RESTART: u16 = 1012;
+    pub const TRY_LATER: u16 = 1013;
+    pub const SLOW_CONSUMER: u16 = 3008;
+    /// Closed by the application, stay away: its default.
+    pub const APPLICATION: u16 = 4500;
+
+    /// What a control frame can hold beside the code.
+    const REASON_MAX: usize = 123;
+
+    pub fn new(code: u16, reason: &str) -> Self {
+        let end = (0..=reason.len().min(Self::REASON_MAX))
+            .rev()
+            .find(|&end| reason.is_char_boundary(end))
+            .unwrap_or(0);
+        Self { code, reason: reason[..end].into() }
+    }
+
+    /// The application's choice: 4000 to 4999, anything else stands for 4500.
+    pub fn by_application(code: u32, reason: &str) -> Self {
+        let code = u16::try_from(code).ok().filter(|code| (4000..5000).contains(code));
+        Self::new(code.unwrap_or(Self::APPLICATION), reason)
+    }
+}
+
+/// One message to a client, in the order of its members on the wire.
+#[derive(Serialize)]
+struct Message<'a, P> {
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<&'a Tag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<P>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mq: Option<Source<'a>>,
+}
+
+/// Where a pushed event comes from.
+#[derive(Serialize)]
+struct Source<'a> {
+    e: &'a str,
+    rk: &'a str,
+}
+
+fn frame<P: Serialize>(event: &str, tag: Option<&Tag>, payload: P) -> Frame {
+    encode(&Message { event, tag, payload: Some(payload), mq: None })
+}
+
+fn encode<P: Serialize>(message: &Message<'_, P>) -> Frame {
+    serde_json::to_string(message).expect("text, numbers and raw JSON always serialize").into()
+}
+
+pub fn welcome(id: SessionId, ping_interval: std::time::Duration) -> Frame {
+    #[derive(Serialize)]
+    struct Welcome {
+        id: String,
+        ping_interval_ms: u128,
+    }
+    let ping_interval_ms = ping_interval.as_millis();
+    frame("Welcome", None, Welcome { id: id.to_string(), ping_interval_ms })
+}
+
+/// An event to one client: an action's reply (then with its tag), or sent to the session.
+pub fn event(name: &str, tag: Option<&Tag>, payload: &RawValue) -> Frame {
+    frame(name, tag, payload)
+}
+
+/// An event that came over the bus: the same text for every client that gets it.
+pub fn pushed_event(event: &Event) -> Frame {
+    encode(&Message {
+        event: &event.body.name,
+        tag: None,
+        payload: Some(&event.body.payload),
+        mq: Some(Source { e: event.topic.exchange.as_str(), rk: event.topic.routing_key() }),
+    })
+}
+
+pub fn done(tag: &Tag) -> Frame {
+    encode(&Message { event: "Done", tag: Some(tag), payload: None::<()>, mq: None })
+}
+
+pub fn error(tag: Option<&Tag>, error: &ClientError) -> Frame {
+    frame("Error", tag, error)
+}
+
+pub fn subscribed(tag: Option<&Tag>, exchange: &Exchange, routing_key: RoutingKey<'_>) -> Frame {
+    frame("Subscribed", tag, TopicPayload { exchange, routing_key })
+}
+
+pub fn gap(exchange: &Exchange, routing_key: RoutingKey<'_>) -> Frame {
+    frame("Gap", None, TopicPayload { exchange, routing_key })
+}
+
+/// `auto`: ended by the application or a re-check, not by the client.
+pub fn unsubscribed(
+    tag: Option<&Tag>,
+    exchange: &str,
+    routing_key: &impl Serialize,
+    auto: bool,
+) -> Frame {
+    #[derive(Serialize)]
+    struct Unsubscribed<'a, K> {
+        exchange: &'a str,
+        /// What the Ruby original called it; its clients read this one.
+        exchange_name: &'a str,
+        routing_key: &'a K,
+        auto: bool,
+    }
+    let payload = Unsubscribed { exchange, exchange_name: exchange, routing_key, auto };
+    frame("Unsubscribed", tag, payload)
+}
+
+/// `subscriptions` serializes as `{"widgets":["1234"]}`.
+pub fn your_subscriptions(tag: Option<&Tag>, subscriptions: &impl Serialize) -> Frame {
+    #[derive(Serialize)]
+    struct YourSubscriptions<'a, S> {
+        subscriptions: &'a S,
+    }
+    frame("YourSubscriptions", tag, YourSubscriptions { subscriptions })
+}
+
+pub fn pong(tag: Option<&Tag>, unix_seconds: u64) -> Frame {
+    #[derive(Serialize)]
+    struct Pong {
+        time: u64,
+    }
+    frame("Pong", tag, Pong { time: unix_seconds })
+}
+
+/// Told before a close that wants the client back.
+pub fn reconnect(after: std::time::Duration) -> Frame {
+    #[derive(Serialize)]
+    struct Reconnect {
+        after_ms: u128,
+    }
+    frame("Reconnect", None, Reconnect { after_ms: after.as_millis() })
+}
+
+#[derive(Serialize)]
+struct TopicPayload<'a> {
+    exchange: &'a Exchange,
+    routing_key: RoutingKey<'a>,
+}
+
+impl Serialize for Exchange {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}

@@ -1,0 +1,235 @@
+//! What a client says: `{"action","tag","payload"}`, and the topics named by the built-in
+//! actions. Everything borrows from the message's own text.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+    ser::Error as _,
+};
+use serde_json::value::RawValue;
+
+use super::{ClientError, ErrorCode, Tag};
+use crate::event::{Exchange, InvalidEvent, Topic};
+
+/// Beyond this a payload breaks many a JSON parser behind the gateway.
+const DEPTH_MAX: usize = 128;
+
+/// One message, its action and members not yet understood.
+#[derive(Debug)]
+pub struct ClientMessage<'a> {
+    pub action: Cow<'a, str>,
+    pub tag: Option<&'a Tag>,
+    /// JSON text; `{}` where the client sent none.
+    pub payload: &'a str,
+}
+
+/// What is wrong with a message, and the tag to say it under, where one could be read.
+#[derive(Debug)]
+pub struct InvalidMessage<'a> {
+    pub tag: Option<&'a Tag>,
+    pub error: ClientError,
+}
+
+impl<'a> ClientMessage<'a> {
+    pub fn parse(text: &'a str) -> Result<Self, InvalidMessage<'a>> {
+        let invalid_json = |message: String| InvalidMessage {
+            tag: None,
+            error: ClientError::new(ErrorCode::InvalidJSON).message(message),
+        };
+        if nests_too_deep(text) {
+            return Err(invalid_json(format!("nested deeper than {DEPTH_MAX} levels")));
+        }
+        let members: Members =
+            serde_json::from_str(text).map_err(|e| invalid_json(e.to_string()))?;
+        let tag = members.tag;
+        let invalid = |error: ClientError| InvalidMessage { tag, error };
+        if let Some(name) = members.duplicate {
+            let message = format!("\"{name}\" is there twice");
+            return Err(invalid(ClientError::new(ErrorCode::InvalidJSON).message(message)));
+        }
+        let invalid_action =
+            |message: &str| invalid(ClientError::new(ErrorCode::InvalidAction).message(message));
+        let Some(action) = members.action else {
+            return Err(invalid_action("\"action\" is missing"));
+        };
+        let Text(action) = serde_json::from_str(action.get())
+            .map_err(|_| invalid_action("\"action\" must be a string"))?;
+        if action.is_empty() {
+            return Err(invalid_action("\"action\" is empty"));
+        }
+        Ok(Self { action, tag, payload: members.payload.map_or("{}", RawValue::get) })
+    }
+
+    /// The topics that a `Subscribe` or `Unsubscribe` names.
+    pub fn topics(&self) -> Result<TopicRequest<'a>, ClientError> {
+        TopicRequest::parse(self.payload)
+            .map_err(|message| ClientError::new(ErrorCode::InvalidPayload).message(message))
+    }
+}
+
+/// The members of a message as they stand, before any is understood.
+#[derive(Default)]
+struct Members<'a> {
+    action: Option<&'a RawValue>,
+    tag: Option<&'a RawValue>,
+    payload: Option<&'a RawValue>,
+    duplicate: Option<&'static str>,
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Members::default();
+                while let Some(Text(name)) = map.next_key()? {
+                    let value: &RawValue = map.next_value()?;
+                    let (slot, name) = match &*name {
+                        "action" => (&mut members.action, "action"),
+                        "tag" => (&mut members.tag, "tag"),
+                        "payload" => (&mut members.payload, "payload"),
+                        _ => continue,
+                    };
+                    if slot.is_none() {
+                        *slot = Some(value);
+                    } else {
+                        members.duplicate = Some(name);
+                    }
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// A JSON string, borrowed unless it has escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The topics named in a payload: `exchange` with `routing_key` or `routing_keys`.
+#[derive(Debug)]
+pub struct TopicRequest<'a> {
+    pub exchange: Option<Cow<'a, str>>,
+    pub keys: KeySelection<'a>,
+}
+
+#[derive(Debug)]
+pub enum KeySelection<'a> {
+    /// No key was named.
+    Missing,
+    /// As they were sent, valid or not.
+    Named(Vec<&'a RawValue>),
+}
+
+impl<'a> TopicRequest<'a> {
+    fn parse(payload: &'a str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Payload<'a> {
+            #[serde(borrow)]
+            exchange: Option<Text<'a>>,
+            #[serde(borrow, default, deserialize_with = "present")]
+            routing_key: Option<&'a RawValue>,
+            #[serde(borrow)]
+            routing_keys: Option<Vec<&'a RawValue>>,
+        }
+        if !payload.starts_with('{') {
+            return Err("the payload must be an object".into());
+        }
+        let payload: Payload = serde_json::from_str(payload).map_err(|e| e.to_string())?;
+        let keys = match (payload.routing_key, payload.routing_keys) {
+            (Some(_), Some(_)) => {
+                return Err("give \"routing_key\" or \"routing_keys\", not both".into());
+            }
+            (None, Some(keys)) if keys.is_empty() => {
+                return Err("\"routing_keys\" is empty".into());
+            }
+            (None, Some(keys)) => KeySelection::Named(keys),
+            (Some(key), None) => KeySelection::Named(vec![key]),
+            (None, None) => KeySelection::Missing,
+        };
+        Ok(Self { exchange: payload.exchange.map(|Text(name)| name), keys })
+    }
+}
+
+/// Keeps `null` apart from a missing member.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// How a client writes a routing key. With the key's text it gives back what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyForm {
+    String,
+    Integer,
+    /// The empty key.
+    Null,
+}
+
+impl KeyForm {
+    /// Reads a key as it was sent: the topic it names, and its form.
+    pub fn read(exchange: &Exchange, sent: &RawValue) -> Result<(Topic, Self), InvalidEvent> {
+        let text = sent.get();
+        let (key, form) = match text.as_bytes() {
+            b"null" => ("".into(), Self::Null),
+            [b'"', ..] => {
+                let Text(key) = serde_json::from_str(text).map_err(|_| InvalidEvent::RoutingKey)?;
+                (key, Self::String)
+            }
+            [b'-' | b'0'..=b'9', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+                (text.into(), Self::Integer)
+            }
+            _ => return Err(InvalidEvent::RoutingKey),
+        };
+        Ok((Topic::new(exchange.clone(), &key)?, form))
+    }
+}
+
+/// A routing key that serializes as the JSON value the client sent.
+#[derive(Debug, Clone, Copy)]
+pub struct RoutingKey<'a> {
+    pub text: &'a str,
+    pub form: KeyForm,
+}
+
+impl Serialize for RoutingKey<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.form {
+            KeyForm::String => serializer.serialize_str(self.text),
+            KeyForm::Null => serializer.serialize_unit(),
+            KeyForm::Integer => serde_json::from_str::<&RawValue>(self.text)
+                .map_err(S::Error::custom)?
+                .serialize(serializer),
+        }
+    }
+}
+
+/// Counts brackets outside strings; whether they match is the parser's business.
+fn nests_too_deep(json: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}

@@ -1,0 +1,124 @@
+//! What a client is told when something went wrong.
+
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::value::{RawValue, to_raw_value};
+
+/// The gateway's own error codes. An application may answer with codes of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    InvalidJSON,
+    InvalidAction,
+    InvalidPayload,
+    InvalidExchangeName,
+    InvalidRoutingKey,
+    SubscriptionDenied,
+    AlreadySubscribed,
+    TooManySubscriptions,
+    AuthRequired,
+    PermissionDenied,
+    ActionTimeout,
+    ApplicationUnavailable,
+    ExchangeUnavailable,
+    Busy,
+    InternalError,
+}
+
+impl ErrorCode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidJSON => "InvalidJSON",
+            Self::InvalidAction => "InvalidAction",
+            Self::InvalidPayload => "InvalidPayload",
+            Self::InvalidExchangeName => "InvalidExchangeName",
+            Self::InvalidRoutingKey => "InvalidRoutingKey",
+            Self::SubscriptionDenied => "SubscriptionDenied",
+            Self::AlreadySubscribed => "AlreadySubscribed",
+            Self::TooManySubscriptions => "TooManySubscriptions",
+            Self::AuthRequired => "AuthRequired",
+            Self::PermissionDenied => "PermissionDenied",
+            Self::ActionTimeout => "ActionTimeout",
+            Self::ApplicationUnavailable => "ApplicationUnavailable",
+            Self::ExchangeUnavailable => "ExchangeUnavailable",
+            Self::Busy => "Busy",
+            Self::InternalError => "InternalError",
+        }
+    }
+}
+
+/// The payload of an `Error`. Whether it may be retried is settled where it is made:
+/// `retryable` means that it certainly did not happen.
+#[derive(Debug, Clone)]
+pub struct ClientError {
+    code: Cow<'static, str>,
+    retryable: bool,
+    outcome_unknown: bool,
+    details: BTreeMap<String, Box<RawValue>>,
+}
+
+impl ClientError {
+    pub fn new(code: ErrorCode) -> Self {
+        Self {
+            code: code.as_str().into(),
+            retryable: false,
+            outcome_unknown: false,
+            details: BTreeMap::new(),
+        }
+    }
+
+    pub fn retryable(code: ErrorCode) -> Self {
+        Self { retryable: true, ..Self::new(code) }
+    }
+
+    pub fn outcome_unknown(code: ErrorCode) -> Self {
+        Self { outcome_unknown: true, ..Self::new(code) }
+    }
+
+    /// Certainly not done; worth trying again after a while.
+    pub fn busy() -> Self {
+        Self::retryable(ErrorCode::Busy)
+            .detail("retry_after_ms", &Self::RETRY_BUSY_AFTER.as_millis())
+    }
+
+    /// As long as an action waits its turn before it is told `Busy`.
+    const RETRY_BUSY_AFTER: Duration = Duration::from_secs(1);
+
+    /// An application's own error. Its details cannot contradict what the gateway says.
+    pub fn by_application(
+        code: Box<str>,
+        mut details: BTreeMap<String, Box<RawValue>>,
+        retryable: bool,
+    ) -> Self {
+        for name in ["error", "retryable", "outcome"] {
+            details.remove(name);
+        }
+        Self { code: String::from(code).into(), retryable, outcome_unknown: false, details }
+    }
+
+    /// A sentence for the developer who reads the frame.
+    pub fn message(self, message: impl AsRef<str>) -> Self {
+        self.detail("message", message.as_ref())
+    }
+
+    pub fn detail(mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Self {
+        let value = to_raw_value(value).expect("text, numbers and raw JSON always serialize");
+        self.details.insert(name.into(), value);
+        self
+    }
+}
+
+impl Serialize for ClientError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("error", &self.code)?;
+        map.serialize_entry("retryable", &self.retryable)?;
+        if self.outcome_unknown {
+            map.serialize_entry("outcome", "unknown")?;
+        }
+        for (name, value) in &self.details {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
