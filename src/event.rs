@@ -62,7 +62,7 @@ impl fmt::Display for Exchange {
 }
 
 /// What a client subscribes to and an event is pushed to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic {
     pub exchange: Exchange,
     routing_key: Arc<str>,
@@ -79,6 +79,11 @@ impl Topic {
 
     pub fn routing_key(&self) -> &str {
         &self.routing_key
+    }
+
+    /// The same text without a copy, for tables that outlive the topic.
+    pub fn shared_routing_key(&self) -> Arc<str> {
+        self.routing_key.clone()
     }
 }
 

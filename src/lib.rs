@@ -11,7 +11,11 @@
 //! No lock is held across an await; every queue, wait and retry has a bound.
 
 pub mod action_handler;
+pub mod actions;
 pub mod bus;
 pub mod event;
+pub mod hub;
 pub mod ids;
+pub mod outbox;
 pub mod protocol;
+pub mod session;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 pub use tokio_tungstenite::tungstenite::Utf8Bytes as Frame;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 pub use self::{
     client::{ClientMessage, InvalidMessage, KeyForm, KeySelection, RoutingKey, TopicRequest},
@@ -34,6 +35,8 @@ pub struct CloseReason {
 impl CloseReason {
     pub const NORMAL: u16 = 1000;
     pub const PROTOCOL_ERROR: u16 = 1002;
+    /// Never on the wire: the close frame had no code.
+    pub const NO_STATUS: u16 = 1005;
     /// Never on the wire: the connection was lost without a closing handshake.
     pub const ABNORMAL: u16 = 1006;
     pub const INVALID_UTF8: u16 = 1007;
@@ -60,6 +63,12 @@ impl CloseReason {
     pub fn by_application(code: u32, reason: &str) -> Self {
         let code = u16::try_from(code).ok().filter(|code| (4000..5000).contains(code));
         Self::new(code.unwrap_or(Self::APPLICATION), reason)
+    }
+}
+
+impl From<&CloseReason> for CloseFrame {
+    fn from(close: &CloseReason) -> Self {
+        Self { code: close.code.into(), reason: Frame::from(&*close.reason) }
     }
 }
 
@@ -134,16 +143,16 @@ pub fn gap(exchange: &Exchange, routing_key: RoutingKey<'_>) -> Frame {
 /// `auto`: ended by the application or a re-check, not by the client.
 pub fn unsubscribed(
     tag: Option<&Tag>,
-    exchange: &str,
-    routing_key: &impl Serialize,
+    exchange: &Exchange,
+    routing_key: RoutingKey<'_>,
     auto: bool,
 ) -> Frame {
     #[derive(Serialize)]
-    struct Unsubscribed<'a, K> {
-        exchange: &'a str,
+    struct Unsubscribed<'a> {
+        exchange: &'a Exchange,
         /// What the Ruby original called it; its clients read this one.
-        exchange_name: &'a str,
-        routing_key: &'a K,
+        exchange_name: &'a Exchange,
+        routing_key: RoutingKey<'a>,
         auto: bool,
     }
     let payload = Unsubscribed { exchange, exchange_name: exchange, routing_key, auto };

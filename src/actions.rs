@@ -1,0 +1,245 @@
+//! What each client message means: the built-in actions, and the forwarded ones with
+//! everything that the application's answer brings about.
+
+mod subscriptions;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use self::subscriptions::Subscriptions;
+use crate::{
+    action_handler::{
+        Action, ActionHandler, ActionReply, Admission, AuthUpdate, HandlerError, SessionInfo,
+        SessionUpdate,
+    },
+    event::EventBody,
+    hub::Hub,
+    outbox::Outbox,
+    protocol::{self, ClientError, ClientMessage, CloseReason, ErrorCode, Frame, Tag},
+};
+
+/// What auth and data may hold together, in bytes: they travel with every call.
+const SESSION_STATE_MAX: usize = 16 * 1024;
+
+/// What all clients of one runtime share.
+pub struct Services {
+    pub hub: Arc<Hub>,
+    pub handler: Arc<dyn ActionHandler>,
+    pub max_subscriptions: usize,
+    /// Bounds the JSON of one event, in bytes.
+    pub max_event_size: usize,
+}
+
+/// One session as its actions see it: who it is, what it is subscribed to.
+pub struct Client {
+    services: Arc<Services>,
+    outbox: Arc<Outbox>,
+    state: Mutex<State>,
+}
+
+struct State {
+    session: Arc<SessionInfo>,
+    /// Grows with every change of auth: an answer to an older question counts no more.
+    auth_version: u64,
+    recheck_due: bool,
+    subscriptions: Subscriptions,
+}
+
+impl Client {
+    pub fn new(services: Arc<Services>, outbox: Arc<Outbox>, session: SessionInfo) -> Arc<Self> {
+        let state = State {
+            session: Arc::new(session),
+            auth_version: 0,
+            recheck_due: false,
+            subscriptions: Subscriptions::default(),
+        };
+        Arc::new(Self { services, outbox, state: Mutex::new(state) })
+    }
+
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Greets the client, after the application has let it in where it wants to be asked.
+    pub async fn open(self: Arc<Self>, ask_application: bool, ping_interval: Duration) {
+        let session = self.session();
+        let welcome = protocol::welcome(session.id, ping_interval);
+        if !ask_application {
+            return self.outbox.push(welcome);
+        }
+        match self.services.handler.session_opened(&session).await {
+            Ok(Admission::Refuse(reason)) => self.outbox.seal(reason),
+            Ok(Admission::Accept { update, events }) => {
+                let checked = self.check_events(&events).and_then(|()| self.update(update));
+                if let Err(error) = checked {
+                    return self.refuse(&error);
+                }
+                self.outbox.push(welcome);
+                for event in events {
+                    self.outbox.push(protocol::event(&event.name, None, &event.payload));
+                }
+            }
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    /// Nobody is let in unasked.
+    fn refuse(&self, error: &HandlerError) {
+        tracing::warn!(session = %self.outbox.session(), %error, "session refused");
+        let reason = "the application cannot be asked, try again later";
+        self.outbox.seal(CloseReason::new(CloseReason::TRY_LATER, reason));
+    }
+
+    /// Carries out one message. Whatever comes of it is queued in the outbox: at least one
+    /// reply where the message has a tag.
+    pub async fn perform(self: Arc<Self>, text: Frame) {
+        let message = match ClientMessage::parse(&text) {
+            Ok(message) => message,
+            Err(invalid) => {
+                return self.outbox.push(protocol::error(invalid.tag, &invalid.error));
+            }
+        };
+        let tag = message.tag;
+        let result = match &*message.action {
+            "Subscribe" => self.subscribe(&message).await,
+            "Unsubscribe" => self.unsubscribe(&message),
+            "ListSubscriptions" => return self.list_subscriptions(tag),
+            "Ping" => return self.outbox.push(protocol::pong(tag, unix_seconds())),
+            _ => self.forward(&message).await,
+        };
+        if let Err(error) = result {
+            self.outbox.push(protocol::error(tag, &error));
+        }
+    }
+
+    async fn forward(&self, message: &ClientMessage<'_>) -> Result<(), ClientError> {
+        let session = self.session();
+        let action = Action {
+            name: &message.action,
+            payload: message.payload,
+            tag: message.tag.map(Tag::get),
+        };
+        let reply = self.services.handler.handle_action(&session, action).await;
+        let applied = match reply {
+            Ok(reply) => self.apply(reply, message.tag),
+            Err(error) => Err(error),
+        };
+        applied.map_err(|error| {
+            tracing::debug!(session = %session.id, %error, "action failed");
+            to_client_error(error)
+        })
+    }
+
+    /// All of the reply, or nothing where it breaks a rule.
+    fn apply(&self, reply: ActionReply, tag: Option<&Tag>) -> Result<(), HandlerError> {
+        self.check_events(&reply.events)?;
+        self.update(reply.update)?;
+        for topic in &reply.unsubscribe {
+            self.end_subscription(topic);
+        }
+        for (exchange, routing_key) in &reply.subscribe {
+            self.add_subscription(exchange, routing_key);
+        }
+        for event in &reply.events {
+            self.outbox.push(protocol::event(&event.name, tag, &event.payload));
+        }
+        if let (Some(tag), true) = (tag, reply.events.is_empty()) {
+            self.outbox.push(protocol::done(tag));
+        }
+        if let Some(reason) = reply.disconnect {
+            self.outbox.seal(reason);
+        }
+        Ok(())
+    }
+
+    fn check_events(&self, events: &[EventBody]) -> Result<(), HandlerError> {
+        let max = self.services.max_event_size;
+        match events.iter().map(|event| event.payload.get().len()).find(|&size| size > max) {
+            Some(size) => {
+                let message = format!("an event of {size} bytes, {max} is the most");
+                Err(HandlerError::Failed(message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn update(&self, update: SessionUpdate) -> Result<(), HandlerError> {
+        let mut state = self.lock();
+        let mut session = SessionInfo::clone(&state.session);
+        let auth_changed = update.auth != AuthUpdate::Keep;
+        match update.auth {
+            AuthUpdate::Keep if update.set_data.is_empty() && update.remove_data.is_empty() => {
+                return Ok(());
+            }
+            AuthUpdate::Keep => {}
+            AuthUpdate::Set(auth) => session.auth = Some(auth),
+            AuthUpdate::Clear => session.auth = None,
+        }
+        session.data.extend(update.set_data);
+        for name in &update.remove_data {
+            session.data.remove(name);
+        }
+        let size = session.auth.as_ref().map_or(0, |auth| auth.len())
+            + session.data.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        if size > SESSION_STATE_MAX {
+            let message =
+                format!("auth and data would be {size} bytes, {SESSION_STATE_MAX} is the most");
+            return Err(HandlerError::Failed(message));
+        }
+        state.session = Arc::new(session);
+        if auth_changed {
+            state.auth_version += 1;
+            state.recheck_due = true;
+        }
+        Ok(())
+    }
+
+    /// Whether auth has changed since this was last asked.
+    pub fn take_recheck_due(&self) -> bool {
+        std::mem::take(&mut self.lock().recheck_due)
+    }
+
+    /// The session is over: nothing is delivered to it any more, and the application is
+    /// told, if it can be.
+    pub async fn close(&self, reason: CloseReason, lived: Duration) {
+        let session = self.session();
+        for topic in self.lock().subscriptions.take_topics() {
+            self.services.hub.unsubscribe(&topic, session.id);
+        }
+        self.services.handler.session_closed(&session, &reason, lived).await;
+    }
+
+    fn session(&self) -> Arc<SessionInfo> {
+        self.lock().session.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a failed call means to the client. `retryable` only where nothing happened.
+fn to_client_error(error: HandlerError) -> ClientError {
+    match error {
+        HandlerError::Refused { code, details, retryable } => {
+            ClientError::by_application(code, details, retryable)
+        }
+        HandlerError::Unimplemented => ClientError::new(ErrorCode::InvalidAction),
+        HandlerError::Unauthenticated => ClientError::new(ErrorCode::AuthRequired),
+        HandlerError::PermissionDenied => ClientError::new(ErrorCode::PermissionDenied),
+        HandlerError::InvalidPayload(message) => {
+            ClientError::new(ErrorCode::InvalidPayload).message(message)
+        }
+        HandlerError::Timeout => ClientError::outcome_unknown(ErrorCode::ActionTimeout),
+        HandlerError::Unreachable(_) => ClientError::retryable(ErrorCode::ApplicationUnavailable),
+        HandlerError::Lost(_) => ClientError::outcome_unknown(ErrorCode::ApplicationUnavailable),
+        HandlerError::Busy => ClientError::busy(),
+        HandlerError::Failed(_) => ClientError::new(ErrorCode::InternalError),
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,304 @@
+//! A session's subscriptions: asked for, added and ended by the application, re-checked.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{Client, to_client_error};
+use crate::{
+    action_handler::{CheckReason, Decision},
+    event::{Exchange, InvalidEvent, Topic},
+    hub::ExchangeState,
+    protocol::{
+        self, ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, RoutingKey, Tag,
+    },
+};
+
+/// What the session is subscribed to. The hub has the same topics.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    held: HashMap<Topic, Subscription>,
+    generations: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Subscription {
+    form: KeyForm,
+    /// Tells a subscription from an earlier one to the same topic.
+    generation: u64,
+}
+
+impl Subscriptions {
+    fn insert(&mut self, topic: Topic, form: KeyForm) {
+        self.generations += 1;
+        self.held.insert(topic, Subscription { form, generation: self.generations });
+    }
+
+    pub(super) fn take_topics(&mut self) -> Vec<Topic> {
+        std::mem::take(&mut self.held).into_keys().collect()
+    }
+}
+
+/// One key of a `Subscribe`, before the application is asked.
+enum Candidate {
+    Refused(ClientError),
+    Ask(Topic, KeyForm),
+}
+
+impl Client {
+    /// One reply per key, in the order asked, or one for them all where it is not the
+    /// keys that matter.
+    pub(super) async fn subscribe(&self, message: &ClientMessage<'_>) -> Result<(), ClientError> {
+        let request = message.topics()?;
+        let name = request.exchange.ok_or_else(exchange_missing)?;
+        let exchange = self.ready_exchange(&name)?;
+        let keys = match request.keys {
+            KeySelection::Missing => vec![RawValue::NULL],
+            KeySelection::Named(keys) => keys,
+        };
+        self.check_key_count(&keys)?;
+        let candidates = self.candidates(&exchange, &keys);
+        let mut decisions = self.ask(&exchange, &candidates).await?.into_iter();
+        for candidate in candidates {
+            let refusal = match candidate {
+                Candidate::Refused(error) => error,
+                Candidate::Ask(topic, form) => match decisions.next() {
+                    Some(Decision::Allow) => {
+                        self.start(topic, form, message.tag);
+                        continue;
+                    }
+                    _ => key_error(ErrorCode::SubscriptionDenied, &topic, form),
+                },
+            };
+            self.outbox.push(protocol::error(message.tag, &refusal));
+        }
+        Ok(())
+    }
+
+    fn ready_exchange(&self, name: &str) -> Result<Exchange, ClientError> {
+        let exchange = Exchange::new(name).map_err(|_| unknown_exchange(name))?;
+        match self.services.hub.exchange_state(&exchange) {
+            ExchangeState::Ready => Ok(exchange),
+            ExchangeState::Unknown => Err(unknown_exchange(name)),
+            ExchangeState::Unavailable => {
+                Err(ClientError::retryable(ErrorCode::ExchangeUnavailable).detail("exchange", name))
+            }
+        }
+    }
+
+    fn candidates(&self, exchange: &Exchange, keys: &[&RawValue]) -> Vec<Candidate> {
+        let state = self.lock();
+        let mut asked: HashSet<Topic> = HashSet::new();
+        let mut candidate = |sent: &RawValue| {
+            let (topic, form) = match KeyForm::read(exchange, sent) {
+                Ok(read) => read,
+                Err(error) => return Candidate::Refused(invalid_key(exchange, sent, &error)),
+            };
+            let code = if state.subscriptions.held.contains_key(&topic) || asked.contains(&topic) {
+                ErrorCode::AlreadySubscribed
+            } else if state.subscriptions.held.len() + asked.len()
+                >= self.services.max_subscriptions
+            {
+                ErrorCode::TooManySubscriptions
+            } else {
+                asked.insert(topic.clone());
+                return Candidate::Ask(topic, form);
+            };
+            Candidate::Refused(key_error(code, &topic, form))
+        };
+        keys.iter().map(|sent| candidate(sent)).collect()
+    }
+
+    /// One call for all keys; none where there is nothing left to ask.
+    async fn ask(
+        &self,
+        exchange: &Exchange,
+        candidates: &[Candidate],
+    ) -> Result<Vec<Decision>, ClientError> {
+        let topics: Vec<Topic> = candidates
+            .iter()
+            .filter_map(|candidate| match candidate {
+                Candidate::Ask(topic, _) => Some(topic.clone()),
+                Candidate::Refused(_) => None,
+            })
+            .collect();
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
+        let session = self.session();
+        let decisions = self
+            .services
+            .handler
+            .check_subscriptions(&session, &topics, CheckReason::Subscribe)
+            .await
+            .map_err(|error| {
+                tracing::debug!(session = %session.id, %error, "subscription check failed");
+                to_client_error(error).detail("exchange", exchange)
+            })?;
+        if decisions.contains(&Decision::UnknownExchange) {
+            return Err(unknown_exchange(exchange.as_str()));
+        }
+        Ok(decisions)
+    }
+
+    fn start(&self, topic: Topic, form: KeyForm, tag: Option<&Tag>) {
+        self.services.hub.subscribe(&topic, form, &self.outbox, tag);
+        self.lock().subscriptions.insert(topic, form);
+    }
+
+    /// The client's own wish: acknowledged for each key, also one that was not subscribed.
+    pub(super) fn unsubscribe(&self, message: &ClientMessage<'_>) -> Result<(), ClientError> {
+        let request = message.topics()?;
+        let exchange = match &request.exchange {
+            Some(name) => Some(Exchange::new(name).map_err(|_| unknown_exchange(name))?),
+            None => None,
+        };
+        match (exchange, request.keys) {
+            (None, KeySelection::Named(_)) => return Err(exchange_missing()),
+            (Some(exchange), KeySelection::Named(keys)) => {
+                self.check_key_count(&keys)?;
+                for sent in keys {
+                    match KeyForm::read(&exchange, sent) {
+                        Ok((topic, form)) => self.end_own(&topic, form, message.tag),
+                        Err(error) => {
+                            let refusal = invalid_key(&exchange, sent, &error);
+                            self.outbox.push(protocol::error(message.tag, &refusal));
+                        }
+                    }
+                }
+            }
+            (exchange, KeySelection::Missing) => {
+                let held = self.held(exchange.as_ref());
+                for (topic, form) in &held {
+                    self.end_own(topic, *form, message.tag);
+                }
+                if let (Some(tag), true) = (message.tag, held.is_empty()) {
+                    self.outbox.push(protocol::done(tag));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end_own(&self, topic: &Topic, form: KeyForm, tag: Option<&Tag>) {
+        if self.lock().subscriptions.held.remove(topic).is_some() {
+            self.services.hub.unsubscribe(topic, self.outbox.session());
+        }
+        self.outbox.push(protocol::unsubscribed(tag, &topic.exchange, key(topic, form), false));
+    }
+
+    /// Every subscription, or those to one exchange, sorted.
+    fn held(&self, exchange: Option<&Exchange>) -> Vec<(Topic, KeyForm)> {
+        let state = self.lock();
+        let wanted = |topic: &Topic| exchange.is_none_or(|exchange| topic.exchange == *exchange);
+        let held = state.subscriptions.held.iter().filter(|(topic, _)| wanted(topic));
+        let mut held: Vec<_> = held.map(|(topic, held)| (topic.clone(), held.form)).collect();
+        held.sort_by(|(one, _), (other, _)| one.cmp(other));
+        held
+    }
+
+    pub(super) fn list_subscriptions(&self, tag: Option<&Tag>) {
+        let held = self.held(None);
+        let mut by_exchange: BTreeMap<&str, Vec<RoutingKey<'_>>> = BTreeMap::new();
+        for (topic, form) in &held {
+            by_exchange.entry(topic.exchange.as_str()).or_default().push(key(topic, *form));
+        }
+        self.outbox.push(protocol::your_subscriptions(tag, &by_exchange));
+    }
+
+    /// The application's wish: counts as allowed. What cannot be is told to the client.
+    pub(super) fn add_subscription(&self, exchange: &str, routing_key: &str) {
+        let sent = to_raw_value(routing_key).expect("text always serializes");
+        let candidates =
+            self.ready_exchange(exchange).map(|exchange| self.candidates(&exchange, &[&sent]));
+        for candidate in candidates.unwrap_or_else(|error| vec![Candidate::Refused(error)]) {
+            match candidate {
+                Candidate::Refused(error) => self.outbox.push(protocol::error(None, &error)),
+                Candidate::Ask(topic, form) => self.start(topic, form, None),
+            }
+        }
+    }
+
+    /// Ended by the application or by a re-check; told only where there was one.
+    pub(super) fn end_subscription(&self, topic: &Topic) {
+        let Some(held) = self.lock().subscriptions.held.remove(topic) else { return };
+        self.services.hub.unsubscribe(topic, self.outbox.session());
+        let routing_key = key(topic, held.form);
+        self.outbox.push(protocol::unsubscribed(None, &topic.exchange, routing_key, true));
+    }
+
+    /// Asks the application again for everything that is held. Only a clear no ends a
+    /// subscription, and only the one that was asked about: not one that came since, nor
+    /// one judged by an auth that is no longer so.
+    pub async fn recheck(self: Arc<Self>) {
+        let (session, auth_version, asked) = {
+            let state = self.lock();
+            let held = state.subscriptions.held.iter();
+            let asked: Vec<_> =
+                held.map(|(topic, held)| (topic.clone(), held.generation)).collect();
+            (state.session.clone(), state.auth_version, asked)
+        };
+        if asked.is_empty() {
+            return;
+        }
+        let (topics, generations): (Vec<Topic>, Vec<u64>) = asked.into_iter().unzip();
+        let handler = &self.services.handler;
+        match handler.check_subscriptions(&session, &topics, CheckReason::Recheck).await {
+            Ok(decisions) => {
+                for ((topic, generation), decision) in topics.iter().zip(generations).zip(decisions)
+                {
+                    if decision != Decision::Allow && self.still(topic, generation, auth_version) {
+                        self.end_subscription(topic);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::debug!(session = %session.id, %error, "re-check failed; nothing changes");
+            }
+        }
+    }
+
+    fn still(&self, topic: &Topic, generation: u64, auth_version: u64) -> bool {
+        let state = self.lock();
+        let held = state.subscriptions.held.get(topic);
+        state.auth_version == auth_version && held.is_some_and(|held| held.generation == generation)
+    }
+
+    /// A message that names more keys than a session may hold is not worth its replies.
+    fn check_key_count(&self, keys: &[&RawValue]) -> Result<(), ClientError> {
+        let max = self.services.max_subscriptions;
+        if keys.len() > max {
+            let message = format!("{} routing keys in one message, {max} is the most", keys.len());
+            return Err(ClientError::new(ErrorCode::TooManySubscriptions).message(message));
+        }
+        Ok(())
+    }
+}
+
+fn key(topic: &Topic, form: KeyForm) -> RoutingKey<'_> {
+    RoutingKey { text: topic.routing_key(), form }
+}
+
+fn key_error(code: ErrorCode, topic: &Topic, form: KeyForm) -> ClientError {
+    ClientError::new(code)
+        .detail("exchange", &topic.exchange)
+        .detail("routing_key", &key(topic, form))
+}
+
+fn invalid_key(exchange: &Exchange, sent: &RawValue, error: &InvalidEvent) -> ClientError {
+    ClientError::new(ErrorCode::InvalidRoutingKey)
+        .message(error.to_string())
+        .detail("exchange", exchange)
+        .detail("routing_key", sent)
+}
+
+fn unknown_exchange(name: &str) -> ClientError {
+    ClientError::new(ErrorCode::InvalidExchangeName).detail("exchange", name)
+}
+
+fn exchange_missing() -> ClientError {
+    ClientError::new(ErrorCode::InvalidPayload).message("\"exchange\" is missing")
+}

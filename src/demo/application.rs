@@ -1,0 +1,116 @@
+//! The bundled example application: what a developer would write in their own language.
+//! It talks to the gateway over gRPC and in no other way.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tonic::{Request, Response, Status, transport::Channel};
+
+use crate::proto::{
+    ActionError, CheckSubscriptionsRequest, CheckSubscriptionsResponse, Decision, Event,
+    HandleActionRequest, HandleActionResponse, PushEventRequest, SessionClosedRequest,
+    SessionClosedResponse, SessionOpenedRequest, SessionOpenedResponse, SessionUpdate,
+    action_handler_server::ActionHandler, gateway_client::GatewayClient,
+};
+
+pub const EXCHANGE: &str = "widgets";
+
+/// The one token that this application knows.
+pub const TOKEN: &str = "demo-token";
+
+const WIDGETS: [&str; 3] = ["1", "2", "3"];
+const DENIED_WIDGET: &str = "13";
+const PUSH_INTERVAL: Duration = Duration::from_millis(700);
+
+/// Decides for the demo's clients. It keeps nothing: who somebody is stands in the session.
+pub struct Application;
+
+#[tonic::async_trait]
+impl ActionHandler for Application {
+    async fn handle_action(
+        &self,
+        request: Request<HandleActionRequest>,
+    ) -> Result<Response<HandleActionResponse>, Status> {
+        let request = request.into_inner();
+        let payload: Value = serde_json::from_str(&request.payload)
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let response = match request.action.as_str() {
+            "Authenticate" => authenticate(&payload),
+            "SayHello" => say_hello(&payload)?,
+            other => return Err(Status::unimplemented(format!("no action {other}"))),
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn check_subscriptions(
+        &self,
+        request: Request<CheckSubscriptionsRequest>,
+    ) -> Result<Response<CheckSubscriptionsResponse>, Status> {
+        let request = request.into_inner();
+        let authenticated = request.session.is_some_and(|session| session.auth.is_some());
+        let decide = |routing_key: &str| match authenticated && routing_key != DENIED_WIDGET {
+            true => Decision::Allow,
+            false => Decision::Deny,
+        };
+        let decisions =
+            request.topics.iter().map(|topic| decide(&topic.routing_key).into()).collect();
+        Ok(Response::new(CheckSubscriptionsResponse { decisions }))
+    }
+
+    async fn session_opened(
+        &self,
+        _: Request<SessionOpenedRequest>,
+    ) -> Result<Response<SessionOpenedResponse>, Status> {
+        Err(Status::unimplemented("the demo lets everybody connect"))
+    }
+
+    async fn session_closed(
+        &self,
+        _: Request<SessionClosedRequest>,
+    ) -> Result<Response<SessionClosedResponse>, Status> {
+        Err(Status::unimplemented("the demo keeps nothing to clean up"))
+    }
+}
+
+fn authenticate(payload: &Value) -> HandleActionResponse {
+    if payload["session_token"] != TOKEN {
+        let details = json!({"message": format!("the demo's token is {TOKEN}")}).to_string();
+        let error = ActionError { code: "InvalidToken".into(), details, retryable: false };
+        return HandleActionResponse { error: Some(error), ..Default::default() };
+    }
+    let user = json!({"user": "adam"}).to_string();
+    HandleActionResponse {
+        events: vec![Event { event: "Authenticated".into(), payload: user.clone() }],
+        session_update: Some(SessionUpdate { set_auth: Some(user), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn say_hello(payload: &Value) -> Result<HandleActionResponse, Status> {
+    let name = payload["name"].as_str();
+    let name = name.ok_or_else(|| Status::invalid_argument("\"name\" must be a string"))?;
+    let payload = json!({"message": format!("Hello, {name}!")}).to_string();
+    let events = vec![Event { event: "Hello".into(), payload }];
+    Ok(HandleActionResponse { events, ..Default::default() })
+}
+
+/// Changes widgets for ever and tells those who are subscribed.
+pub async fn push_changes(mut gateway: GatewayClient<Channel>) -> anyhow::Result<()> {
+    let mut quantities = [10i64; WIDGETS.len()];
+    let mut interval = tokio::time::interval(PUSH_INTERVAL);
+    loop {
+        interval.tick().await;
+        let widget = rand::random_range(0..WIDGETS.len());
+        quantities[widget] = (quantities[widget] + rand::random_range(-3..=3)).max(0);
+        let payload = json!({"id": WIDGETS[widget], "quantity": quantities[widget]}).to_string();
+        let request = PushEventRequest {
+            exchange: EXCHANGE.into(),
+            routing_key: WIDGETS[widget].into(),
+            event: "WidgetQtyChanged".into(),
+            payload,
+            event_id: None,
+        };
+        gateway.push_event(request).await.context("cannot push a widget's change")?;
+    }
+}

@@ -1,0 +1,261 @@
+//! The clients' listener: the upgrade to a WebSocket, what is answered to everything else,
+//! and the bounds on connections that have not got that far.
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::Upgraded};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        handshake::server::create_response,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+use crate::{
+    action_handler::{ClientInfo, SessionInfo},
+    actions::{Client, Services},
+    directory::Directory,
+    forwarded::TrustedProxies,
+    ids::SessionIds,
+    origin::OriginPolicy,
+    outbox::Outbox,
+    session::{self, SessionSettings},
+};
+
+/// Where the WebSocket is: the Ruby original's path, and the short one.
+const PATHS: [&str; 2] = ["/", "/pushwss"];
+
+/// Room for a handshake's headers; hyper takes no smaller buffer.
+const REQUEST_BUFFER: usize = 8 * 1024;
+
+/// Small, because every connection has one for its whole life.
+const READ_BUFFER: usize = 2 * 1024;
+
+/// Beyond this, frames that wait are written before more are fed.
+const WRITE_BUFFER: usize = 8 * 1024;
+
+/// After a close, how long and how much is still read, so that what the client was told
+/// last is not lost to a reset.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// What every connection of the gateway shares.
+pub struct Front {
+    pub origins: OriginPolicy,
+    pub trusted_proxies: TrustedProxies,
+    /// Handshake headers that the application gets to see, in lower case.
+    pub forward_headers: Vec<header::HeaderName>,
+    pub handshake_timeout: Duration,
+    pub max_message_size: usize,
+    pub max_outbox: usize,
+    /// One permit for each session that may live.
+    pub connections: Arc<Semaphore>,
+    pub session: Arc<SessionSettings>,
+    pub session_ids: SessionIds,
+    pub directory: Arc<Directory>,
+}
+
+/// One runtime's way in: the shared front, and the services of its own sessions.
+pub struct Door {
+    pub front: Arc<Front>,
+    pub services: Arc<Services>,
+}
+
+/// A connection as it was accepted, with the bounds that it counts against.
+pub struct Accepted<S = TcpStream> {
+    pub stream: S,
+    pub peer: IpAddr,
+    /// Held until the handshake is finished.
+    pub handshake: OwnedSemaphorePermit,
+    /// Held until the connection is closed.
+    pub socket: OwnedSemaphorePermit,
+}
+
+/// Serves one connection until it is upgraded or its time for the handshake is over. The
+/// session goes on in a task of its own.
+pub async fn serve(door: Arc<Door>, accepted: Accepted) {
+    let Accepted { stream, peer, handshake, socket } = accepted;
+    // Frames are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let handshake_timeout = door.front.handshake_timeout;
+    let socket = Arc::new(socket);
+    let service = service_fn(|request| {
+        let response = answer(&door, peer, &socket, request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(handshake_timeout)
+        .max_buf_size(REQUEST_BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    if let Ok(Err(error)) = timeout(handshake_timeout, connection).await {
+        tracing::debug!(%peer, %error, "handshake failed");
+    }
+    drop(handshake);
+}
+
+fn answer(
+    door: &Arc<Door>,
+    peer: IpAddr,
+    socket: &Arc<OwnedSemaphorePermit>,
+    mut request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    match check(&door.front, &request) {
+        Err(refusal) => refusal,
+        Ok(Handshake { response, connection }) => {
+            let client = client_info(&door.front, peer, &request);
+            let upgrade = hyper::upgrade::on(&mut request);
+            let (door, socket) = (door.clone(), socket.clone());
+            tokio::spawn(async move {
+                match upgrade.await {
+                    Ok(upgraded) => live(door, upgraded, client).await,
+                    Err(error) => tracing::debug!(%peer, %error, "upgrade failed"),
+                }
+                drop((connection, socket));
+            });
+            response.map(|()| Full::default())
+        }
+    }
+}
+
+struct Handshake {
+    response: Response<()>,
+    connection: OwnedSemaphorePermit,
+}
+
+fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Response<Full<Bytes>>> {
+    if !PATHS.contains(&request.uri().path()) {
+        return Err(refusal(StatusCode::NOT_FOUND, "nothing here; the WebSocket is at / and at /pushwss\n"));
+    }
+    if request.method() != Method::GET {
+        let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket handshake is a GET\n");
+        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
+        return Err(response);
+    }
+    if !request.headers().contains_key(header::UPGRADE) {
+        return Err(upgrade_required("this is a WebSocket endpoint: connect with ws://, for example `new WebSocket(\"ws://…\")`\n"));
+    }
+    let response = create_response(&bare(request)).map_err(|error| {
+        upgrade_required(&format!("not a WebSocket handshake (version 13): {error}\n"))
+    })?;
+    if let Err(refused) = front.origins.check(request.headers()) {
+        tracing::warn!("{refused}");
+        return Err(refusal(StatusCode::FORBIDDEN, "this origin is not allowed to connect\n"));
+    }
+    let connection = front.connections.clone().try_acquire_owned().map_err(|_| {
+        let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, "too many connections, try again later\n");
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        response
+    })?;
+    Ok(Handshake { response, connection })
+}
+
+/// The request without its body, as the handshake is checked.
+fn bare(request: &Request<Incoming>) -> Request<()> {
+    let mut bare = Request::new(());
+    *bare.method_mut() = request.method().clone();
+    *bare.version_mut() = request.version();
+    *bare.headers_mut() = request.headers().clone();
+    bare
+}
+
+fn refusal(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text.to_owned()));
+    *response.status_mut() = status;
+    let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+fn upgrade_required(text: &str) -> Response<Full<Bytes>> {
+    let mut response = refusal(StatusCode::UPGRADE_REQUIRED, text);
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+    headers.insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
+    response
+}
+
+fn client_info(front: &Front, peer: IpAddr, request: &Request<Incoming>) -> ClientInfo {
+    ClientInfo {
+        remote_address: front.trusted_proxies.client_address(peer, request.headers()),
+        path: request.uri().path().into(),
+        query: request.uri().query().unwrap_or_default().into(),
+        headers: front
+            .forward_headers
+            .iter()
+            .filter_map(|name| Some((name.as_str().into(), joined(request.headers(), name)?)))
+            .collect(),
+    }
+}
+
+/// The values of one header, as one; bytes that are no text are replaced.
+fn joined(headers: &HeaderMap, name: &header::HeaderName) -> Option<Box<str>> {
+    let values: Vec<_> =
+        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    (!values.is_empty()).then(|| values.join(", ").into())
+}
+
+/// The session, from its first frame to the last thing said about it.
+async fn live(door: Arc<Door>, upgraded: Upgraded, client: ClientInfo) {
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        return tracing::error!("an upgraded connection is not the socket it was");
+    };
+    let front = &door.front;
+    let socket_config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        // One frame may be as large as an outbox.
+        .max_write_buffer_size(WRITE_BUFFER + 2 * front.max_outbox)
+        .max_message_size(Some(front.max_message_size))
+        .max_frame_size(Some(front.max_message_size));
+    let stream = parts.io.into_inner();
+    let mut socket = WebSocketStream::from_partially_read(
+        stream,
+        parts.read_buf.into(),
+        Role::Server,
+        Some(socket_config),
+    )
+    .await;
+
+    let id = front.session_ids.next();
+    let opened = Instant::now();
+    tracing::debug!(session = %id, remote = %client.remote_address, "session opened");
+    let session = SessionInfo { id, client: Arc::new(client), auth: None, data: Default::default() };
+    let outbox = Outbox::new(id, front.max_outbox);
+    let entry = front.directory.enter(outbox.clone());
+    let client = Client::new(door.services.clone(), outbox, session);
+    let reason = session::run(&mut socket, client.clone(), front.session.clone()).await;
+    drop(entry);
+    tracing::debug!(session = %id, code = reason.code, "session closed");
+    tokio::join!(linger(socket.get_mut()), client.close(reason, opened.elapsed()));
+}
+
+async fn linger(stream: &mut TcpStream) {
+    let reading = async {
+        stream.shutdown().await?;
+        let mut discarded = vec![0; READ_BUFFER];
+        let mut total = 0;
+        while total < LINGER_BYTES {
+            match stream.read(&mut discarded).await? {
+                0 => break,
+                bytes => total += bytes,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // Either way there is nobody left to tell.
+    let _ = timeout(LINGER_TIME, reading).await;
+}

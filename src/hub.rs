@@ -1,0 +1,134 @@
+//! Who is subscribed to what, and the hand-over of each event to them. A hub serves the
+//! sessions of one runtime; it knows no bus and no socket.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use crate::{
+    event::{Event, Exchange, Topic},
+    ids::SessionId,
+    outbox::Outbox,
+    protocol::{self, Frame, KeyForm, RoutingKey, Tag},
+};
+
+#[derive(Debug)]
+pub struct Hub {
+    exchanges: Mutex<HashMap<Exchange, Subscribers>>,
+}
+
+/// The subscribers of one exchange.
+#[derive(Debug, Default)]
+struct Subscribers {
+    /// Whether the bus delivers this exchange yet.
+    attached: bool,
+    /// Sorted by session id: found by halving, and new sessions come last.
+    by_key: HashMap<Arc<str>, Vec<Subscriber>>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    outbox: Arc<Outbox>,
+    form: KeyForm,
+}
+
+/// One event on its way to the hubs of all runtimes. It is encoded once, and only if
+/// somebody wants it.
+#[derive(Debug)]
+pub struct Delivery {
+    event: Arc<Event>,
+    frame: OnceLock<Frame>,
+}
+
+impl Delivery {
+    pub fn new(event: Arc<Event>) -> Self {
+        Self { event, frame: OnceLock::new() }
+    }
+
+    fn frame(&self) -> Frame {
+        self.frame.get_or_init(|| protocol::pushed_event(&self.event)).clone()
+    }
+}
+
+/// What a client may expect of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExchangeState {
+    Unknown,
+    /// Configured, but the bus has not attached to it yet: events could be missed.
+    Unavailable,
+    Ready,
+}
+
+impl Hub {
+    pub fn new(exchanges: impl IntoIterator<Item = Exchange>) -> Self {
+        let exchanges = exchanges.into_iter().map(|name| (name, Subscribers::default()));
+        Self { exchanges: Mutex::new(exchanges.collect()) }
+    }
+
+    pub fn exchange_state(&self, exchange: &Exchange) -> ExchangeState {
+        match self.lock().get(exchange) {
+            None => ExchangeState::Unknown,
+            Some(subscribers) if subscribers.attached => ExchangeState::Ready,
+            Some(_) => ExchangeState::Unavailable,
+        }
+    }
+
+    /// Acknowledges and registers in one step: `Subscribed` precedes every event, and an
+    /// event pushed after it was sent is delivered. The session is not yet subscribed.
+    pub fn subscribe(&self, topic: &Topic, form: KeyForm, outbox: &Arc<Outbox>, tag: Option<&Tag>) {
+        let routing_key = RoutingKey { text: topic.routing_key(), form };
+        let acknowledgement = protocol::subscribed(tag, &topic.exchange, routing_key);
+        let mut exchanges = self.lock();
+        let Some(subscribers) = exchanges.get_mut(&topic.exchange) else { return };
+        let of_key = subscribers.by_key.entry(topic.shared_routing_key()).or_default();
+        let at = of_key.partition_point(|other| other.outbox.session() < outbox.session());
+        outbox.push(acknowledgement);
+        of_key.insert(at, Subscriber { outbox: outbox.clone(), form });
+    }
+
+    /// After this no event of the topic is queued for the session any more.
+    pub fn unsubscribe(&self, topic: &Topic, session: SessionId) {
+        let mut exchanges = self.lock();
+        let Some(subscribers) = exchanges.get_mut(&topic.exchange) else { return };
+        let Some(of_key) = subscribers.by_key.get_mut(topic.routing_key()) else { return };
+        if let Ok(at) = of_key.binary_search_by_key(&session, |other| other.outbox.session()) {
+            of_key.remove(at);
+        }
+        if of_key.is_empty() {
+            subscribers.by_key.remove(topic.routing_key());
+        }
+    }
+
+    pub fn attached(&self, exchange: &Exchange) {
+        if let Some(subscribers) = self.lock().get_mut(exchange) {
+            subscribers.attached = true;
+        }
+    }
+
+    /// Queues the event for everyone who is subscribed.
+    pub fn deliver(&self, delivery: &Delivery) {
+        let topic = &delivery.event.topic;
+        let exchanges = self.lock();
+        let Some(subscribers) = exchanges.get(&topic.exchange) else { return };
+        let Some(of_key) = subscribers.by_key.get(topic.routing_key()) else { return };
+        for subscriber in of_key {
+            subscriber.outbox.push(delivery.frame());
+        }
+    }
+
+    /// Tells each subscription of the exchange that events may be missing.
+    pub fn gap(&self, exchange: &Exchange) {
+        let exchanges = self.lock();
+        let Some(subscribers) = exchanges.get(exchange) else { return };
+        for (text, of_key) in &subscribers.by_key {
+            for Subscriber { outbox, form } in of_key {
+                outbox.push(protocol::gap(exchange, RoutingKey { text, form: *form }));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Exchange, Subscribers>> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

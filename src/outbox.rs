@@ -1,0 +1,145 @@
+//! One session's bounded queue of frames that are ready to be written. Hub, actions and
+//! the Gateway service fill it without ever waiting; the session's task empties it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    ids::SessionId,
+    protocol::{CloseReason, Frame},
+};
+
+/// What a queued frame costs beside its text, so that a flood of tiny ones is bounded too.
+const FRAME_OVERHEAD: usize = size_of::<Frame>();
+
+/// Capacity that an idle outbox may keep.
+const IDLE_CAPACITY: usize = 8;
+
+#[derive(Debug)]
+pub struct Outbox {
+    session: SessionId,
+    /// Bytes that may wait here; one more and the client is cut off as a slow consumer.
+    limit: usize,
+    state: Mutex<State>,
+}
+
+/// What the session should know beside its frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    None,
+    Drain,
+    Sealed,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    /// Once set nothing more is taken in.
+    sealed: Option<CloseReason>,
+    draining: bool,
+    waker: Option<Waker>,
+}
+
+impl Outbox {
+    pub fn new(session: SessionId, limit: usize) -> Arc<Self> {
+        Arc::new(Self { session, limit, state: Mutex::default() })
+    }
+
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Queues a frame. On a sealed outbox it is dropped: the connection is about to close.
+    pub fn push(&self, frame: Frame) {
+        let mut state = self.lock();
+        if state.sealed.is_some() {
+            return;
+        }
+        state.bytes += frame.len() + FRAME_OVERHEAD;
+        if state.bytes > self.limit {
+            state.frames = VecDeque::new();
+            state.bytes = 0;
+            let reason = "slow consumer: too many bytes wait to be read";
+            return state.seal(CloseReason::new(CloseReason::SLOW_CONSUMER, reason));
+        }
+        state.frames.push_back(frame);
+        if state.frames.len() == 1 {
+            state.wake();
+        }
+    }
+
+    /// Closes the connection once everything queued before has been written. The first
+    /// reason stays.
+    pub fn seal(&self, reason: CloseReason) {
+        let mut state = self.lock();
+        if state.sealed.is_none() {
+            state.seal(reason);
+        }
+    }
+
+    /// Asks the session to finish what it has read and to send its client elsewhere.
+    pub fn drain(&self) {
+        let mut state = self.lock();
+        state.draining = true;
+        state.wake();
+    }
+
+    pub fn sealed(&self) -> Option<CloseReason> {
+        self.lock().sealed.clone()
+    }
+
+    pub fn signal(&self) -> Signal {
+        let state = self.lock();
+        match state.sealed {
+            Some(_) => Signal::Sealed,
+            None if state.draining => Signal::Drain,
+            None => Signal::None,
+        }
+    }
+
+    /// Whether a reply of the greatest size might not fit any more.
+    pub fn is_half_full(&self) -> bool {
+        self.lock().bytes > self.limit / 2
+    }
+
+    /// The next frame to write; `None` when the outbox is sealed and empty. Its caller is
+    /// woken by the next frame and by a seal, now and ever after.
+    pub fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        let mut state = self.lock();
+        if let Some(frame) = state.frames.pop_front() {
+            state.bytes -= frame.len() + FRAME_OVERHEAD;
+            return Poll::Ready(Some(frame));
+        }
+        if state.frames.capacity() > IDLE_CAPACITY {
+            state.frames = VecDeque::new();
+        }
+        if state.sealed.is_some() {
+            return Poll::Ready(None);
+        }
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn seal(&mut self, reason: CloseReason) {
+        self.sealed = Some(reason);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}

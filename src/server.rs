@@ -1,0 +1,306 @@
+//! Puts the parts together: the only file that names them all. Starts them in order.
+
+mod drain;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context;
+use async_trait::async_trait;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use self::drain::Drain;
+use crate::{
+    accept::Bounds,
+    action_handler::{
+        ActionHandler,
+        grpc::{CallLimit, GrpcActionHandler, GrpcHandlerConfig},
+    },
+    actions::Services,
+    admin::{self, Admin},
+    bus::{BusListener, BusNotice, EventBus, memory::MemoryBus, rabbitmq::{RabbitMqBus, RabbitMqConfig}},
+    config::{BusConfig, Config, HandlerConfig, Limits, SessionOpened},
+    directory::Directory,
+    event::Exchange,
+    gateway_api::{self, GatewayApi},
+    health::Health,
+    http::{Door, Front},
+    hub::Hub,
+    ids::{ReplicaId, SessionIds},
+    peers::{self, LocalSessions, Peers},
+    session::SessionSettings,
+    worker::{Notice, Worker},
+};
+
+/// Descriptors kept for listeners, the broker, the application and the Gateway service.
+const RESERVED_DESCRIPTORS: usize = 64;
+
+/// Serves until a signal asks for an end, and then drains. A second signal ends at once.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut stop = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let server = Server::start(config).await?;
+    stop().await;
+    tracing::info!("draining; a second signal ends at once");
+    tokio::select! {
+        () = server.drain() => tracing::info!("drained"),
+        () = stop() => tracing::warn!("ended at once"),
+    }
+    Ok(())
+}
+
+/// A running gateway. Dropped without a drain, it ends at once.
+pub struct Server {
+    /// Where it listens: the ports are real ones, also where the configuration says 0.
+    pub clients: SocketAddr,
+    pub grpc: SocketAddr,
+    pub admin: SocketAddr,
+    drain: Drain,
+}
+
+impl Server {
+    /// Comes back once everything listens; neither the broker nor the application need be up.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let clients = bind("--listen", config.listen).await?;
+        let grpc = bind("--grpc-listen", config.grpc.listen).await?;
+        let admin = bind("--admin-listen", config.admin_listen).await?;
+        let addresses = (clients.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
+
+        let replica = ReplicaId::random();
+        let directory = Arc::new(Directory::default());
+        let connections = Arc::new(Semaphore::new(config.limits.max_connections));
+        let front = Arc::new(front(&config, replica, directory.clone(), connections.clone()));
+        let handlers = Handlers::new(&config);
+        let here =
+            Door::new(exchanges(&config), &config.limits, front.clone(), handlers.make());
+        let handler = here.services.handler.clone();
+        let workers = Arc::new(workers(&config, here, &front, &handlers)?);
+        let fan_out = Arc::new(FanOut { workers: workers.clone(), sessions: directory.clone() });
+        let bus = start_bus(&config, replica, fan_out);
+
+        let health = Arc::new(Health::new(bus.clone(), handler, config.ready_requires_bus));
+        let mut tasks = JoinSet::new();
+        let (stop_accepting, accepting_stopped) = watch::channel(false);
+        tasks.spawn(accept(clients, bounds(&config.limits), workers, accepting_stopped));
+        let admin_api = Admin { health: health.clone(), hosts: config.admin_hosts.clone() };
+        tasks.spawn(admin::serve(admin, Arc::new(admin_api)));
+        let (stop_grpc, grpc_stopped) = watch::channel(false);
+        let peers = Peers::new(replica, directory.clone(), bus.clone());
+        let api = GatewayApi::new(bus.clone(), peers, config.limits.max_event_size);
+        let grpc = tokio::spawn(gateway_api::serve(grpc, api, config.grpc.token.clone(), async move {
+            let mut stopped = grpc_stopped;
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        }));
+
+        let (clients, grpc_address, admin) = addresses;
+        tracing::info!(%replica, %clients, grpc = %grpc_address, %admin, "listening");
+        let drain = Drain {
+            config: config.drain,
+            action_timeout: config.action_handler.timeout,
+            max_connections: config.limits.max_connections,
+            health,
+            stop_accepting,
+            directory,
+            connections,
+            stop_grpc,
+            grpc,
+            bus,
+            tasks,
+        };
+        Ok(Self { clients, grpc: grpc_address, admin, drain })
+    }
+
+    /// Sends the clients away in turn, finishes what was begun, and ends.
+    pub async fn drain(self) {
+        self.drain.run().await;
+    }
+}
+
+async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({flag})"))
+}
+
+/// Makes one handler for each runtime: each has a connection of its own, all share the
+/// bound on calls in flight.
+#[derive(Clone)]
+struct Handlers {
+    config: GrpcHandlerConfig,
+    calls: Arc<CallLimit>,
+}
+
+impl Handlers {
+    fn new(config: &Config) -> Self {
+        let HandlerConfig { endpoint, token, timeout, max_in_flight } = config.action_handler.clone();
+        // Half an outbox: a reply always fits one that is not half full.
+        let max_reply_size = config.limits.max_outbox / 2;
+        let config = GrpcHandlerConfig { endpoint, token, timeout, max_reply_size };
+        Self { config, calls: Arc::new(CallLimit::new(max_in_flight)) }
+    }
+
+    fn make(&self) -> Arc<dyn ActionHandler> {
+        Arc::new(GrpcActionHandler::new(self.config.clone(), self.calls.clone()))
+    }
+}
+
+fn front(
+    config: &Config,
+    replica: ReplicaId,
+    directory: Arc<Directory>,
+    connections: Arc<Semaphore>,
+) -> Front {
+    let session = SessionSettings {
+        ask_application_first: config.session_opened == SessionOpened::Required,
+        ping_interval: config.limits.ping_interval,
+        recheck_interval: config.recheck_interval,
+        max_unread_actions: config.limits.max_unread_actions,
+        // A few of the largest messages, or many small ones.
+        max_unread_bytes: 4 * config.limits.max_message_size,
+    };
+    Front {
+        origins: config.origins.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        forward_headers: config.forward_headers.clone(),
+        handshake_timeout: config.limits.handshake_timeout,
+        max_message_size: config.limits.max_message_size,
+        max_outbox: config.limits.max_outbox,
+        connections,
+        session: Arc::new(session),
+        session_ids: SessionIds::new(replica),
+        directory,
+    }
+}
+
+impl Door {
+    fn new(
+        exchanges: impl IntoIterator<Item = Exchange>,
+        limits: &Limits,
+        front: Arc<Front>,
+        handler: Arc<dyn ActionHandler>,
+    ) -> Arc<Self> {
+        let services = Services {
+            hub: Arc::new(Hub::new(exchanges)),
+            handler,
+            max_subscriptions: limits.max_subscriptions,
+            max_event_size: limits.max_event_size,
+        };
+        Arc::new(Self { front, services: Arc::new(services) })
+    }
+}
+
+/// The first worker is this runtime, the others are threads.
+fn workers(
+    config: &Config,
+    here: Arc<Door>,
+    front: &Arc<Front>,
+    handlers: &Handlers,
+) -> anyhow::Result<Vec<Worker>> {
+    let mut workers = vec![Worker::Here(here)];
+    for number in 1..config.worker_threads {
+        let exchanges = exchanges(config);
+        let (limits, front, handlers) = (config.limits.clone(), front.clone(), handlers.clone());
+        let door = move || Door::new(exchanges, &limits, front, handlers.make());
+        let worker = Worker::spawn(format!("sessions-{number}"), door);
+        workers.push(worker.context("cannot start a worker thread")?);
+    }
+    Ok(workers)
+}
+
+fn exchanges(config: &Config) -> Vec<Exchange> {
+    config.exchanges.iter().map(|exchange| exchange.name.clone()).collect()
+}
+
+/// Where the bus meets the sessions.
+struct FanOut {
+    workers: Arc<Vec<Worker>>,
+    sessions: Arc<Directory>,
+}
+
+#[async_trait]
+impl BusListener for FanOut {
+    async fn notice(&self, notice: BusNotice) {
+        let notice = Notice::from(notice);
+        for worker in self.workers.iter() {
+            worker.notice(&notice).await;
+        }
+    }
+
+    async fn question(&self, question: Vec<u8>) -> Vec<u8> {
+        peers::answer(&*self.sessions, &question)
+    }
+}
+
+fn start_bus(config: &Config, replica: ReplicaId, listener: Arc<FanOut>) -> Arc<dyn EventBus> {
+    let exchanges = config.exchanges.clone();
+    match &config.bus {
+        BusConfig::Memory => {
+            tracing::warn!("no --rabbitmq-url: events reach the clients of this replica only");
+            MemoryBus::start(exchanges, listener)
+        }
+        BusConfig::RabbitMq { urls } => RabbitMqBus::start(
+            RabbitMqConfig {
+                urls: urls.clone(),
+                exchanges,
+                replica,
+                max_event_size: config.limits.max_event_size,
+            },
+            listener,
+        ),
+    }
+}
+
+/// What may be open at once, within what the system allows this process.
+fn bounds(limits: &Limits) -> Bounds {
+    let wanted = limits.max_connections + limits.max_pending_handshakes;
+    let allowed = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(descriptors) => usize::try_from(descriptors).unwrap_or(usize::MAX),
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of file descriptors");
+            wanted + RESERVED_DESCRIPTORS
+        }
+    };
+    // Half of very few, so that there is always room for a client.
+    let reserved = RESERVED_DESCRIPTORS.min(allowed / 2);
+    let sockets = wanted.min(allowed - reserved);
+    if sockets < limits.max_connections {
+        tracing::warn!(
+            "the system allows {allowed} file descriptors: no more than {sockets} connections \
+             (raise it with ulimit -n, LimitNOFILE= or --ulimit nofile=)"
+        );
+    }
+    Bounds {
+        handshakes: Arc::new(Semaphore::new(limits.max_pending_handshakes)),
+        sockets: Arc::new(Semaphore::new(sockets)),
+    }
+}
+
+/// Hands each connection to the next worker, until it is told to stop.
+async fn accept(
+    listener: TcpListener,
+    bounds: Bounds,
+    workers: Arc<Vec<Worker>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let serving = async {
+        for worker in workers.iter().cycle() {
+            let accepted = bounds.accept(&listener).await;
+            if let Err(error) = worker.serve(accepted).await {
+                tracing::warn!(%error, "a connection could not be handed to its worker");
+            }
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        // An error means that the server is gone.
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}

@@ -1,0 +1,162 @@
+//! A WebSocket client that awaits what it needs, and no longer than a deadline.
+
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Error, Message, client::IntoClientRequest, http::Request},
+};
+
+/// Far longer than anything here takes, on a machine that is busy with other tests.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+pub struct Client {
+    socket: WebSocketStream<TcpStream>,
+    /// Received while something else was awaited.
+    stash: VecDeque<Value>,
+    tags: u64,
+    pub id: String,
+}
+
+/// How a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Closed {
+    pub code: u16,
+    pub reason: String,
+}
+
+impl Client {
+    /// Connects and takes the greeting.
+    pub async fn connect(gateway: SocketAddr) -> Self {
+        let mut client = Self::connect_to(&format!("ws://{gateway}/"), gateway).await;
+        let welcome = client.event("Welcome").await;
+        client.id = welcome["payload"]["id"].as_str().expect("an id").to_owned();
+        client
+    }
+
+    /// Connects with a URL of the caller's; takes no greeting.
+    pub async fn connect_to(url: &str, gateway: SocketAddr) -> Self {
+        let request = url.into_client_request().expect("a URL");
+        Self::connect_with(request, gateway).await.expect("a WebSocket")
+    }
+
+    pub async fn connect_with(request: Request<()>, gateway: SocketAddr) -> Result<Self, Error> {
+        let connecting = async {
+            let stream = TcpStream::connect(gateway).await?;
+            client_async(request, stream).await
+        };
+        let (socket, _) = timeout(DEADLINE, connecting).await.expect("a handshake in time")?;
+        Ok(Self { socket, stash: VecDeque::new(), tags: 0, id: String::new() })
+    }
+
+    pub async fn send(&mut self, message: Value) {
+        self.send_text(&message.to_string()).await;
+    }
+
+    pub async fn send_text(&mut self, text: &str) {
+        self.send_message(Message::text(text)).await;
+    }
+
+    pub async fn send_message(&mut self, message: Message) {
+        timeout(DEADLINE, self.socket.send(message)).await.expect("sent in time").expect("sent");
+    }
+
+    /// The next text, whatever it is, exactly as it came.
+    pub async fn text(&mut self) -> String {
+        loop {
+            match self.message().await {
+                Some(Ok(Message::Text(text))) => return text.to_string(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("awaited a text, got {other:?}"),
+            }
+        }
+    }
+
+    pub async fn message(&mut self) -> Option<Result<Message, Error>> {
+        timeout(DEADLINE, self.socket.next()).await.expect("a message in time")
+    }
+
+    /// The next message.
+    pub async fn next(&mut self) -> Value {
+        if let Some(stashed) = self.stash.pop_front() {
+            return stashed;
+        }
+        serde_json::from_str(&self.text().await).expect("JSON")
+    }
+
+    /// The next message that fits; others stay for later.
+    pub async fn await_that(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        if let Some(at) = self.stash.iter().position(&fits) {
+            return self.stash.remove(at).expect("it is there");
+        }
+        loop {
+            let message = serde_json::from_str(&self.text().await).expect("JSON");
+            if fits(&message) {
+                return message;
+            }
+            self.stash.push_back(message);
+        }
+    }
+
+    /// The next message of this event name.
+    pub async fn event(&mut self, name: &str) -> Value {
+        self.await_that(|message| message["event"] == name).await
+    }
+
+    /// Sends an action and awaits the first reply with its tag.
+    pub async fn request(&mut self, action: &str, payload: Value) -> Value {
+        self.tags += 1;
+        let tag = format!("t{}", self.tags);
+        self.send(json!({"action": action, "tag": tag, "payload": payload})).await;
+        self.await_that(|message| message["tag"] == tag.as_str()).await
+    }
+
+    /// Subscribes, and is refused nothing.
+    pub async fn subscribe(&mut self, exchange: &str, routing_key: &str) {
+        let payload = json!({"exchange": exchange, "routing_key": routing_key});
+        let reply = self.request("Subscribe", payload).await;
+        assert_eq!(reply["event"], "Subscribed", "{reply}");
+    }
+
+    /// Sends an action and answers the code of the error it gets.
+    pub async fn error(&mut self, action: &str, payload: Value) -> Value {
+        let reply = self.request(action, payload).await;
+        assert_eq!(reply["event"], "Error", "{reply}");
+        reply["payload"].clone()
+    }
+
+    /// Awaits the end; messages before it are passed over.
+    pub async fn closed(&mut self) -> Closed {
+        loop {
+            match self.message().await {
+                Some(Ok(Message::Close(frame))) => {
+                    let frame = frame.expect("a close frame with a code");
+                    // The answer goes out with the next read.
+                    let _ = timeout(DEADLINE, self.socket.next()).await;
+                    return Closed { code: frame.code.into(), reason: frame.reason.to_string() };
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Closed { code: 1006, reason: String::new() },
+            }
+        }
+    }
+
+    /// Nothing came that was not asked for: everything before the pong is in the stash.
+    pub async fn quiet(&mut self) -> bool {
+        let pong = self.request("Ping", json!({})).await;
+        assert_eq!(pong["event"], "Pong", "{pong}");
+        self.stash.is_empty()
+    }
+
+    pub async fn close(mut self) {
+        let _ = self.socket.close(None).await;
+        self.closed().await;
+    }
+
+    pub fn socket(&mut self) -> &mut WebSocketStream<TcpStream> {
+        &mut self.socket
+    }
+}
