@@ -10,12 +10,27 @@
 //! `bus`, `action_handler` and `gateway_api` are side branches that only `server` joins.
 //! No lock is held across an await; every queue, wait and retry has a bound.
 
+pub mod accept;
 pub mod action_handler;
 pub mod actions;
+pub mod admin;
 pub mod bus;
+pub mod config;
+pub mod directory;
 pub mod event;
+pub mod forwarded;
+pub mod gateway_api;
+pub mod health;
+pub mod http;
 pub mod hub;
 pub mod ids;
+pub mod logging;
+pub mod origin;
 pub mod outbox;
+pub mod peers;
+pub mod proto;
 pub mod protocol;
+pub mod server;
 pub mod session;
+pub mod token;
+pub mod worker;

@@ -1,1 +1,286 @@
-//! stub
+//! The client of the application's `ActionHandler` service: what its answers and its
+//! failures mean.
+//!
+//! A call takes its turn ([`CallLimit`]), then has its whole deadline: connecting if need
+//! be, sending, waiting. It is sent a second time only if it certainly never reached the
+//! application.
+
+mod call;
+mod connection;
+mod convert;
+mod endpoint;
+mod limit;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use http::uri::Authority;
+use prost::Message;
+use tokio::time::Instant;
+use tonic::Code;
+
+use self::{
+    call::{CallError, Caller, Method},
+    connection::Connector,
+    limit::Urgency,
+};
+pub use self::{
+    endpoint::{Endpoint, InvalidEndpoint},
+    limit::CallLimit,
+};
+use super::{
+    Action, ActionHandler, ActionReply, Admission, CheckReason, Decision, HandlerError, SessionInfo,
+};
+use crate::{event::Topic, proto, protocol::CloseReason, token::BearerToken};
+
+/// What one `CheckSubscriptions` may ask, as its proto file promises.
+const TOPICS_PER_CHECK: usize = 1_000;
+
+/// How long an application that has no `SessionClosed` is not asked again.
+const SESSION_CLOSED_UNWANTED: Duration = Duration::from_secs(60);
+
+/// Complaints about an application come no more often than this.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone)]
+pub struct GrpcHandlerConfig {
+    pub endpoint: Endpoint,
+    pub token: Option<BearerToken>,
+    /// The deadline of each call.
+    pub timeout: Duration,
+    /// Of one reply, in bytes.
+    pub max_reply_size: usize,
+}
+
+impl GrpcHandlerConfig {
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
+    /// As much as a session's outbox holds.
+    pub const DEFAULT_MAX_REPLY_SIZE: usize = 1 << 20;
+
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            token: None,
+            timeout: Self::DEFAULT_TIMEOUT,
+            max_reply_size: Self::DEFAULT_MAX_REPLY_SIZE,
+        }
+    }
+}
+
+/// Asks the application over gRPC. Connects when it is first asked, on the runtime that
+/// asks.
+#[derive(Debug)]
+pub struct GrpcActionHandler {
+    caller: Caller,
+    calls: Arc<CallLimit>,
+    methods: Methods,
+    session_closed_unwanted_until: Mutex<Option<Instant>>,
+    complained: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug)]
+struct Methods {
+    handle_action: Method,
+    check_subscriptions: Method,
+    session_opened: Method,
+    session_closed: Method,
+}
+
+impl Methods {
+    fn of(authority: &Authority) -> Self {
+        let method = |name, path| Method::new(authority.clone(), name, path);
+        Self {
+            handle_action: method("HandleAction", "/myxi.v1.ActionHandler/HandleAction"),
+            check_subscriptions: method(
+                "CheckSubscriptions",
+                "/myxi.v1.ActionHandler/CheckSubscriptions",
+            ),
+            session_opened: method("SessionOpened", "/myxi.v1.ActionHandler/SessionOpened"),
+            session_closed: method("SessionClosed", "/myxi.v1.ActionHandler/SessionClosed"),
+        }
+    }
+}
+
+impl GrpcActionHandler {
+    /// `calls` is shared by all handlers of one gateway.
+    pub fn new(config: GrpcHandlerConfig, calls: Arc<CallLimit>) -> Self {
+        let GrpcHandlerConfig { endpoint, token, timeout, max_reply_size } = config;
+        let methods = Methods::of(&endpoint.authority());
+        let connector = Connector::new(endpoint, max_reply_size);
+        Self {
+            caller: Caller::new(connector, timeout, max_reply_size, token.as_ref()),
+            calls,
+            methods,
+            session_closed_unwanted_until: Mutex::new(None),
+            complained: Mutex::new(None),
+        }
+    }
+
+    async fn call<Reply: Message + Default>(
+        &self,
+        method: &Method,
+        urgency: Urgency,
+        request: &impl Message,
+    ) -> Result<Reply, CallFailure> {
+        let _turn = self.calls.turn(urgency).await.ok_or(CallFailure::NoTurn)?;
+        self.caller.call(method, request).await.map_err(CallFailure::Call)
+    }
+
+    /// Runs `checked` over a reply, and tells the operator of what makes no sense.
+    fn explain<T>(
+        &self,
+        method: &Method,
+        result: Result<T, HandlerError>,
+    ) -> Result<T, HandlerError> {
+        if let Err(HandlerError::Failed(problem)) = &result
+            && self.may_complain()
+        {
+            // Escaped: the application's words may quote a client.
+            tracing::warn!(method = method.name, ?problem, "the application failed a call");
+        }
+        result
+    }
+
+    fn may_complain(&self) -> bool {
+        let mut complained = self.complained.lock().unwrap_or_else(|e| e.into_inner());
+        let due = complained.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL);
+        if due {
+            *complained = Some(Instant::now());
+        }
+        due
+    }
+
+    fn wants_session_closed(&self) -> bool {
+        let until = self.session_closed_unwanted_until.lock().unwrap_or_else(|e| e.into_inner());
+        until.is_none_or(|until| Instant::now() >= until)
+    }
+}
+
+#[async_trait]
+impl ActionHandler for GrpcActionHandler {
+    async fn handle_action(
+        &self,
+        session: &SessionInfo,
+        action: Action<'_>,
+    ) -> Result<ActionReply, HandlerError> {
+        let method = &self.methods.handle_action;
+        let request = convert::action(session, action);
+        let reply = self.call(method, Urgency::Client, &request).await;
+        let reply = reply.map_err(CallFailure::of_action).and_then(convert::reply);
+        self.explain(method, reply)
+    }
+
+    async fn check_subscriptions(
+        &self,
+        session: &SessionInfo,
+        topics: &[Topic],
+        reason: CheckReason,
+    ) -> Result<Vec<Decision>, HandlerError> {
+        let method = &self.methods.check_subscriptions;
+        let urgency = match reason {
+            CheckReason::Subscribe => Urgency::Client,
+            CheckReason::Recheck => Urgency::Background,
+        };
+        let mut decisions = Vec::with_capacity(topics.len());
+        for topics in topics.chunks(TOPICS_PER_CHECK) {
+            let request = convert::check(session, topics, reason);
+            let reply = self.call(method, urgency, &request).await;
+            let some = reply.map_err(CallFailure::of_question).and_then(
+                |reply: proto::CheckSubscriptionsResponse| {
+                    convert::decisions(&reply.decisions, topics.len())
+                },
+            );
+            decisions.extend(self.explain(method, some)?);
+        }
+        Ok(decisions)
+    }
+
+    async fn session_opened(&self, session: &SessionInfo) -> Result<Admission, HandlerError> {
+        let method = &self.methods.session_opened;
+        let request = proto::SessionOpenedRequest { session: Some(convert::session(session)) };
+        let reply = self.call(method, Urgency::Client, &request).await;
+        let admission = reply.map_err(CallFailure::of_question).and_then(convert::admission);
+        self.explain(method, admission)
+    }
+
+    async fn session_closed(&self, session: &SessionInfo, reason: &CloseReason, lived: Duration) {
+        if !self.wants_session_closed() {
+            return;
+        }
+        let method = &self.methods.session_closed;
+        let request = proto::SessionClosedRequest {
+            session: Some(convert::session(session)),
+            code: reason.code.into(),
+            reason: reason.reason.as_ref().into(),
+            duration_ms: i64::try_from(lived.as_millis()).unwrap_or(i64::MAX),
+        };
+        match self.call(method, Urgency::Background, &request).await {
+            Ok(proto::SessionClosedResponse {}) => {}
+            Err(CallFailure::Call(CallError::Status(Code::Unimplemented, _))) => {
+                let until = Instant::now() + SESSION_CLOSED_UNWANTED;
+                *self.session_closed_unwanted_until.lock().unwrap_or_else(|e| e.into_inner()) =
+                    Some(until);
+            }
+            Err(failure) => {
+                let error = failure.of_question();
+                tracing::debug!(session = %session.id, ?error, "SessionClosed was not told");
+            }
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.caller.problem()
+    }
+}
+
+#[derive(Debug)]
+enum CallFailure {
+    /// Too many calls were in flight for too long.
+    NoTurn,
+    Call(CallError),
+}
+
+impl CallFailure {
+    /// The application answers `HandleAction` with statuses that mean something to the
+    /// client.
+    fn of_action(self) -> HandlerError {
+        match self {
+            Self::Call(CallError::Status(Code::Unimplemented, _)) => HandlerError::Unimplemented,
+            Self::Call(CallError::Status(Code::Unauthenticated, _)) => {
+                HandlerError::Unauthenticated
+            }
+            Self::Call(CallError::Status(Code::PermissionDenied, _)) => {
+                HandlerError::PermissionDenied
+            }
+            Self::Call(CallError::Status(Code::InvalidArgument, message)) => {
+                HandlerError::InvalidPayload(message)
+            }
+            other => other.of_question(),
+        }
+    }
+
+    /// To the gateway's own questions a status is never an answer, least of all a denial.
+    fn of_question(self) -> HandlerError {
+        match self {
+            Self::NoTurn => HandlerError::Busy,
+            Self::Call(error) => match error {
+                CallError::Unreached(problem) => HandlerError::Unreachable(problem),
+                CallError::Timeout | CallError::Status(Code::DeadlineExceeded, _) => {
+                    HandlerError::Timeout
+                }
+                CallError::Lost(problem) => HandlerError::Lost(problem),
+                CallError::Unreadable(problem) => HandlerError::Failed(problem),
+                CallError::Status(Code::Unavailable, message) => {
+                    HandlerError::Unreachable(format!("it says UNAVAILABLE: {message}"))
+                }
+                CallError::Status(Code::ResourceExhausted, _) => HandlerError::Busy,
+                CallError::Status(code, message) => {
+                    HandlerError::Failed(format!("it answered {code:?}: {message}"))
+                }
+            },
+        }
+    }
+}

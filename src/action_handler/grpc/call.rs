@@ -1,0 +1,285 @@
+//! One unary gRPC call over HTTP/2.
+//!
+//! Written here because what failed, and whether the application can have seen the call,
+//! must be known exactly: clients are told `retryable` only for what certainly did not
+//! happen. A general client also reads HTTP 404 as `UNIMPLEMENTED`, and may panic on a
+//! malformed `grpc-status-details-bin`.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::{Reason, RecvStream};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, TE, USER_AGENT},
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use prost::Message;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
+
+use super::connection::{Connector, Live};
+use crate::token::BearerToken;
+
+/// A compression flag and a length of 4 bytes stand before each message.
+const PREFIX: usize = 5;
+
+/// The application sees the same deadline and may be a little earlier to end the call.
+/// What fails this close to it failed of it.
+const DEADLINE_SLACK: Duration = Duration::from_millis(20);
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// How a call failed.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// Certainly never reached the application.
+    Unreached(String),
+    Timeout,
+    /// Sent, and then the connection or the call was cut off.
+    Lost(String),
+    /// Answered with something that is no gRPC reply.
+    Unreadable(String),
+    /// The application's own answer; never `Ok`.
+    Status(Code, String),
+}
+
+/// One method of the application, ready to be called.
+#[derive(Debug)]
+pub(super) struct Method {
+    pub(super) name: &'static str,
+    uri: Uri,
+}
+
+impl Method {
+    pub(super) fn new(authority: Authority, name: &'static str, path: &'static str) -> Self {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(authority);
+        parts.path_and_query = Some(PathAndQuery::from_static(path));
+        Self { name, uri: Uri::from_parts(parts).expect("all three parts are there") }
+    }
+}
+
+/// Makes calls over whatever connection there is.
+#[derive(Debug)]
+pub(super) struct Caller {
+    connector: Connector,
+    timeout: Duration,
+    max_reply_size: usize,
+    /// What every call carries.
+    headers: HeaderMap,
+}
+
+impl Caller {
+    pub(super) fn new(
+        connector: Connector,
+        timeout: Duration,
+        max_reply_size: usize,
+        token: Option<&BearerToken>,
+    ) -> Self {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        let agent = concat!("myxi/", env!("CARGO_PKG_VERSION"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        if let Some(token) = token {
+            headers.insert(AUTHORIZATION, token.header());
+        }
+        Self { connector, timeout, max_reply_size, headers }
+    }
+
+    pub(super) fn problem(&self) -> Option<String> {
+        self.connector.problem()
+    }
+
+    /// One call under one deadline. Sent a second time only if the first certainly did
+    /// not reach the application.
+    pub(super) async fn call<Reply: Message + Default>(
+        &self,
+        method: &Method,
+        message: &impl Message,
+    ) -> Result<Reply, CallError> {
+        let deadline = Instant::now() + self.timeout;
+        let body = encode(message);
+        let traceparent = traceparent();
+        let mut retried = false;
+        loop {
+            let live = self.connector.live(deadline).await?;
+            let request = self.request(method, &traceparent, deadline);
+            let exchange = exchange(&live, request, body.clone(), self.max_reply_size);
+            match timeout_at(deadline, exchange).await {
+                Ok(Err(CallError::Unreached(_))) if !retried => retried = true,
+                Ok(Err(error)) => return Err(error.at(deadline)),
+                Ok(Ok(reply)) => {
+                    return Reply::decode(reply)
+                        .map_err(|error| CallError::Unreadable(error.to_string()));
+                }
+                Err(_) => return Err(CallError::Timeout),
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        traceparent: &HeaderValue,
+        deadline: Instant,
+    ) -> Request<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = method.uri.clone();
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.headers_mut() = self.headers.clone();
+        let left = deadline.saturating_duration_since(Instant::now());
+        request.headers_mut().insert(GRPC_TIMEOUT, grpc_timeout(left));
+        request.headers_mut().insert(TRACEPARENT, traceparent.clone());
+        request
+    }
+}
+
+impl CallError {
+    fn at(self, deadline: Instant) -> Self {
+        let cut_off = matches!(self, Self::Lost(_) | Self::Status(Code::Cancelled, _));
+        if cut_off && Instant::now() + DEADLINE_SLACK >= deadline { Self::Timeout } else { self }
+    }
+}
+
+/// Sends the request and reads the bytes of its reply.
+async fn exchange(
+    live: &Live,
+    request: Request<()>,
+    body: Bytes,
+    max_size: usize,
+) -> Result<Bytes, CallError> {
+    let unreached = |error: h2::Error| CallError::Unreached(error.to_string());
+    let mut requests = live.ready().await.map_err(unreached)?;
+    let (response, mut sending) = requests.send_request(request, false).map_err(unreached)?;
+    // A call that is reset already says why in its response.
+    let _ = sending.send_data(body, true);
+    let response = response.await.map_err(|error| cut_off(live, error))?;
+    read(response, max_size).await
+}
+
+/// What an error on a call that was sent says of it. A peer that refuses a stream, or
+/// closes the connection naming an earlier one as its last, vouches that it did nothing.
+fn cut_off(live: &Live, error: h2::Error) -> CallError {
+    let closing = error.is_remote() && error.is_go_away();
+    if closing {
+        live.retire();
+    }
+    let refused = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
+    if closing || refused {
+        CallError::Unreached(error.to_string())
+    } else {
+        CallError::Lost(error.to_string())
+    }
+}
+
+async fn read(response: Response<RecvStream>, max_size: usize) -> Result<Bytes, CallError> {
+    let lost = |error: h2::Error| CallError::Lost(error.to_string());
+    let (head, mut body) = response.into_parts();
+    check_is_grpc(head.status, &head.headers)?;
+    if let Some(outcome) = outcome(&head.headers) {
+        outcome?;
+    }
+    let mut reply = BytesMut::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.map_err(lost)?;
+        if reply.len() + chunk.len() > max_size + PREFIX {
+            let problem = format!("the reply is larger than {max_size} bytes");
+            return Err(CallError::Unreadable(problem));
+        }
+        // Fails only for more than was received.
+        let _ = body.flow_control().release_capacity(chunk.len());
+        reply.extend_from_slice(&chunk);
+    }
+    let trailers = body.trailers().await.map_err(lost)?;
+    trailers
+        .as_ref()
+        .and_then(outcome)
+        .unwrap_or_else(|| Err(CallError::Unreadable("the reply has no grpc-status".into())))?;
+    message_of(reply.freeze())
+}
+
+/// Tells a gRPC server from whatever else may listen there.
+fn check_is_grpc(status: StatusCode, headers: &HeaderMap) -> Result<(), CallError> {
+    let grpc = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        return Ok(());
+    }
+    let problem = format!("HTTP status {}, not a gRPC reply", status.as_u16());
+    match status {
+        // A proxy lost the application; how far the call got it does not say.
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Err(CallError::Lost(problem))
+        }
+        _ => Err(CallError::Unreadable(problem)),
+    }
+}
+
+/// The call's status, if these headers or trailers have it.
+fn outcome(headers: &HeaderMap) -> Option<Result<(), CallError>> {
+    if headers.get(Status::GRPC_STATUS)?.as_bytes() == b"0" {
+        return Some(Ok(()));
+    }
+    let mut known = HeaderMap::with_capacity(2);
+    for name in [Status::GRPC_STATUS, Status::GRPC_MESSAGE] {
+        if let Some(value) = headers.get(&name) {
+            known.insert(name, value.clone());
+        }
+    }
+    let status = Status::from_header_map(&known)?;
+    Some(match status.code() {
+        Code::Ok => Ok(()),
+        code => Err(CallError::Status(code, status.message().into())),
+    })
+}
+
+fn encode(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut body = BytesMut::with_capacity(PREFIX + length);
+    body.put_u8(0);
+    // A client's message and a session's data are far smaller than 4 GiB.
+    body.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    message.encode(&mut body).expect("the buffer grows as needed");
+    body.freeze()
+}
+
+fn message_of(mut reply: Bytes) -> Result<Bytes, CallError> {
+    let unreadable = |problem: &str| Err(CallError::Unreadable(problem.into()));
+    let Some((prefix, message)) = reply.split_first_chunk::<PREFIX>() else {
+        return unreadable("the reply has no message");
+    };
+    let [compressed, length @ ..] = *prefix;
+    if compressed != 0 {
+        return unreadable("the reply is compressed, which was not offered");
+    }
+    if usize::try_from(u32::from_be_bytes(length)) != Ok(message.len()) {
+        return unreadable("the reply is not one message of the length it tells");
+    }
+    Ok(reply.split_off(PREFIX))
+}
+
+/// At most 8 digits and a unit.
+fn grpc_timeout(left: Duration) -> HeaderValue {
+    const DIGITS_MAX: u128 = 99_999_999;
+    let text = match (left.as_micros(), left.as_millis()) {
+        (micros, _) if micros <= DIGITS_MAX => format!("{micros}u"),
+        (_, millis) if millis <= DIGITS_MAX => format!("{millis}m"),
+        _ => format!("{}S", left.as_secs().min(DIGITS_MAX as u64)),
+    };
+    HeaderValue::try_from(text).expect("digits and a letter")
+}
+
+/// W3C trace context: a trace of its own for each call, so that the application's spans
+/// have a common parent. Sampled as it would be without a parent.
+fn traceparent() -> HeaderValue {
+    let (trace, span): (u128, u64) = (rand::random(), rand::random());
+    // All zeroes mean "none".
+    let (trace, span) = (trace.max(1), span.max(1));
+    HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-01")).expect("hex and dashes")
+}

@@ -1,0 +1,192 @@
+//! The listener of the `Gateway` service: its limits, its token, and the standard
+//! services beside it.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use futures_util::{Stream, stream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    time::sleep,
+};
+use tonic::{
+    Status,
+    body::Body,
+    server::NamedService,
+    transport::{Error, Server},
+};
+use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
+
+use super::{EVENTS_BYTES_MAX, GatewayApi};
+use crate::{
+    proto::{
+        DESCRIPTORS,
+        gateway_server::{GatewayServer, SERVICE_NAME},
+    },
+    token::BearerToken,
+};
+
+/// A little more than is allowed, so that a request just too large is told so in words.
+const MESSAGE_MAX: usize = EVENTS_BYTES_MAX + (256 << 10);
+
+/// Beyond these a caller waits for its own earlier calls.
+const STREAMS_PER_CONNECTION: u32 = 256;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+const STREAM_WINDOW: u32 = 1 << 20;
+const HEADERS_MAX: u32 = 16 << 10;
+
+/// Longer than any wait for a broker's confirm.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A caller that is silent for both together is gone.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After the shutdown began, calls in flight may finish this long.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Out of file descriptors, say: time for some to be closed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `shutdown`, then finishes what is in flight, boundedly. With a token,
+/// everything but the health check asks for it.
+pub async fn serve(
+    listener: TcpListener,
+    api: GatewayApi,
+    token: Option<BearerToken>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let gateway = GatewayServer::new(api).max_decoding_message_size(MESSAGE_MAX);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name(SERVICE_NAME)
+        .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
+        .build_v1()
+        .expect("the descriptors are those of the build");
+    let (health, health_server) = tonic_health::server::health_reporter();
+    health.set_serving::<GatewayServer<GatewayApi>>().await;
+
+    let routes = Routes::new(token)
+        .add(Access::Open, health_server)
+        .add(Access::Token, reflection)
+        .add(Access::Token, gateway);
+    let (stopping, stopped) = oneshot::channel();
+    let server = Server::builder()
+        .timeout(REQUEST_TIMEOUT)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .http2_max_header_list_size(HEADERS_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .serve_with_incoming_shutdown(routes.into_service(), accept(listener), async {
+            shutdown.await;
+            // Nobody hears it when the server has ended by itself.
+            let _ = stopping.send(());
+        });
+    let too_late = async {
+        match stopped.await {
+            Ok(()) => sleep(FINISH_TIMEOUT).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        result = server => result,
+        () = too_late => {
+            tracing::warn!("calls to the gateway were cut off: not done within {FINISH_TIMEOUT:?}");
+            Ok(())
+        }
+    }
+}
+
+/// Accepts for ever; an error is a pause, never the end.
+fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+    stream::unfold(listener, |listener| async {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    // Fails only on a socket that is gone already.
+                    let _ = stream.set_nodelay(true);
+                    return Some((Ok(stream), listener));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no connection to the gateway service could be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
+type HttpRequest = http::Request<Body>;
+type HttpResponse = http::Response<Body>;
+type Route = BoxCloneSyncService<HttpRequest, HttpResponse, Infallible>;
+
+/// Services by the name that stands first in a request's path. (tonic's own router would
+/// bring a web framework along.)
+struct Routes {
+    token: Option<BearerToken>,
+    services: Vec<(&'static str, Access, Route)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Open,
+    /// Asks for the token, if one is set.
+    Token,
+}
+
+impl Routes {
+    fn new(token: Option<BearerToken>) -> Self {
+        Self { token, services: Vec::new() }
+    }
+
+    fn add<S>(mut self, access: Access, service: S) -> Self
+    where
+        S: Service<HttpRequest, Response = HttpResponse, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send,
+    {
+        self.services.push((S::NAME, access, Route::new(service)));
+        self
+    }
+
+    /// Where a request goes, or what it is told instead.
+    fn find(&self, request: &HttpRequest) -> Result<Route, Status> {
+        let name = request.uri().path().split('/').nth(1);
+        let (_, access, route) = self
+            .services
+            .iter()
+            .find(|(service, ..)| name == Some(*service))
+            .ok_or_else(|| Status::unimplemented("there is no such service"))?;
+        match &self.token {
+            Some(token) if *access == Access::Token && !token.is_borne_by(request.headers()) => {
+                Err(Status::unauthenticated("the bearer token (--grpc-token) is missing or wrong"))
+            }
+            _ => Ok(route.clone()),
+        }
+    }
+
+    fn into_service(
+        self,
+    ) -> impl Service<HttpRequest, Response = HttpResponse, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static {
+        let routes = Arc::new(self);
+        service_fn(move |request: HttpRequest| {
+            let route = routes.find(&request);
+            async move {
+                match route {
+                    Ok(route) => route.oneshot(request).await,
+                    Err(status) => Ok(status.into_http()),
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! Reaching one session by its id, whichever replica holds it.
+//!
+//! A session's id names its replica. Ours is served here; another is asked over the bus,
+//! and only its answer counts.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    bus::{AskError, EventBus},
+    event::EventBody,
+    ids::{ReplicaId, SessionId},
+    protocol::CloseReason,
+};
+
+/// A healthy replica answers within milliseconds; a caller should not wait for another.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Of questions and answers. Replicas of different builds meet during a rollout.
+const VERSION: u32 = 1;
+
+/// What can be done to one session.
+#[derive(Debug, Clone)]
+pub enum SessionCommand {
+    Send(EventBody),
+    Disconnect(CloseReason),
+}
+
+/// The sessions of this replica.
+pub trait LocalSessions: Send + Sync {
+    /// `false`: no such session here.
+    fn perform(&self, id: SessionId, command: &SessionCommand) -> bool;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    #[error("there is no session {0}")]
+    NoSuchSession(SessionId),
+    /// Certainly not done.
+    #[error("the session's replica could not be asked: {0}")]
+    Unavailable(String),
+    #[error("the session's replica did not answer; whether it was done is unknown")]
+    NoAnswer,
+}
+
+/// All sessions of the fleet.
+#[derive(Clone)]
+pub struct Peers {
+    replica: ReplicaId,
+    sessions: Arc<dyn LocalSessions>,
+    bus: Arc<dyn EventBus>,
+}
+
+impl Peers {
+    pub fn new(
+        replica: ReplicaId,
+        sessions: Arc<dyn LocalSessions>,
+        bus: Arc<dyn EventBus>,
+    ) -> Self {
+        Self { replica, sessions, bus }
+    }
+
+    pub async fn perform(&self, id: SessionId, command: &SessionCommand) -> Result<(), PeerError> {
+        if id.replica() == self.replica {
+            let done = self.sessions.perform(id, command);
+            return done.then_some(()).ok_or(PeerError::NoSuchSession(id));
+        }
+        let question = Question::new(id, command).to_json();
+        let answer = match self.bus.ask(id.replica(), question, ANSWER_DEADLINE).await {
+            Ok(answer) => answer,
+            Err(AskError::NoSuchReplica(_)) => return Err(PeerError::NoSuchSession(id)),
+            Err(AskError::Unavailable(problem)) => return Err(PeerError::Unavailable(problem)),
+            Err(AskError::NoAnswer(_)) => return Err(PeerError::NoAnswer),
+        };
+        match serde_json::from_slice(&answer) {
+            Ok(Answer::Done) => Ok(()),
+            Ok(Answer::NoSuchSession) => Err(PeerError::NoSuchSession(id)),
+            Ok(Answer::NotUnderstood) => {
+                Err(PeerError::Unavailable("it does not understand the question".into()))
+            }
+            Err(_) => Err(PeerError::NoAnswer),
+        }
+    }
+}
+
+/// Answers another replica's question (see [`EventBus::ask`]).
+pub fn answer(sessions: &dyn LocalSessions, question: &[u8]) -> Vec<u8> {
+    let answer = match serde_json::from_slice::<Question>(question).ok().and_then(Question::read) {
+        Some((id, command)) if sessions.perform(id, &command) => Answer::Done,
+        Some(_) => Answer::NoSuchSession,
+        None => Answer::NotUnderstood,
+    };
+    serde_json::to_vec(&answer).expect("a name always serializes")
+}
+
+/// As it travels: `{"version":1,"session":"…","command":{"send":{"event":…,"payload":…}}}`.
+#[derive(Serialize, Deserialize)]
+struct Question<'a> {
+    version: u32,
+    #[serde(borrow)]
+    session: Cow<'a, str>,
+    #[serde(borrow)]
+    command: Command<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Command<'a> {
+    Send {
+        #[serde(borrow)]
+        event: Cow<'a, str>,
+        #[serde(borrow)]
+        payload: &'a RawValue,
+    },
+    Disconnect {
+        code: u16,
+        #[serde(borrow)]
+        reason: Cow<'a, str>,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Done,
+    NoSuchSession,
+    /// Of another version, or nonsense. Nothing was done.
+    NotUnderstood,
+}
+
+impl<'a> Question<'a> {
+    fn new(id: SessionId, command: &'a SessionCommand) -> Self {
+        let command = match command {
+            SessionCommand::Send(EventBody { name, payload }) => {
+                Command::Send { event: name.as_ref().into(), payload }
+            }
+            SessionCommand::Disconnect(CloseReason { code, reason }) => {
+                Command::Disconnect { code: *code, reason: reason.as_ref().into() }
+            }
+        };
+        Self { version: VERSION, session: id.to_string().into(), command }
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("text, numbers and raw JSON always serialize")
+    }
+
+    fn read(self) -> Option<(SessionId, SessionCommand)> {
+        if self.version != VERSION {
+            return None;
+        }
+        let command = match self.command {
+            Command::Send { event, payload } => {
+                SessionCommand::Send(EventBody::new(&event, payload.get()).ok()?)
+            }
+            Command::Disconnect { code, reason } => {
+                SessionCommand::Disconnect(CloseReason::by_application(code.into(), &reason))
+            }
+        };
+        Some((SessionId::parse(&self.session)?, command))
+    }
+}
