@@ -1,0 +1,196 @@
+//! Flags and environment → checked [`Config`]. Every problem is reported at once, with
+//! what to write instead; past this point nobody checks a setting again.
+
+mod check;
+mod default;
+mod endpoints;
+mod exchanges;
+mod flags;
+mod given;
+mod listen;
+mod problems;
+mod units;
+mod values;
+
+use std::{env, fmt, net::SocketAddr, time::Duration};
+
+use http::HeaderName;
+
+pub use self::endpoints::{ActionHandlerAddress, AmqpUrl};
+use self::{
+    flags::{CommandFlags, Flags},
+    listen::Variables,
+};
+use crate::{
+    bus::ExchangeConfig, forwarded::TrustedProxies, logging::LogConfig, origin::OriginPolicy,
+};
+
+/// What the process was asked to do.
+#[derive(Debug, Clone)]
+pub enum Command {
+    Serve(Box<Config>),
+    Demo(DemoConfig),
+}
+
+/// Everything that `myxi serve` needs to know. Secrets do not show in its `Debug`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// For WebSocket clients. As for every address here, port 0 lets the system choose.
+    pub listen: SocketAddr,
+    pub grpc: GrpcConfig,
+    /// For health.
+    pub admin_listen: SocketAddr,
+    pub action_handler: HandlerConfig,
+    pub session_opened: SessionOpened,
+    pub recheck_interval: Duration,
+    /// Handshake headers that the application gets to see.
+    pub forward_headers: Vec<HeaderName>,
+    pub bus: BusConfig,
+    /// At least one, each name once.
+    pub exchanges: Vec<ExchangeConfig>,
+    pub ready_requires_bus: bool,
+    pub origins: OriginPolicy,
+    pub trusted_proxies: TrustedProxies,
+    pub limits: Limits,
+    pub drain: DrainConfig,
+    /// Runtimes that serve sessions; at least 1.
+    pub worker_threads: usize,
+    pub log: LogConfig,
+    /// To be logged once logging is up.
+    pub notes: Vec<Note>,
+}
+
+/// The Gateway service that the application calls.
+#[derive(Debug, Clone)]
+pub struct GrpcConfig {
+    pub listen: SocketAddr,
+    /// Always there unless `listen` is loopback.
+    pub token: Option<Secret>,
+}
+
+/// The application's `ActionHandler`.
+#[derive(Debug, Clone)]
+pub struct HandlerConfig {
+    pub address: ActionHandlerAddress,
+    pub token: Option<Secret>,
+    pub timeout: Duration,
+    pub max_in_flight: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionOpened {
+    Off,
+    /// The application is asked about every connection; no answer refuses it.
+    Required,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BusConfig {
+    Memory,
+    /// The nodes of one cluster, tried in turn; at least one.
+    RabbitMq {
+        urls: Vec<AmqpUrl>,
+    },
+}
+
+/// What one client, and all of them together, may cost. Sizes are in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    pub max_message_size: usize,
+    /// At most a quarter of `max_outbox`.
+    pub max_event_size: usize,
+    pub max_outbox: usize,
+    pub max_unread_actions: usize,
+    pub max_subscriptions: usize,
+    pub max_connections: usize,
+    pub max_pending_handshakes: usize,
+    pub handshake_timeout: Duration,
+    pub ping_interval: Duration,
+}
+
+/// How the process stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainConfig {
+    /// Go on accepting for so long; may be zero.
+    pub shutdown_delay: Duration,
+    /// Send the sessions away over so long; may be zero.
+    pub drain_time: Duration,
+}
+
+/// What `myxi demo` lets one choose.
+#[derive(Debug, Clone)]
+pub struct DemoConfig {
+    pub listen: SocketAddr,
+    pub grpc: GrpcConfig,
+    pub admin_listen: SocketAddr,
+    pub page_listen: SocketAddr,
+    pub log: LogConfig,
+    pub notes: Vec<Note>,
+}
+
+/// Something about the configuration that its owner should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    Info(String),
+    Warning(String),
+}
+
+impl Note {
+    pub fn log(&self) {
+        match self {
+            Self::Info(text) => tracing::info!("{text}"),
+            Self::Warning(text) => tracing::warn!("{text}"),
+        }
+    }
+}
+
+/// A bearer token: visible ASCII, fit for a header. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Everything that is wrong: each line names a flag or a variable and what to write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl Command {
+    /// Reads the process's arguments and variables. Prints and exits where that is all
+    /// there is to do: help, the version, a flag that does not exist.
+    pub fn from_process() -> Result<Self, ConfigErrors> {
+        let variables = |name: &str| Some(env::var_os(name)?.to_string_lossy().into_owned());
+        Self::check(Flags::from_process(), &variables)
+    }
+
+    fn check(flags: Flags, variables: &Variables) -> Result<Self, ConfigErrors> {
+        match flags.command {
+            CommandFlags::Serve(flags) => check::serve(&flags, variables).map(Self::Serve),
+            CommandFlags::Demo(flags) => check::demo(&flags, variables).map(Self::Demo),
+        }
+    }
+}
+
+impl Config {
+    /// What `myxi serve` makes of these flags alone, whatever the environment says. For
+    /// programs that bring a gateway with them: the demo, tests.
+    pub fn from_flags<'a>(flags: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigErrors> {
+        let args = std::iter::once("serve").chain(flags);
+        let flags =
+            Flags::from_args(args).map_err(|error| ConfigErrors(vec![error.to_string()]))?;
+        match Command::check(flags, &|_| None)? {
+            Command::Serve(config) => Ok(*config),
+            Command::Demo(_) => unreachable!("the first argument is serve"),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The exchanges of the configuration: `widgets;max-age=1h;max-bytes=200MB,legacy`.
+//! A comma stands between exchanges, a semicolon before each option.
+
+use std::time::Duration;
+
+use super::units;
+use crate::{bus::ExchangeConfig, event::Exchange};
+
+/// RabbitMQ refuses larger segments.
+const SEGMENT_BYTES_MAX: &str = "3GB";
+
+/// AMQP carries the bound as a signed integer of 64 bits.
+const MAX_BYTES_MAX: &str = "9000000000GB";
+
+/// Adds the exchanges of one value to those already known, and answers what is wrong with
+/// any of them.
+pub fn parse_into(exchanges: &mut Vec<ExchangeConfig>, text: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        match parse(item) {
+            Ok(exchange) if exchanges.iter().any(|known| known.name == exchange.name) => {
+                problems.push(format!("{} is named twice; name each exchange once", exchange.name));
+            }
+            Ok(exchange) => exchanges.push(exchange),
+            Err(mut more) => problems.append(&mut more),
+        }
+    }
+    problems
+}
+
+fn parse(item: &str) -> Result<ExchangeConfig, Vec<String>> {
+    let mut parts = item.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let mut problems = Vec::new();
+    let mut bounds = Bounds::default();
+    for option in parts {
+        if let Err(problem) = bounds.set(option) {
+            problems.push(format!("{name:?}: {problem}"));
+        }
+    }
+    if bounds.segment_bytes > bounds.max_bytes {
+        problems.push(format!(
+            "{name:?}: segment-bytes ({}) is more than max-bytes ({}), and a log is cut by \
+             whole segments; write a smaller segment-bytes",
+            bounds.segment_bytes, bounds.max_bytes
+        ));
+    }
+    let Ok(name) = Exchange::new(name) else {
+        problems.push(format!(
+            "{name:?} is not an exchange name; write 1 to 127 characters of A-Z a-z 0-9 . _ : - \
+             that do not begin with amq."
+        ));
+        return Err(problems);
+    };
+    let Bounds { max_age, max_bytes, segment_bytes } = bounds;
+    let exchange = ExchangeConfig { name, max_age, max_bytes, segment_bytes };
+    if problems.is_empty() { Ok(exchange) } else { Err(problems) }
+}
+
+/// How much an exchange's log keeps.
+struct Bounds {
+    max_age: Duration,
+    max_bytes: u64,
+    segment_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            max_age: ExchangeConfig::DEFAULT_MAX_AGE,
+            max_bytes: ExchangeConfig::DEFAULT_MAX_BYTES,
+            segment_bytes: ExchangeConfig::DEFAULT_SEGMENT_BYTES,
+        }
+    }
+}
+
+impl Bounds {
+    fn set(&mut self, option: &str) -> Result<(), String> {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        match (key.trim(), value.trim()) {
+            ("max-age", value) => self.max_age = max_age(value)?,
+            ("max-bytes", value) => {
+                self.max_bytes = units::size_within(value, "1B", MAX_BYTES_MAX)?;
+            }
+            ("segment-bytes", value) => {
+                self.segment_bytes = units::size_within(value, "1B", SEGMENT_BYTES_MAX)?;
+            }
+            ("kind", "stream") => {}
+            ("kind", "direct") => {
+                return Err("kind=direct is not supported yet; leave it out".into());
+            }
+            _ => {
+                return Err(format!(
+                    "{option:?} is not an option; write max-age=1h, max-bytes=200MB, \
+                     segment-bytes=10MB or kind=stream"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// RabbitMQ counts a stream's age in seconds.
+fn max_age(value: &str) -> Result<Duration, String> {
+    let age = units::duration_above_zero(value)?;
+    if age.subsec_nanos() != 0 {
+        return Err(format!("{value:?} is not whole seconds; write for example 30s or 1h"));
+    }
+    Ok(age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_all(text: &str) -> Result<Vec<ExchangeConfig>, Vec<String>> {
+        let mut exchanges = Vec::new();
+        let problems = parse_into(&mut exchanges, text);
+        if problems.is_empty() { Ok(exchanges) } else { Err(problems) }
+    }
+
+    #[test]
+    fn options_belong_to_the_exchange_before_them() {
+        let exchanges = parse_all(
+            "widgets;max-age=2h;max-bytes=50MB; segment-bytes=5MB ;kind=stream, other,a.b_c:d-1,",
+        )
+        .expect("valid");
+        let names: Vec<_> = exchanges.iter().map(|exchange| exchange.name.as_str()).collect();
+        assert_eq!(names, ["widgets", "other", "a.b_c:d-1"]);
+        let widgets = &exchanges[0];
+        assert_eq!(widgets.max_age, Duration::from_secs(7200));
+        assert_eq!((widgets.max_bytes, widgets.segment_bytes), (50_000_000, 5_000_000));
+        assert_eq!(exchanges[1], ExchangeConfig::new(exchanges[1].name.clone()));
+    }
+
+    #[test]
+    fn every_problem_of_every_exchange_is_told() {
+        let problems = parse_all(
+            "ok,amq.topic;max-age=soon,old;kind=direct;size=1,ok,b;max-bytes=1MB,c;max-age=1500ms",
+        )
+        .expect_err("invalid");
+        let expected = [
+            ("\"amq.topic\"", "not a duration"),
+            ("\"amq.topic\"", "not an exchange name"),
+            ("\"old\"", "kind=direct is not supported yet"),
+            ("\"old\"", "\"size=1\" is not an option; write max-age=1h"),
+            ("ok", "named twice"),
+            ("\"b\"", "a smaller segment-bytes"),
+            ("\"c\"", "whole seconds"),
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+        for (problem, (about, what)) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(about) && problem.contains(what), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_flag_adds_to_what_is_known() {
+        let mut exchanges = parse_all("widgets").expect("valid");
+        assert_eq!(parse_into(&mut exchanges, "widgets").len(), 1);
+        assert!(parse_into(&mut exchanges, "gadgets").is_empty());
+        assert_eq!(exchanges.len(), 2);
+    }
+}

@@ -1,0 +1,245 @@
+//! The command line: every flag with its variable, its default and what it means. What is
+//! given arrives here as text; `check` makes sense of it.
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::{default, given::Given};
+
+/// A WebSocket gateway that an application controls over gRPC
+#[derive(Parser)]
+#[command(name = "myxi", version, subcommand_required = true, arg_required_else_help = true)]
+pub struct Flags {
+    #[command(subcommand)]
+    pub command: CommandFlags,
+}
+
+#[derive(Subcommand)]
+pub enum CommandFlags {
+    /// Run the gateway
+    Serve(Box<ServeFlags>),
+    /// Run the gateway with a bundled example application and a page to try it
+    Demo(Box<DemoFlags>),
+}
+
+const UNITS: &str = "\
+DURATION: 1500ms, 3s, 1m, 1h or 1d; a number alone is seconds.
+SIZE: 64KiB, 1MiB, 200MB or 512B; a number alone is bytes.
+A flag wins over its variable. An empty variable counts as not set.";
+
+#[derive(Args)]
+#[command(after_help = UNITS)]
+pub struct ServeFlags {
+    #[command(flatten)]
+    pub listeners: ListenerFlags,
+    #[command(flatten)]
+    pub application: ApplicationFlags,
+    #[command(flatten)]
+    pub bus: BusFlags,
+    #[command(flatten)]
+    pub clients: ClientFlags,
+    #[command(flatten)]
+    pub limits: LimitFlags,
+    #[command(flatten)]
+    pub process: ProcessFlags,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+#[derive(Args)]
+pub struct DemoFlags {
+    #[command(flatten)]
+    pub listeners: ListenerFlags,
+    /// Where the page to try it is served
+    #[arg(long, env = "MYXI_PAGE_LISTEN", value_name = "IP:PORT")]
+    #[arg(default_value = default::PAGE_LISTEN)]
+    pub page_listen: Given,
+    #[command(flatten)]
+    pub log: LogFlags,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Listeners")]
+pub struct ListenerFlags {
+    /// Where WebSocket clients connect. Without it, the port is also taken from MYXI_PORT,
+    /// MIXI_PORT or PORT (the first that is set) and the address from MYXI_BIND_ADDRESS
+    #[arg(long, env = "MYXI_LISTEN", value_name = "IP:PORT")]
+    #[arg(default_value = default::LISTEN)]
+    pub listen: Given,
+    /// Where the application pushes events (gRPC). Anything but loopback needs --grpc-token
+    #[arg(long, env = "MYXI_GRPC_LISTEN", value_name = "IP:PORT")]
+    #[arg(default_value = default::GRPC_LISTEN)]
+    pub grpc_listen: Given,
+    /// The bearer token that the application must send with its gRPC calls. Prefer the
+    /// variable: other users of the machine can read command lines
+    #[arg(long, env = "MYXI_GRPC_TOKEN", value_name = "TOKEN")]
+    pub grpc_token: Option<Given>,
+    /// Where /health/live and /health/ready are served
+    #[arg(long, env = "MYXI_ADMIN_LISTEN", value_name = "IP:PORT")]
+    #[arg(default_value = default::ADMIN_LISTEN)]
+    pub admin_listen: Given,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Application")]
+pub struct ApplicationFlags {
+    /// The application's ActionHandler: http://host:port or unix:/path (required)
+    #[arg(long, env = "MYXI_ACTION_HANDLER", value_name = "ADDRESS")]
+    pub action_handler: Option<Given>,
+    /// The bearer token that the gateway sends with its calls. Prefer the variable
+    #[arg(long, env = "MYXI_ACTION_HANDLER_TOKEN", value_name = "TOKEN")]
+    pub action_handler_token: Option<Given>,
+    /// How long a call to the application may take
+    #[arg(long, env = "MYXI_ACTION_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = default::ACTION_TIMEOUT)]
+    pub action_timeout: Given,
+    /// Calls to the application at once; further ones wait their turn for up to 1s
+    #[arg(long, env = "MYXI_MAX_IN_FLIGHT", value_name = "COUNT")]
+    #[arg(default_value = default::MAX_IN_FLIGHT)]
+    pub max_in_flight: Given,
+    /// Whether the application is asked about every new connection: off or required
+    #[arg(long, env = "MYXI_SESSION_OPENED", value_name = "WHEN")]
+    #[arg(default_value = default::SESSION_OPENED)]
+    pub session_opened: Given,
+    /// How often the application is asked whether a session's subscriptions may stay
+    #[arg(long, env = "MYXI_RECHECK_INTERVAL", value_name = "DURATION")]
+    #[arg(default_value = default::RECHECK_INTERVAL)]
+    pub recheck_interval: Given,
+    /// A header of the handshake that the application gets to see, for example cookie.
+    /// Repeat it or separate names by commas [default: none]
+    #[arg(long, env = "MYXI_FORWARD_HEADER", value_name = "NAME")]
+    pub forward_header: Vec<Given>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Bus")]
+pub struct BusFlags {
+    /// An exchange that clients may subscribe to (at least one is required), with the bounds
+    /// of its log: NAME[;max-age=1h][;max-bytes=200MB][;segment-bytes=10MB]. Repeat it or
+    /// separate exchanges by commas
+    #[arg(long, env = "MYXI_EXCHANGES", value_name = "EXCHANGE")]
+    pub exchange: Vec<Given>,
+    /// A RabbitMQ broker: amqp://user:password@host:5672/vhost or amqps://…. Repeat it or
+    /// separate the nodes of a cluster by commas [default: none, events stay in this process]
+    #[arg(long, env = "RABBITMQ_URL", value_name = "URL")]
+    pub rabbitmq_url: Vec<Given>,
+    /// Report not ready while the broker is away, instead of degraded
+    #[arg(long, env = "MYXI_READY_REQUIRES_BUS", value_name = "true|false")]
+    #[arg(default_value = default::READY_REQUIRES_BUS)]
+    #[arg(default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+    pub ready_requires_bus: Given,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Clients")]
+pub struct ClientFlags {
+    /// An origin whose pages may connect besides those of the gateway's own host:
+    /// scheme://host[:port], null, or * for any. Repeat it or separate origins by commas
+    /// [default: none]
+    #[arg(long, env = "MYXI_ALLOW_ORIGIN", value_name = "ORIGIN")]
+    pub allow_origin: Vec<Given>,
+    /// A proxy whose X-Forwarded-For is believed: an IP address or a network such as
+    /// 10.0.0.0/8. Repeat it or separate networks by commas [default: none]
+    #[arg(long, env = "MYXI_TRUSTED_PROXY", value_name = "NETWORK")]
+    pub trusted_proxy: Vec<Given>,
+    /// How long a client may take from connecting to the end of the WebSocket handshake
+    #[arg(long, env = "MYXI_HANDSHAKE_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = default::HANDSHAKE_TIMEOUT)]
+    pub handshake_timeout: Given,
+    /// How often a client is pinged; after 2 unanswered pings it is gone
+    #[arg(long, env = "MYXI_PING_INTERVAL", value_name = "DURATION")]
+    #[arg(default_value = default::PING_INTERVAL)]
+    pub ping_interval: Given,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitFlags {
+    /// The largest message of a client
+    #[arg(long, env = "MYXI_MAX_MESSAGE_SIZE", value_name = "SIZE")]
+    #[arg(default_value = default::MAX_MESSAGE_SIZE)]
+    pub max_message_size: Given,
+    /// The largest event that may be pushed; at most a quarter of --max-outbox
+    #[arg(long, env = "MYXI_MAX_EVENT_SIZE", value_name = "SIZE")]
+    #[arg(default_value = default::MAX_EVENT_SIZE)]
+    pub max_event_size: Given,
+    /// What may wait to be sent to one client; past it the client is closed (3008)
+    #[arg(long, env = "MYXI_MAX_OUTBOX", value_name = "SIZE")]
+    #[arg(default_value = default::MAX_OUTBOX)]
+    pub max_outbox: Given,
+    /// Unread actions of one client; past it its socket is not read
+    #[arg(long, env = "MYXI_MAX_UNREAD_ACTIONS", value_name = "COUNT")]
+    #[arg(default_value = default::MAX_UNREAD_ACTIONS)]
+    pub max_unread_actions: Given,
+    /// Subscriptions of one client
+    #[arg(long, env = "MYXI_MAX_SUBSCRIPTIONS", value_name = "COUNT")]
+    #[arg(default_value = default::MAX_SUBSCRIPTIONS)]
+    pub max_subscriptions: Given,
+    /// Connections of clients at once
+    #[arg(long, env = "MYXI_MAX_CONNECTIONS", value_name = "COUNT")]
+    #[arg(default_value = default::MAX_CONNECTIONS)]
+    pub max_connections: Given,
+    /// Connections whose handshake is not finished
+    #[arg(long, env = "MYXI_MAX_PENDING_HANDSHAKES", value_name = "COUNT")]
+    #[arg(default_value = default::MAX_PENDING_HANDSHAKES)]
+    pub max_pending_handshakes: Given,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Process")]
+pub struct ProcessFlags {
+    /// How long to go on accepting clients after the signal to stop; 5s is right in
+    /// Kubernetes
+    #[arg(long, env = "MYXI_SHUTDOWN_DELAY", value_name = "DURATION")]
+    #[arg(default_value = default::SHUTDOWN_DELAY)]
+    pub shutdown_delay: Given,
+    /// Over how long the sessions are sent away after that
+    #[arg(long, env = "MYXI_DRAIN_TIME", value_name = "DURATION")]
+    #[arg(default_value = default::DRAIN_TIME)]
+    pub drain_time: Given,
+    /// Threads that serve sessions [default: half of the processor's cores, at least 1]
+    #[arg(long, env = "MYXI_WORKER_THREADS", value_name = "COUNT")]
+    pub worker_threads: Option<Given>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Logs")]
+pub struct LogFlags {
+    /// What is logged: off, error, warn, info, debug or trace, also by module:
+    /// warn,myxi=debug
+    #[arg(long, env = "MYXI_LOG", value_name = "FILTER")]
+    #[arg(default_value = default::LOG)]
+    pub log: Given,
+    /// text, json, or auto: text on a terminal and JSON otherwise
+    #[arg(long, env = "MYXI_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(default_value = default::LOG_FORMAT)]
+    pub log_format: Given,
+}
+
+impl Flags {
+    /// Reads the process's arguments and variables. Prints and exits where that is all
+    /// there is to do: help, the version, a flag that does not exist.
+    pub fn from_process() -> Self {
+        let mut command = Self::command().mut_subcommands(|command| {
+            command.mut_args(|arg| match set_but_empty(&arg) {
+                true => arg.env(None::<&str>),
+                false => arg.hide_env_values(true),
+            })
+        });
+        let matches = command.get_matches_mut();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+
+    /// Reads these arguments alone, whatever the environment says.
+    pub fn from_args<'a>(args: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
+        let command = Self::command()
+            .mut_subcommands(|command| command.mut_args(|arg| arg.env(None::<&str>)));
+        let args = std::iter::once("myxi").chain(args);
+        Self::from_arg_matches(&command.try_get_matches_from(args)?)
+    }
+}
+
+/// `MYXI_GRPC_TOKEN=` is how many a tool says "not set".
+fn set_but_empty(arg: &clap::Arg) -> bool {
+    let value = arg.get_env().and_then(std::env::var_os);
+    value.is_some_and(|value| value.is_empty())
+}

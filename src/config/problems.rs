@@ -1,0 +1,86 @@
+//! Gathers what is wrong with a configuration, and what is worth a note. Whoever asks for
+//! a value gets `None` where a problem was told instead.
+
+use super::{ConfigErrors, Note, given::Given, units};
+
+/// More is a typing error rather than a wish.
+const COUNT_MAX: u32 = 10_000_000;
+
+#[derive(Default)]
+pub struct Problems {
+    list: Vec<String>,
+    notes: Vec<Note>,
+}
+
+impl Problems {
+    pub fn size(&mut self, given: &Given, least: &str, most: &str) -> Option<usize> {
+        let bytes = self.parse(given, |text| units::size_within(text, least, most))?;
+        usize::try_from(bytes).ok()
+    }
+
+    pub fn count(&mut self, given: &Given) -> Option<usize> {
+        self.parse(given, |text| units::count_within(text, 1..=COUNT_MAX))
+    }
+
+    pub fn parse<T>(
+        &mut self,
+        given: &Given,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        parse(given.text.trim()).map_err(|problem| self.add(given, &problem)).ok()
+    }
+
+    /// The outer `None` is a problem, the inner one stands for "not given".
+    pub fn parse_optional<T>(
+        &mut self,
+        given: Option<&Given>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        given.map_or(Some(None), |given| self.parse(given, parse).map(Some))
+    }
+
+    /// A flag that may be repeated, its values separated by commas too.
+    pub fn parse_list<T>(
+        &mut self,
+        given: &[Given],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let before = self.list.len();
+        let mut values = Vec::new();
+        for given in given {
+            if given.text.trim().is_empty() {
+                self.add(given, "the value is empty; write one, or leave it out");
+            }
+            for text in given.text.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+                match parse(text) {
+                    Ok(value) => values.push(value),
+                    Err(problem) => self.add(given, &problem),
+                }
+            }
+        }
+        (self.list.len() == before).then_some(values)
+    }
+
+    /// Something is missing.
+    pub fn missing<T>(&mut self, problem: &str) -> Option<T> {
+        self.list.push(problem.into());
+        None
+    }
+
+    /// Something is wrong with what was given.
+    pub fn add(&mut self, given: &Given, problem: &str) {
+        self.list.push(format!("{}: {problem}", given.name));
+    }
+
+    pub fn note(&mut self, note: Note) {
+        self.notes.push(note);
+    }
+
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    pub fn finish<T>(self, config: Option<T>) -> Result<T, ConfigErrors> {
+        config.filter(|_| self.list.is_empty()).ok_or(ConfigErrors(self.list))
+    }
+}

@@ -1,0 +1,81 @@
+//! Logs, on stderr: for people where it is a terminal, JSON for programs otherwise.
+
+use std::{
+    env,
+    io::{self, IsTerminal},
+};
+
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    pub filter: Targets,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+/// `info`, or `myxi=debug,lapin=warn`. A bare word must be a level: the filter's own
+/// parser takes a misspelt one for the name of a module, and nothing would be logged.
+pub fn parse_filter(text: &str) -> Option<Targets> {
+    let plain = |item: &str| item.contains('=') || item.parse::<LevelFilter>().is_ok();
+    let valid = text.split(',').all(|item| !item.trim().is_empty() && plain(item.trim()));
+    let compact: String = text.split_whitespace().collect();
+    valid.then(|| compact.parse().ok()).flatten()
+}
+
+/// Sets the process's logs up. Call it once.
+pub fn init(config: &LogConfig) {
+    let json = match config.format {
+        LogFormat::Auto => !io::stderr().is_terminal(),
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = if json {
+        fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed()
+    } else {
+        fmt::layer().with_ansi(colours_wanted()).with_writer(io::stderr).boxed()
+    };
+    tracing_subscriber::registry().with(lines.with_filter(config.filter.clone())).init();
+}
+
+/// <https://no-color.org>
+fn colours_wanted() -> bool {
+    io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn filters_name_levels_and_modules() {
+        let filter = parse_filter("warn, myxi=debug,lapin=off").expect("valid");
+        assert!(filter.would_enable("myxi::session", &Level::DEBUG));
+        assert!(!filter.would_enable("hyper", &Level::INFO));
+        assert!(!filter.would_enable("lapin", &Level::ERROR));
+        assert!(parse_filter("INFO").is_some() && parse_filter("off").is_some());
+    }
+
+    #[test]
+    fn a_misspelt_level_is_no_module() {
+        for text in ["inof", "warning", "", "info,,", "myxi=loud", "a=b=c", "info debug"] {
+            assert!(parse_filter(text).is_none(), "{text}");
+        }
+    }
+}

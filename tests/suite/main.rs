@@ -1,0 +1,3 @@
+//! Every behaviour, through the real thing: one binary, a module for each area.
+
+mod config;
