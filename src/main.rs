@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use myxi::{
-    config::{Command, Config, ConfigErrors, DemoConfig},
+    config::{Command, Config, ConfigErrors, DemoConfig, Note},
     logging,
 };
 
@@ -36,16 +36,16 @@ fn refuse(ConfigErrors(problems): &ConfigErrors) -> ExitCode {
 
 fn serve(config: Config) -> anyhow::Result<()> {
     logging::init(&config.log);
-    config.notes.iter().for_each(|note| note.log());
-    // CALL SITE: server::run(config)
-    tracing::info!(listen = %config.listen, grpc = %config.grpc.listen, admin = %config.admin_listen, "configured");
+    config.notes.iter().for_each(Note::log);
+    // CALL SITE: server::run(config).
+    tracing::info!(listen = %config.listen, grpc = %config.grpc.listen, "configured");
     Ok(())
 }
 
 fn demo(config: DemoConfig) -> anyhow::Result<()> {
     logging::init(&config.log);
-    config.notes.iter().for_each(|note| note.log());
-    // CALL SITE: demo::run(config)
+    config.notes.iter().for_each(Note::log);
+    // CALL SITE: demo::run(config).
     tracing::info!(listen = %config.listen, page = %config.page_listen, "configured");
     Ok(())
 }

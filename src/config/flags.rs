@@ -243,3 +243,52 @@ fn set_but_empty(arg: &clap::Arg) -> bool {
     let value = arg.get_env().and_then(std::env::var_os);
     value.is_some_and(|value| value.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PAGE: &str = include_str!("../../docs/configuration.md");
+
+    /// `| flag | variable | default |`, as a row of the page begins.
+    fn row(arg: &clap::Arg) -> Option<String> {
+        let flag = arg.get_long().filter(|flag| *flag != "help")?;
+        let variable = arg.get_env()?.to_str()?;
+        let default = match arg.get_default_values().first() {
+            Some(default) => format!("`{}`", default.to_str()?),
+            None => "–".into(),
+        };
+        Some(format!("| `--{flag}` | `{variable}` | {default} |"))
+    }
+
+    #[test]
+    fn the_page_and_the_help_agree_on_every_flag_variable_and_default() {
+        let command = Flags::command();
+        let args = command.get_subcommands().flat_map(|command| command.get_arguments());
+        let in_help: BTreeSet<String> = args.filter_map(row).collect();
+        let in_page: BTreeSet<String> = PAGE
+            .lines()
+            .filter(|line| line.starts_with("| `--"))
+            .map(|line| line.split_inclusive('|').take(4).collect())
+            .collect();
+        assert!(in_help.len() > 25, "{in_help:#?}");
+        assert_eq!(in_help, in_page);
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_a_heading_and_a_meaning() {
+        for command in Flags::command().get_subcommands() {
+            for arg in command.get_arguments() {
+                let flag = arg.get_long().expect("no positional arguments");
+                let variable = arg.get_env().and_then(|name| name.to_str());
+                let fixed =
+                    variable.is_some_and(|name| name == "RABBITMQ_URL" || name == "MYXI_EXCHANGES");
+                let usual = format!("MYXI_{}", flag.to_uppercase().replace('-', "_"));
+                assert!(fixed || variable == Some(&usual), "{flag}: {variable:?}");
+                assert!(arg.get_help().is_some() && arg.get_help_heading().is_some(), "{flag}");
+            }
+        }
+    }
+}

@@ -1,8 +1,11 @@
 //! Flags and variables: what they make, what is refused and how it is told.
 
 use std::{
+    io::{BufRead, BufReader},
     net::SocketAddr,
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -276,4 +279,38 @@ fn what_myxi_does_not_know_is_refused_with_help() {
     let typo = myxi(&["serve", "--exchnage", "widgets"], &[]);
     assert_eq!(typo.status.code(), Some(2));
     assert!(text(&typo.stderr).contains("--exchange"), "{typo:?}");
+}
+
+/// The first line that a starting gateway logs into a pipe.
+fn first_log_line(flags: &[&str]) -> String {
+    struct Gateway(Child);
+    impl Drop for Gateway {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
+    command.arg("serve").args(REQUIRED).args(flags).env_clear().stderr(Stdio::piped());
+    for listener in ["--listen", "--grpc-listen", "--admin-listen"] {
+        command.args([listener, "127.0.0.1:0"]);
+    }
+    let mut gateway = Gateway(command.spawn().expect("myxi starts"));
+    let stderr = gateway.0.stderr.take().expect("a pipe");
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        let line = BufReader::new(stderr).lines().next();
+        sender.send(line.expect("a line").expect("UTF-8"))
+    });
+    lines.recv_timeout(Duration::from_secs(10)).expect("a line in time")
+}
+
+#[test]
+fn logs_are_json_where_nobody_watches_and_text_on_demand() {
+    let line = first_log_line(&[]);
+    let json: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(json["level"], "WARN");
+    assert!(json["message"].as_str().is_some_and(|text| text.contains("RABBITMQ_URL")), "{line}");
+    let line = first_log_line(&["--log-format", "text"]);
+    assert!(line.contains(" WARN ") && !line.contains('\u{1b}'), "no colours in a pipe: {line}");
 }
