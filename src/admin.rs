@@ -1,70 +1,43 @@
 //! The operator's listener: liveness and readiness.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::net::TcpListener;
 
-use crate::{accept::Bounds, health::Health};
-
-/// Probes and a person or two.
-pub const CONNECTIONS_MAX: usize = 64;
-
-/// A probe that takes longer is not a probe.
-const CONNECTION_TIME: Duration = Duration::from_secs(60);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::{health::Health, small_http};
 
 pub struct Admin {
     pub health: Arc<Health>,
-    /// Names besides loopback and IP addresses that a request may give as its `Host`.
+    /// Names besides localhost and IP addresses that a request may give as its `Host`.
     pub hosts: Vec<String>,
 }
 
 /// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
-    let connections = || Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let bounds = Bounds { handshakes: connections(), sockets: connections() };
-    loop {
-        let accepted = bounds.accept(&listener).await;
-        let admin = admin.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let response = admin.answer(&request);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(accepted.stream), service);
-            // What goes wrong with a probe's connection is the probe's to tell.
-            let _ = timeout(CONNECTION_TIME, connection).await;
-            drop((accepted.handshake, accepted.socket));
-        });
-    }
+pub async fn serve(listener: TcpListener, admin: Admin) {
+    small_http::serve(listener, move |request| admin.answer(request)).await;
 }
 
 impl Admin {
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if !self.allows_host(request.headers()) {
             let text = r#"{"error":"this Host is not served here; name it with --admin-host"}"#;
-            return json(StatusCode::FORBIDDEN, text.into());
+            return json(StatusCode::FORBIDDEN, text);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return json(StatusCode::METHOD_NOT_ALLOWED, r#"{"error":"only GET"}"#.into());
+            return json(StatusCode::METHOD_NOT_ALLOWED, r#"{"error":"only GET"}"#);
         }
         match request.uri().path() {
-            "/health/live" => json(StatusCode::OK, r#"{"status":"live"}"#.into()),
+            "/health/live" => json(StatusCode::OK, r#"{"status":"live"}"#),
             "/health/ready" => {
                 let report = self.health.report();
                 json(report.status.http(), serde_json::to_string(&report).unwrap_or_default())
             }
             _ => {
                 let text = r#"{"error":"nothing here; try /health/live or /health/ready"}"#;
-                json(StatusCode::NOT_FOUND, text.into())
+                json(StatusCode::NOT_FOUND, text)
             }
         }
     }
@@ -90,11 +63,8 @@ fn host_name(host: &str) -> &str {
     }
 }
 
-fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = small_http::response(status, "application/json", body);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -1,9 +1,9 @@
 //! Flags and environment → checked [`Config`]. Every problem is reported at once, with
 //! what to write instead; past this point nobody checks a setting again.
 
+mod amqp_url;
 mod check;
 mod default;
-mod endpoints;
 mod exchanges;
 mod flags;
 mod given;
@@ -12,24 +12,25 @@ mod problems;
 mod units;
 mod values;
 
-use std::{env, fmt, net::SocketAddr, time::Duration};
+use std::{env, net::SocketAddr, time::Duration};
 
 use http::HeaderName;
 
-pub use self::endpoints::{ActionHandlerAddress, AmqpUrl};
+pub use self::amqp_url::AmqpUrl;
 use self::{
     flags::{CommandFlags, Flags},
     listen::Variables,
 };
 use crate::{
-    bus::ExchangeConfig, forwarded::TrustedProxies, logging::LogConfig, origin::OriginPolicy,
+    action_handler::grpc::Endpoint, bus::ExchangeConfig, forwarded::TrustedProxies,
+    logging::LogConfig, origin::OriginPolicy, token::BearerToken,
 };
 
 /// What the process was asked to do.
 #[derive(Debug, Clone)]
 pub enum Command {
     Serve(Box<Config>),
-    Demo(DemoConfig),
+    Demo(Box<DemoConfig>),
 }
 
 /// Everything that `myxi serve` needs to know. Secrets do not show in its `Debug`.
@@ -40,6 +41,8 @@ pub struct Config {
     pub grpc: GrpcConfig,
     /// For health.
     pub admin_listen: SocketAddr,
+    /// Names besides localhost and IP addresses under which `admin_listen` may be asked.
+    pub admin_hosts: Vec<String>,
     pub action_handler: HandlerConfig,
     pub session_opened: SessionOpened,
     pub recheck_interval: Duration,
@@ -65,14 +68,14 @@ pub struct Config {
 pub struct GrpcConfig {
     pub listen: SocketAddr,
     /// Always there unless `listen` is loopback.
-    pub token: Option<Secret>,
+    pub token: Option<BearerToken>,
 }
 
 /// The application's `ActionHandler`.
 #[derive(Debug, Clone)]
 pub struct HandlerConfig {
-    pub address: ActionHandlerAddress,
-    pub token: Option<Secret>,
+    pub endpoint: Endpoint,
+    pub token: Option<BearerToken>,
     pub timeout: Duration,
     pub max_in_flight: usize,
 }
@@ -141,22 +144,6 @@ impl Note {
             Self::Info(text) => tracing::info!("{text}"),
             Self::Warning(text) => tracing::warn!("{text}"),
         }
-    }
-}
-
-/// A bearer token: visible ASCII, fit for a header. It is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<str>);
-
-impl Secret {
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
     }
 }
 

@@ -4,7 +4,10 @@
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{self, HeaderName, HeaderValue},
+};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn, upgrade::Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +34,7 @@ use crate::{
     origin::OriginPolicy,
     outbox::Outbox,
     session::{self, SessionSettings},
+    small_http,
 };
 
 /// Where the WebSocket is: the Ruby original's path, and the short one.
@@ -55,7 +59,7 @@ pub struct Front {
     pub origins: OriginPolicy,
     pub trusted_proxies: TrustedProxies,
     /// Handshake headers that the application gets to see, in lower case.
-    pub forward_headers: Vec<header::HeaderName>,
+    pub forward_headers: Vec<HeaderName>,
     pub handshake_timeout: Duration,
     pub max_message_size: usize,
     pub max_outbox: usize,
@@ -113,7 +117,7 @@ fn answer(
     mut request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     match check(&door.front, &request) {
-        Err(refusal) => refusal,
+        Err(refusal) => refusal.response(),
         Ok(Handshake { response, connection }) => {
             let client = client_info(&door.front, peer, &request);
             let upgrade = hyper::upgrade::on(&mut request);
@@ -130,34 +134,67 @@ fn answer(
     }
 }
 
+/// A request that may be upgraded.
 struct Handshake {
     response: Response<()>,
     connection: OwnedSemaphorePermit,
 }
 
-fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Response<Full<Bytes>>> {
+/// Why it may not, for the person who sent it.
+struct Refusal {
+    status: StatusCode,
+    headers: &'static [(HeaderName, &'static str)],
+    text: String,
+}
+
+/// What every WebSocket handshake needs, told to those that have none.
+const UPGRADE: &[(HeaderName, &str)] = &[
+    (header::UPGRADE, "websocket"),
+    (header::CONNECTION, "Upgrade"),
+    (header::SEC_WEBSOCKET_VERSION, "13"),
+];
+
+impl Refusal {
+    fn new(
+        status: StatusCode,
+        headers: &'static [(HeaderName, &'static str)],
+        text: impl Into<String>,
+    ) -> Self {
+        Self { status, headers, text: text.into() }
+    }
+
+    fn response(self) -> Response<Full<Bytes>> {
+        let mut response =
+            small_http::response(self.status, "text/plain; charset=utf-8", self.text + "\n");
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Refusal> {
     if !PATHS.contains(&request.uri().path()) {
-        return Err(refusal(StatusCode::NOT_FOUND, "nothing here; the WebSocket is at / and at /pushwss\n"));
+        let text = "nothing here; the WebSocket is at / and at /pushwss";
+        return Err(Refusal::new(StatusCode::NOT_FOUND, &[], text));
     }
     if request.method() != Method::GET {
-        let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket handshake is a GET\n");
-        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
-        return Err(response);
-    }
-    if !request.headers().contains_key(header::UPGRADE) {
-        return Err(upgrade_required("this is a WebSocket endpoint: connect with ws://, for example `new WebSocket(\"ws://…\")`\n"));
+        let allow = &[(header::ALLOW, "GET")];
+        let text = "a WebSocket handshake is a GET";
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, allow, text));
     }
     let response = create_response(&bare(request)).map_err(|error| {
-        upgrade_required(&format!("not a WebSocket handshake (version 13): {error}\n"))
+        let text = format!("this is a WebSocket endpoint, connect with ws:// (version 13): {error}");
+        Refusal::new(StatusCode::UPGRADE_REQUIRED, UPGRADE, text)
     })?;
     if let Err(refused) = front.origins.check(request.headers()) {
         tracing::warn!("{refused}");
-        return Err(refusal(StatusCode::FORBIDDEN, "this origin is not allowed to connect\n"));
+        let text = "pages of this origin may not connect";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, &[], text));
     }
     let connection = front.connections.clone().try_acquire_owned().map_err(|_| {
-        let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, "too many connections, try again later\n");
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
-        response
+        let retry = &[(header::RETRY_AFTER, "1")];
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, retry, "too many connections, try again later")
     })?;
     Ok(Handshake { response, connection })
 }
@@ -169,23 +206,6 @@ fn bare(request: &Request<Incoming>) -> Request<()> {
     *bare.version_mut() = request.version();
     *bare.headers_mut() = request.headers().clone();
     bare
-}
-
-fn refusal(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text.to_owned()));
-    *response.status_mut() = status;
-    let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
-    response
-}
-
-fn upgrade_required(text: &str) -> Response<Full<Bytes>> {
-    let mut response = refusal(StatusCode::UPGRADE_REQUIRED, text);
-    let headers = response.headers_mut();
-    headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
-    headers.insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
-    headers.insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
-    response
 }
 
 fn client_info(front: &Front, peer: IpAddr, request: &Request<Incoming>) -> ClientInfo {
@@ -202,9 +222,12 @@ fn client_info(front: &Front, peer: IpAddr, request: &Request<Incoming>) -> Clie
 }
 
 /// The values of one header, as one; bytes that are no text are replaced.
-fn joined(headers: &HeaderMap, name: &header::HeaderName) -> Option<Box<str>> {
-    let values: Vec<_> =
-        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
+    let values: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        .collect();
     (!values.is_empty()).then(|| values.join(", ").into())
 }
 
@@ -233,7 +256,8 @@ async fn live(door: Arc<Door>, upgraded: Upgraded, client: ClientInfo) {
     let id = front.session_ids.next();
     let opened = Instant::now();
     tracing::debug!(session = %id, remote = %client.remote_address, "session opened");
-    let session = SessionInfo { id, client: Arc::new(client), auth: None, data: Default::default() };
+    let session =
+        SessionInfo { id, client: Arc::new(client), auth: None, data: Default::default() };
     let outbox = Outbox::new(id, front.max_outbox);
     let entry = front.directory.enter(outbox.clone());
     let client = Client::new(door.services.clone(), outbox, session);

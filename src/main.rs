@@ -2,18 +2,28 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use myxi::{
-    config::{Command, Config, ConfigErrors, DemoConfig, Note},
-    logging,
+    config::{Command, ConfigErrors, Note},
+    demo,
+    logging::{self, LogConfig},
+    server,
 };
+use tokio::runtime::{Builder, Runtime};
 
 /// As for a flag that does not exist: the command line is wrong, nothing was started.
 const EXIT_MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
     let outcome = match Command::from_process() {
-        Ok(Command::Serve(config)) => serve(*config),
-        Ok(Command::Demo(config)) => demo(config),
+        Ok(Command::Serve(config)) => {
+            start_logging(&config.log, &config.notes);
+            runtime().and_then(|runtime| runtime.block_on(server::run(*config)))
+        }
+        Ok(Command::Demo(config)) => {
+            start_logging(&config.log, &config.notes);
+            runtime().and_then(|runtime| runtime.block_on(demo::run(*config)))
+        }
         Err(errors) => return refuse(&errors),
     };
     match outcome {
@@ -34,18 +44,13 @@ fn refuse(ConfigErrors(problems): &ConfigErrors) -> ExitCode {
     ExitCode::from(EXIT_MISCONFIGURED)
 }
 
-fn serve(config: Config) -> anyhow::Result<()> {
-    logging::init(&config.log);
-    config.notes.iter().for_each(Note::log);
-    // CALL SITE: server::run(config).
-    tracing::info!(listen = %config.listen, grpc = %config.grpc.listen, "configured");
-    Ok(())
+fn start_logging(log: &LogConfig, notes: &[Note]) {
+    logging::init(log);
+    notes.iter().for_each(Note::log);
 }
 
-fn demo(config: DemoConfig) -> anyhow::Result<()> {
-    logging::init(&config.log);
-    config.notes.iter().for_each(Note::log);
-    // CALL SITE: demo::run(config).
-    tracing::info!(listen = %config.listen, page = %config.page_listen, "configured");
-    Ok(())
+/// One thread: sessions that share it wake each other for next to nothing. Where there is
+/// more to do, further threads serve sessions of their own (`worker`).
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }

@@ -22,7 +22,7 @@ use crate::{
     },
     actions::Services,
     admin::{self, Admin},
-    bus::{BusListener, BusNotice, EventBus, memory::MemoryBus, rabbitmq::{RabbitMqBus, RabbitMqConfig}},
+    bus::{BusListener, BusNotice, EventBus, memory::MemoryBus},
     config::{BusConfig, Config, HandlerConfig, Limits, SessionOpened},
     directory::Directory,
     event::Exchange,
@@ -31,7 +31,7 @@ use crate::{
     http::{Door, Front},
     hub::Hub,
     ids::{ReplicaId, SessionIds},
-    peers::{self, LocalSessions, Peers},
+    peers::{self, Peers},
     session::SessionSettings,
     worker::{Notice, Worker},
 };
@@ -81,8 +81,7 @@ impl Server {
         let connections = Arc::new(Semaphore::new(config.limits.max_connections));
         let front = Arc::new(front(&config, replica, directory.clone(), connections.clone()));
         let handlers = Handlers::new(&config);
-        let here =
-            Door::new(exchanges(&config), &config.limits, front.clone(), handlers.make());
+        let here = Door::new(exchanges(&config), &config.limits, front.clone(), handlers.make());
         let handler = here.services.handler.clone();
         let workers = Arc::new(workers(&config, here, &front, &handlers)?);
         let fan_out = Arc::new(FanOut { workers: workers.clone(), sessions: directory.clone() });
@@ -93,14 +92,18 @@ impl Server {
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         tasks.spawn(accept(clients, bounds(&config.limits), workers, accepting_stopped));
         let admin_api = Admin { health: health.clone(), hosts: config.admin_hosts.clone() };
-        tasks.spawn(admin::serve(admin, Arc::new(admin_api)));
+        tasks.spawn(admin::serve(admin, admin_api));
         let (stop_grpc, grpc_stopped) = watch::channel(false);
         let peers = Peers::new(replica, directory.clone(), bus.clone());
-        let api = GatewayApi::new(bus.clone(), peers, config.limits.max_event_size);
-        let grpc = tokio::spawn(gateway_api::serve(grpc, api, config.grpc.token.clone(), async move {
-            let mut stopped = grpc_stopped;
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        }));
+        let max_event_size = config.limits.max_event_size;
+        let api = GatewayApi { bus: bus.clone(), peers, max_event_size };
+        let mut grpc_task = JoinSet::new();
+        grpc_task.spawn(gateway_api::serve(
+            grpc,
+            api,
+            config.grpc.token.clone(),
+            told(grpc_stopped),
+        ));
 
         let (clients, grpc_address, admin) = addresses;
         tracing::info!(%replica, %clients, grpc = %grpc_address, %admin, "listening");
@@ -113,7 +116,7 @@ impl Server {
             directory,
             connections,
             stop_grpc,
-            grpc,
+            grpc: grpc_task,
             bus,
             tasks,
         };
@@ -140,7 +143,8 @@ struct Handlers {
 
 impl Handlers {
     fn new(config: &Config) -> Self {
-        let HandlerConfig { endpoint, token, timeout, max_in_flight } = config.action_handler.clone();
+        let HandlerConfig { endpoint, token, timeout, max_in_flight } =
+            config.action_handler.clone();
         // Half an outbox: a reply always fits one that is not half full.
         let max_reply_size = config.limits.max_outbox / 2;
         let config = GrpcHandlerConfig { endpoint, token, timeout, max_reply_size };
@@ -242,19 +246,8 @@ impl BusListener for FanOut {
 fn start_bus(config: &Config, replica: ReplicaId, listener: Arc<FanOut>) -> Arc<dyn EventBus> {
     let exchanges = config.exchanges.clone();
     match &config.bus {
-        BusConfig::Memory => {
-            tracing::warn!("no --rabbitmq-url: events reach the clients of this replica only");
-            MemoryBus::start(exchanges, listener)
-        }
-        BusConfig::RabbitMq { urls } => RabbitMqBus::start(
-            RabbitMqConfig {
-                urls: urls.clone(),
-                exchanges,
-                replica,
-                max_event_size: config.limits.max_event_size,
-            },
-            listener,
-        ),
+        BusConfig::Memory => MemoryBus::start(exchanges, listener),
+        BusConfig::RabbitMq { .. } => todo!("{replica}"),
     }
 }
 
@@ -288,7 +281,7 @@ async fn accept(
     listener: TcpListener,
     bounds: Bounds,
     workers: Arc<Vec<Worker>>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let serving = async {
         for worker in workers.iter().cycle() {
@@ -300,7 +293,11 @@ async fn accept(
     };
     tokio::select! {
         () = serving => {}
-        // An error means that the server is gone.
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = told(stop) => {}
     }
+}
+
+/// Comes back when the word is given, or when nobody is left to give it.
+async fn told(mut word: watch::Receiver<bool>) {
+    let _ = word.wait_for(|given| *given).await;
 }

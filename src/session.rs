@@ -235,12 +235,13 @@ where
             progress = true;
         }
         let acts = !matches!(self.phase, Phase::Closing { .. } | Phase::Ended(_));
-        if acts && !self.client.outbox().is_half_full() {
-            if let Some(text) = self.unread.pop_front() {
-                self.unread_bytes -= text.len();
-                self.acting = Some(Box::pin(self.client.clone().perform(text)));
-                progress = true;
-            }
+        if acts
+            && !self.client.outbox().is_half_full()
+            && let Some(text) = self.unread.pop_front()
+        {
+            self.unread_bytes -= text.len();
+            self.acting = Some(Box::pin(self.client.clone().perform(text)));
+            progress = true;
         }
         progress
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 pub struct BearerToken(HeaderValue);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a token must be one or more printable ASCII characters without spaces")]
+#[error("a token must be visible ASCII without spaces")]
 pub struct InvalidToken;
 
 impl FromStr for BearerToken {

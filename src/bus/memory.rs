@@ -1,1 +1,113 @@
-//! stub
+//! The bus of a single process: what is published here is delivered here. The default
+//! while no RabbitMQ is given; then every replica is an island.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+
+use super::{AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig, PublishError};
+use crate::{
+    event::{Event, EventBody, Exchange, OutgoingEvent, Position, Topic},
+    ids::ReplicaId,
+};
+
+/// Events of one exchange that wait for a listener that is behind.
+const QUEUE: usize = 1_000;
+
+/// How long a publisher waits for room in that queue.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
+
+pub struct MemoryBus {
+    queues: HashMap<Exchange, mpsc::Sender<(Topic, EventBody)>>,
+    attached: Arc<AtomicUsize>,
+    _tasks: JoinSet<()>,
+}
+
+impl MemoryBus {
+    /// Attaches every exchange at once. Must be called inside a Tokio runtime.
+    pub fn start(exchanges: Vec<ExchangeConfig>, listener: Arc<dyn BusListener>) -> Arc<Self> {
+        let attached = Arc::new(AtomicUsize::new(0));
+        let mut tasks = JoinSet::new();
+        let mut queues = HashMap::new();
+        for ExchangeConfig { name, .. } in exchanges {
+            let (sender, receiver) = mpsc::channel(QUEUE);
+            tasks.spawn(deliver(name.clone(), receiver, listener.clone(), attached.clone()));
+            queues.insert(name, sender);
+        }
+        Arc::new(Self { queues, attached, _tasks: tasks })
+    }
+
+    async fn enqueue(&self, event: OutgoingEvent, deadline: Instant) -> Result<(), PublishError> {
+        let OutgoingEvent { topic, body, .. } = event;
+        let Some(queue) = self.queues.get(&topic.exchange) else {
+            return Err(PublishError::UnknownExchange(topic.exchange));
+        };
+        let unavailable = |e: &dyn std::fmt::Display| PublishError::Unavailable(e.to_string());
+        let body = EventBody::from_json(&body).map_err(|e| unavailable(&e))?;
+        match timeout_at(deadline, queue.send((topic, body))).await {
+            Ok(sent) => sent.map_err(|_| unavailable(&"the bus is closed")),
+            Err(_) => Err(PublishError::Overloaded("this replica is behind".into())),
+        }
+    }
+}
+
+#[async_trait]
+impl EventBus for MemoryBus {
+    async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>> {
+        let deadline = Instant::now() + PUBLISH_DEADLINE;
+        let mut results = Vec::with_capacity(events.len());
+        for event in events {
+            results.push(self.enqueue(event, deadline).await);
+        }
+        results
+    }
+
+    async fn ask(
+        &self,
+        replica: ReplicaId,
+        _question: Vec<u8>,
+        _deadline: Duration,
+    ) -> Result<Vec<u8>, AskError> {
+        Err(AskError::NoSuchReplica(replica))
+    }
+
+    fn status(&self) -> BusStatus {
+        BusStatus {
+            kind: "memory",
+            attached_once: self.attached.load(Ordering::Relaxed) == self.queues.len(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Nobody confirms here: there is nothing to wait for.
+    async fn close(&self) {}
+}
+
+/// One exchange: its events to the listener, one after another.
+async fn deliver(
+    exchange: Exchange,
+    mut queue: mpsc::Receiver<(Topic, EventBody)>,
+    listener: Arc<dyn BusListener>,
+    attached: Arc<AtomicUsize>,
+) {
+    listener.notice(BusNotice::Attached(exchange)).await;
+    attached.fetch_add(1, Ordering::Relaxed);
+    let mut position = 0;
+    while let Some((topic, body)) = queue.recv().await {
+        let event = Event { topic, body, position: Some(Position(position)) };
+        listener.notice(BusNotice::Event(Arc::new(event))).await;
+        position += 1;
+    }
+}

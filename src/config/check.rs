@@ -6,8 +6,8 @@
 use std::thread;
 
 use super::{
-    ActionHandlerAddress, AmqpUrl, BusConfig, Config, ConfigErrors, DemoConfig, DrainConfig,
-    HandlerConfig, Limits, Note, exchanges,
+    AmqpUrl, BusConfig, Config, ConfigErrors, DemoConfig, DrainConfig, HandlerConfig, Limits, Note,
+    exchanges,
     flags::{
         ApplicationFlags, BusFlags, ClientFlags, DemoFlags, LimitFlags, LogFlags, ProcessFlags,
         ServeFlags,
@@ -31,9 +31,9 @@ pub fn serve(flags: &ServeFlags, variables: &Variables) -> Result<Box<Config>, C
     problems.finish(config)
 }
 
-pub fn demo(flags: &DemoFlags, variables: &Variables) -> Result<DemoConfig, ConfigErrors> {
+pub fn demo(flags: &DemoFlags, variables: &Variables) -> Result<Box<DemoConfig>, ConfigErrors> {
     let mut problems = Problems::default();
-    let config = demo_config(flags, variables, &mut problems);
+    let config = demo_config(flags, variables, &mut problems).map(Box::new);
     problems.finish(config)
 }
 
@@ -52,6 +52,7 @@ fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) ->
     let trusted_proxies = problems.parse_list(&flags.clients.trusted_proxy, values::network);
     let limits = limits(&flags.limits, &flags.clients, problems);
     let drain = drain(&flags.process, problems);
+    let admin_hosts = problems.parse_list(&flags.process.admin_host, values::host_name);
     let worker_threads = worker_threads(&flags.process, problems);
     let log = log(&flags.log, problems);
     let (listen, grpc, admin_listen) = listeners?;
@@ -59,6 +60,7 @@ fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) ->
         listen,
         grpc,
         admin_listen,
+        admin_hosts: admin_hosts?,
         action_handler: action_handler?,
         session_opened: session_opened?,
         recheck_interval: recheck_interval?,
@@ -97,18 +99,18 @@ fn demo_config(
 }
 
 fn action_handler(flags: &ApplicationFlags, problems: &mut Problems) -> Option<HandlerConfig> {
-    let address = match &flags.action_handler {
-        Some(given) => problems.parse(given, ActionHandlerAddress::parse),
+    let endpoint = match &flags.action_handler {
+        Some(given) => problems.parse(given, values::action_handler),
         None => problems.missing(
             "--action-handler (MYXI_ACTION_HANDLER) is missing: say where the application is, for \
              example --action-handler http://127.0.0.1:50051 or unix:/run/app.sock",
         ),
     };
-    let token = problems.parse_optional(flags.action_handler_token.as_ref(), values::secret);
+    let token = problems.parse_optional(flags.action_handler_token.as_ref(), values::token);
     let timeout = problems.parse(&flags.action_timeout, units::duration_above_zero);
     let max_in_flight = problems.count(&flags.max_in_flight);
     Some(HandlerConfig {
-        address: address?,
+        endpoint: endpoint?,
         token: token?,
         timeout: timeout?,
         max_in_flight: max_in_flight?,

@@ -196,6 +196,10 @@ pub struct ProcessFlags {
     #[arg(long, env = "MYXI_DRAIN_TIME", value_name = "DURATION")]
     #[arg(default_value = default::DRAIN_TIME)]
     pub drain_time: Given,
+    /// A host name under which --admin-listen may be asked, besides localhost and IP addresses.
+    /// Repeat it or separate names by commas [default: none]
+    #[arg(long, env = "MYXI_ADMIN_HOST", value_name = "NAME")]
+    pub admin_host: Vec<Given>,
     /// Threads that serve sessions [default: half of the processor's cores, at least 1]
     #[arg(long, env = "MYXI_WORKER_THREADS", value_name = "COUNT")]
     pub worker_threads: Option<Given>,

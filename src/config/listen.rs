@@ -23,7 +23,7 @@ pub fn listeners(
 ) -> Option<(SocketAddr, GrpcConfig, SocketAddr)> {
     let listen = listen(&flags.listen, variables, problems);
     let grpc_listen = problems.parse(&flags.grpc_listen, socket_address);
-    let token = problems.parse_optional(flags.grpc_token.as_ref(), values::secret);
+    let token = problems.parse_optional(flags.grpc_token.as_ref(), values::token);
     let admin_listen = problems.parse(&flags.admin_listen, socket_address);
     if let Some(address) = grpc_listen
         && flags.grpc_token.is_none()

@@ -4,20 +4,25 @@ use http::HeaderName;
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
 
-use super::{Secret, SessionOpened};
+use super::SessionOpened;
 use crate::{
+    action_handler::grpc::{Endpoint, InvalidEndpoint},
     forwarded::TrustedProxies,
     logging::{self, LogFormat},
     origin::Origin,
+    token::{BearerToken, InvalidToken},
 };
 
+pub fn action_handler(text: &str) -> Result<Endpoint, String> {
+    text.parse().map_err(|error: InvalidEndpoint| {
+        format!("{text:?}: {error}; write http://127.0.0.1:50051 or unix:/run/app.sock")
+    })
+}
+
 /// Does not repeat what it refuses.
-pub fn secret(text: &str) -> Result<Secret, String> {
-    let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-    valid.then(|| Secret(text.into())).ok_or_else(|| {
-        "the token must be visible ASCII without spaces; write for example what `openssl rand \
-         -hex 32` prints"
-            .into()
+pub fn token(text: &str) -> Result<BearerToken, String> {
+    text.parse().map_err(|error: InvalidToken| {
+        format!("{error}; write for example what `openssl rand -hex 32` prints")
     })
 }
 
@@ -39,6 +44,13 @@ pub fn switch(text: &str) -> Result<bool, String> {
 
 pub fn header_name(text: &str) -> Result<HeaderName, String> {
     text.parse().map_err(|_| format!("{text:?} is not a header's name; write for example cookie"))
+}
+
+pub fn host_name(text: &str) -> Result<String, String> {
+    let valid = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    valid.then(|| text.to_owned()).ok_or_else(|| {
+        format!("{text:?} is not a host name; write for example myxi.internal (without a port)")
+    })
 }
 
 /// `None` stands for every origin.

@@ -4,14 +4,18 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status, transport::Channel};
 
-use crate::proto::{
-    ActionError, CheckSubscriptionsRequest, CheckSubscriptionsResponse, Decision, Event,
-    HandleActionRequest, HandleActionResponse, PushEventRequest, SessionClosedRequest,
-    SessionClosedResponse, SessionOpenedRequest, SessionOpenedResponse, SessionUpdate,
-    action_handler_server::ActionHandler, gateway_client::GatewayClient,
+use crate::{
+    proto::{
+        ActionError, CheckSubscriptionsRequest, CheckSubscriptionsResponse, Decision, Event,
+        HandleActionRequest, HandleActionResponse, PushEventRequest, SessionClosedRequest,
+        SessionClosedResponse, SessionOpenedRequest, SessionOpenedResponse, SessionUpdate,
+        action_handler_server::ActionHandler, gateway_client::GatewayClient,
+    },
+    token::BearerToken,
 };
 
 pub const EXCHANGE: &str = "widgets";
@@ -96,7 +100,10 @@ fn say_hello(payload: &Value) -> Result<HandleActionResponse, Status> {
 }
 
 /// Changes widgets for ever and tells those who are subscribed.
-pub async fn push_changes(mut gateway: GatewayClient<Channel>) -> anyhow::Result<()> {
+pub async fn push_changes(
+    mut gateway: GatewayClient<Channel>,
+    token: Option<BearerToken>,
+) -> anyhow::Result<()> {
     let mut quantities = [10i64; WIDGETS.len()];
     let mut interval = tokio::time::interval(PUSH_INTERVAL);
     loop {
@@ -104,13 +111,16 @@ pub async fn push_changes(mut gateway: GatewayClient<Channel>) -> anyhow::Result
         let widget = rand::random_range(0..WIDGETS.len());
         quantities[widget] = (quantities[widget] + rand::random_range(-3..=3)).max(0);
         let payload = json!({"id": WIDGETS[widget], "quantity": quantities[widget]}).to_string();
-        let request = PushEventRequest {
+        let mut request = Request::new(PushEventRequest {
             exchange: EXCHANGE.into(),
             routing_key: WIDGETS[widget].into(),
             event: "WidgetQtyChanged".into(),
             payload,
             event_id: None,
-        };
+        });
+        if let Some(token) = &token {
+            request.metadata_mut().as_mut().insert(AUTHORIZATION, token.header());
+        }
         gateway.push_event(request).await.context("cannot push a widget's change")?;
     }
 }

@@ -6,13 +6,12 @@ use std::{sync::Arc, time::Duration};
 use rand::seq::SliceRandom;
 use tokio::{
     sync::{Semaphore, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
-    bus::EventBus, config::DrainConfig, directory::Directory, health::Health,
-    protocol::CloseReason,
+    bus::EventBus, config::DrainConfig, directory::Directory, health::Health, protocol::CloseReason,
 };
 
 /// Few sessions need no more spreading than this: the next one's turn comes at the latest
@@ -34,14 +33,14 @@ pub(super) struct Drain {
     pub directory: Arc<Directory>,
     pub connections: Arc<Semaphore>,
     pub stop_grpc: watch::Sender<bool>,
-    pub grpc: JoinHandle<()>,
+    pub grpc: JoinSet<Result<(), tonic::transport::Error>>,
     pub bus: Arc<dyn EventBus>,
     /// The listeners' tasks: they end with the drain.
     pub tasks: JoinSet<()>,
 }
 
 impl Drain {
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         self.health.set_draining();
         sleep(self.config.shutdown_delay).await;
         self.stop_accepting.send_replace(true);
@@ -52,7 +51,7 @@ impl Drain {
         }
         self.stop_grpc.send_replace(true);
         // It bounds its own end.
-        let _ = self.grpc.await;
+        let _ = self.grpc.join_next().await;
         self.bus.close().await;
         drop(self.tasks);
     }

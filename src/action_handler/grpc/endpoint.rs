@@ -4,6 +4,9 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use http::{Uri, uri::Authority};
 
+/// A unix socket's path must fit `sockaddr_un` with its closing NUL.
+const SOCKET_PATH_MAX: usize = 107;
+
 /// `http://host:port`, or `unix:/path/to/socket`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
@@ -14,13 +17,13 @@ pub enum Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEndpoint {
     #[error(
-        "TLS is not spoken to the action handler: use loopback, a unix socket or a mesh's proxy, \
-         as http://host:port or unix:/path"
+        "https:// is not supported: put the gateway beside the application, or a TLS proxy \
+         between them"
     )]
     Tls,
-    #[error("the path of a unix socket must be absolute: unix:/path/to/socket")]
-    RelativePath,
-    #[error("must be http://host:port or unix:/path/to/socket")]
+    #[error("a socket's path must be absolute and have at most 107 bytes")]
+    SocketPath,
+    #[error("neither http://host:port nor unix:/path")]
     Form,
 }
 
@@ -30,8 +33,8 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            let valid = path.starts_with('/') && path.len() > 1;
-            return valid.then(|| Self::Unix(path.into())).ok_or(InvalidEndpoint::RelativePath);
+            let valid = path.starts_with('/') && (2..=SOCKET_PATH_MAX).contains(&path.len());
+            return valid.then(|| Self::Unix(path.into())).ok_or(InvalidEndpoint::SocketPath);
         }
         let uri: Uri = text.parse().or(Err(InvalidEndpoint::Form))?;
         match uri.scheme_str() {
@@ -88,8 +91,8 @@ mod tests {
     fn refuses_what_it_cannot_reach() {
         for (text, problem) in [
             ("https://app:443", InvalidEndpoint::Tls),
-            ("unix:run/app", InvalidEndpoint::RelativePath),
-            ("unix:", InvalidEndpoint::RelativePath),
+            ("unix:run/app", InvalidEndpoint::SocketPath),
+            ("unix:", InvalidEndpoint::SocketPath),
             ("http://app", InvalidEndpoint::Form),
             ("http://app:0", InvalidEndpoint::Form),
             ("http://app:80/path", InvalidEndpoint::Form),

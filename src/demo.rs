@@ -1,0 +1,83 @@
+//! `myxi demo`: the gateway with the memory bus, a bundled example application and a page
+//! to try it. Everything between them goes over real sockets.
+
+mod application;
+mod page;
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context;
+use tokio::{net::TcpListener, signal};
+use tonic::transport::{Channel, Endpoint, Server as GrpcServer, server::TcpIncoming};
+
+use self::application::{Application, EXCHANGE, TOKEN};
+use crate::{
+    config::{Config, DemoConfig},
+    proto::{action_handler_server::ActionHandlerServer, gateway_client::GatewayClient},
+    server::Server,
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub async fn run(config: DemoConfig) -> anyhow::Result<()> {
+    let application = TcpListener::bind("127.0.0.1:0").await?;
+    let application_address = application.local_addr()?;
+    let page = TcpListener::bind(config.page_listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (--page-listen)", config.page_listen))?;
+    let page_address = page.local_addr()?;
+
+    let token = config.grpc.token.clone();
+    let gateway = Server::start(gateway_config(config, application_address)?).await?;
+    println!("{}", greeting(&gateway, application_address, page_address));
+    let client = GatewayClient::new(channel(gateway.grpc)?);
+    tokio::select! {
+        result = serve_application(application) => result,
+        result = application::push_changes(client, token) => result,
+        () = page::serve(page, gateway.clients.port()) => Ok(()),
+        result = signal::ctrl_c() => Ok(result?),
+    }
+}
+
+/// The gateway's own defaults, but for where it listens.
+fn gateway_config(demo: DemoConfig, application: SocketAddr) -> anyhow::Result<Config> {
+    let handler = format!("http://{application}");
+    let config = Config::from_flags(["--action-handler", &handler, "--exchange", EXCHANGE])?;
+    let DemoConfig { listen, grpc, admin_listen, .. } = demo;
+    Ok(Config { listen, grpc, admin_listen, ..config })
+}
+
+fn channel(gateway: SocketAddr) -> anyhow::Result<Channel> {
+    let mut address = gateway;
+    if address.ip().is_unspecified() {
+        address.set_ip([127, 0, 0, 1].into());
+    }
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy())
+}
+
+async fn serve_application(listener: TcpListener) -> anyhow::Result<()> {
+    let service = ActionHandlerServer::new(Application);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Ok(GrpcServer::builder().serve_with_incoming(service, incoming).await?)
+}
+
+fn greeting(gateway: &Server, application: SocketAddr, page: SocketAddr) -> String {
+    let Server { clients, grpc, admin, .. } = gateway;
+    format!(
+        "\
+myxi demo is up. Open  http://{page}/
+
+  WebSocket    ws://{clients}/
+  Gateway      {grpc} (gRPC: PushEvent, with reflection)
+  health       http://{admin}/health/ready
+  application  {application} (gRPC ActionHandler, bundled)
+
+By hand, with any WebSocket client:
+  {{\"action\":\"Authenticate\",\"tag\":1,\"payload\":{{\"session_token\":\"{TOKEN}\"}}}}
+  {{\"action\":\"Subscribe\",\"tag\":2,\"payload\":{{\"exchange\":\"{EXCHANGE}\",\"routing_key\":1}}}}
+  {{\"action\":\"SayHello\",\"tag\":3,\"payload\":{{\"name\":\"Adam\"}}}}
+
+Ctrl-C ends it."
+    )
+}
