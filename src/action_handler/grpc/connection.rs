@@ -143,26 +143,28 @@ async fn keep(endpoint: Endpoint, stream_window: u32, link: watch::Sender<Link>)
         loop {
             let problem = match connect(&endpoint, stream_window).await {
                 Ok(opened) => {
-                    let since = Instant::now();
                     tracing::info!(%endpoint, "connected to the application");
                     link.send_replace(Link::Up(opened.live.clone()));
+                    let since = Instant::now();
                     let end = opened.run().await;
                     tracing::debug!(%endpoint, "the connection to the application ended: {end}");
                     if since.elapsed() > BACKOFF_LAST {
                         failures = 0;
-                        link.send_replace(Link::Connecting);
-                        continue;
                     }
-                    // One that ends at once is as good as none, and not to be spun on.
                     end
                 }
                 Err(problem) => problem,
             };
-            if failures == 0 {
-                tracing::warn!(%endpoint, "the application cannot be reached: {problem}");
+            // One that was just lost is made again at once, unless it was lost at once too.
+            if failures == 0 && matches!(*link.borrow(), Link::Up(_)) {
+                link.send_replace(Link::Connecting);
+            } else {
+                if !matches!(*link.borrow(), Link::Down(_)) {
+                    tracing::warn!(%endpoint, "the application cannot be reached: {problem}");
+                }
+                link.send_replace(Link::Down(problem.into()));
+                sleep(backoff(failures)).await;
             }
-            link.send_replace(Link::Down(problem.into()));
-            sleep(backoff(failures)).await;
             failures = failures.saturating_add(1);
         }
     };
@@ -206,13 +208,13 @@ async fn open(endpoint: &Endpoint, stream_window: u32) -> Result<Opened, String>
         .await
         .map_err(|error| error.to_string())?;
     let mut pings = connection.ping_pong().ok_or("no pings on a new connection")?;
+    let silent = |why: String| format!("connected, but no gRPC (HTTP/2) came back: {why}");
     tokio::select! {
-        end = &mut connection => return Err(not_http2(end)),
-        pong = pings.ping(Ping::opaque()) => match pong {
-            Ok(_) => {}
-            Err(error) => return Err(not_http2(Err(error))),
-        },
-    }
+        // First, since it knows best what is wrong.
+        biased;
+        end = &mut connection => return Err(silent(in_words(end))),
+        pong = pings.ping(Ping::opaque()) => pong.map_err(|error| silent(error.to_string()))?,
+    };
     let live = Arc::new(Live { requests, retired: AtomicBool::new(false), retire: Notify::new() });
     Ok(Opened { live, connection, pings })
 }
@@ -228,12 +230,8 @@ async fn socket(endpoint: &Endpoint) -> io::Result<Box<dyn Io>> {
     }
 }
 
-fn not_http2(end: Result<(), h2::Error>) -> String {
-    match end {
-        Err(error) if !error.is_io() => format!("it does not speak gRPC (HTTP/2): {error}"),
-        Err(error) => format!("it closed the connection: {error}"),
-        Ok(()) => "it closed the connection".into(),
-    }
+fn in_words(end: Result<(), h2::Error>) -> String {
+    end.map_or_else(|error| error.to_string(), |()| "the connection was closed".into())
 }
 
 impl Opened {
@@ -256,7 +254,7 @@ impl Opened {
             }
         };
         tokio::select! {
-            end = &mut connection => return not_http2(end),
+            end = &mut connection => return in_words(end),
             problem = keepalive => return problem,
             () = live.retire.notified() => {}
         }

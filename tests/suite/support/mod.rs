@@ -1,0 +1,4 @@
+//! What the tests share.
+
+pub mod handler;
+pub mod raw;

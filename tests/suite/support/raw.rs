@@ -1,0 +1,129 @@
+//! Servers that no library would let one write: for what an application must not do.
+
+use std::{future::Future, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use h2::{RecvStream, server::SendResponse};
+use http::{HeaderMap, Response};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+/// Runs until it is dropped.
+pub struct RawServer {
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for RawServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl RawServer {
+    /// Hands over each connection, with its number.
+    pub async fn start<F>(serve: impl Fn(TcpStream, usize) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            for number in 0.. {
+                let (stream, _) = listener.accept().await.expect("descriptors");
+                connections.spawn(serve(stream, number));
+            }
+        });
+        Self { address, task }
+    }
+
+    /// Speaks HTTP/2; hands over each request, with its number.
+    pub async fn http2(
+        answer: impl Fn(SendResponse<Bytes>, usize) + Send + Sync + 'static,
+    ) -> Self {
+        let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let answer = Arc::new(answer);
+        Self::start(move |stream, _| {
+            let (requests, answer) = (requests.clone(), answer.clone());
+            async move { serve_http2(stream, &*answer, &requests).await }
+        })
+        .await
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+async fn serve_http2(
+    stream: TcpStream,
+    answer: &(dyn Fn(SendResponse<Bytes>, usize) + Send + Sync),
+    requests: &std::sync::atomic::AtomicUsize,
+) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    // Held, since a dropped body resets its call.
+    let mut bodies: Vec<RecvStream> = Vec::new();
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        bodies.push(request.into_body());
+        answer(respond, requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+    }
+}
+
+/// A complete gRPC reply of these bytes.
+pub fn send_grpc(
+    respond: &mut SendResponse<Bytes>,
+    body: &'static [u8],
+    trailers: &[(&str, &str)],
+) {
+    let head = Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+    let mut stream = respond.send_response(head, false).expect("the caller waits");
+    stream.send_data(Bytes::from_static(body), false).expect("the caller waits");
+    let mut map = HeaderMap::new();
+    for (name, value) in trailers {
+        let name: http::HeaderName = name.parse().unwrap();
+        map.insert(name, value.parse().unwrap());
+    }
+    stream.send_trailers(map).expect("the caller waits");
+}
+
+/// Says hello in HTTP/2, answers pings, and calls `on_headers` at the first request.
+pub async fn until_first_request(stream: &mut TcpStream) {
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const HEADERS: u8 = 1;
+    const ACK: u8 = 1;
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await.expect("a preface");
+    stream.write_all(&frame(SETTINGS, 0, &[])).await.expect("the caller listens");
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.expect("a frame");
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).await.expect("a whole frame");
+        let (kind, flags) = (head[3], head[4]);
+        match kind {
+            HEADERS => return,
+            SETTINGS | PING if flags & ACK == 0 => {
+                let echoed = if kind == PING { payload.as_slice() } else { &[] };
+                stream.write_all(&frame(kind, ACK, echoed)).await.expect("the caller listens");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Names 0 as the last call it took: none was.
+pub fn go_away() -> Vec<u8> {
+    const GO_AWAY: u8 = 7;
+    frame(GO_AWAY, 0, &[0; 8])
+}
+
+/// A frame of the whole connection.
+fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("short frames only");
+    [&[0, 0, length, kind, flags, 0, 0, 0, 0], payload].concat()
+}
