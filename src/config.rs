@@ -1,7 +1,6 @@
 //! Flags and environment → checked [`Config`]. Every problem is reported at once, with
 //! what to write instead; past this point nobody checks a setting again.
 
-mod amqp_url;
 mod check;
 mod default;
 mod exchanges;
@@ -16,14 +15,17 @@ use std::{env, net::SocketAddr, time::Duration};
 
 use http::HeaderName;
 
-pub use self::amqp_url::AmqpUrl;
 use self::{
     flags::{CommandFlags, Flags},
     listen::Variables,
 };
 use crate::{
-    action_handler::grpc::Endpoint, bus::ExchangeConfig, forwarded::TrustedProxies,
-    logging::LogConfig, origin::OriginPolicy, token::BearerToken,
+    action_handler::grpc::Endpoint,
+    bus::{ExchangeConfig, rabbitmq::BrokerUrl},
+    forwarded::TrustedProxies,
+    logging::LogConfig,
+    origin::OriginPolicy,
+    token::BearerToken,
 };
 
 /// What the process was asked to do.
@@ -92,7 +94,7 @@ pub enum BusConfig {
     Memory,
     /// The nodes of one cluster, tried in turn; at least one.
     RabbitMq {
-        urls: Vec<AmqpUrl>,
+        urls: Vec<BrokerUrl>,
     },
 }
 

@@ -184,7 +184,8 @@ fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Refusa
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, allow, text));
     }
     let response = create_response(&bare(request)).map_err(|error| {
-        let text = format!("this is a WebSocket endpoint, connect with ws:// (version 13): {error}");
+        let text =
+            format!("this is a WebSocket endpoint, connect with ws:// (version 13): {error}");
         Refusal::new(StatusCode::UPGRADE_REQUIRED, UPGRADE, text)
     })?;
     if let Err(refused) = front.origins.check(request.headers()) {
@@ -194,7 +195,11 @@ fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Refusa
     }
     let connection = front.connections.clone().try_acquire_owned().map_err(|_| {
         let retry = &[(header::RETRY_AFTER, "1")];
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, retry, "too many connections, try again later")
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            retry,
+            "too many connections, try again later",
+        )
     })?;
     Ok(Handshake { response, connection })
 }

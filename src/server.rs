@@ -22,7 +22,11 @@ use crate::{
     },
     actions::Services,
     admin::{self, Admin},
-    bus::{BusListener, BusNotice, EventBus, memory::MemoryBus},
+    bus::{
+        BusListener, BusNotice, EventBus,
+        memory::MemoryBus,
+        rabbitmq::{RabbitMqBus, RabbitMqConfig},
+    },
     config::{BusConfig, Config, HandlerConfig, Limits, SessionOpened},
     directory::Directory,
     event::Exchange,
@@ -247,7 +251,11 @@ fn start_bus(config: &Config, replica: ReplicaId, listener: Arc<FanOut>) -> Arc<
     let exchanges = config.exchanges.clone();
     match &config.bus {
         BusConfig::Memory => MemoryBus::start(exchanges, listener),
-        BusConfig::RabbitMq { .. } => todo!("{replica}"),
+        BusConfig::RabbitMq { urls } => {
+            let max_event_size = config.limits.max_event_size;
+            let config = RabbitMqConfig { urls: urls.clone(), exchanges, replica, max_event_size };
+            RabbitMqBus::start(config, listener)
+        }
     }
 }
 

@@ -1,1 +1,183 @@
-//! stub
+//! The bus of a fleet: for each exchange a RabbitMQ stream, which every replica reads, and
+//! for each replica a queue, for the questions of others.
+//!
+//! Two connections: a broker that runs short of memory freezes whole connections of
+//! publishers, acks and heartbeats included, so reading has one of its own.
+//!
+//! `amqps://` trusts the certificates of the system; `SSL_CERT_FILE` or `SSL_CERT_DIR`
+//! names others.
+
+mod publisher;
+mod replica_queue;
+mod stream;
+mod supervisor;
+mod topology;
+mod url;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use lapin::{BasicProperties, types::ShortString};
+use tokio::{task::JoinSet, time::Instant};
+
+pub use self::url::{BrokerUrl, InvalidBrokerUrl};
+use self::{
+    publisher::{Message, Publisher, Window},
+    replica_queue::ReplicaQueue,
+    stream::{Health, Reader},
+    supervisor::{Link, Supervisor},
+};
+use super::{AskError, BusListener, BusStatus, EventBus, ExchangeConfig, PublishError};
+use crate::{
+    event::{Exchange, OutgoingEvent},
+    ids::ReplicaId,
+};
+
+/// From a push to the broker's confirm.
+const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
+
+pub struct RabbitMqConfig {
+    /// Tried in turn; at least one.
+    pub urls: Vec<BrokerUrl>,
+    pub exchanges: Vec<ExchangeConfig>,
+    pub replica: ReplicaId,
+    /// In bytes of JSON. What other programs publish beyond it is skipped.
+    pub max_event_size: usize,
+}
+
+pub struct RabbitMqBus {
+    publishing: Link,
+    reading: Link,
+    window: Window,
+    exchanges: HashMap<Exchange, (Publisher, Arc<Health>)>,
+    replica_queue: Arc<ReplicaQueue>,
+    /// Ended by [`EventBus::close`], or with the bus.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl RabbitMqBus {
+    /// Comes back at once; the broker need not be there yet. Must be called inside a Tokio
+    /// runtime, which then runs the bus.
+    pub fn start(config: RabbitMqConfig, listener: Arc<dyn BusListener>) -> Arc<Self> {
+        let RabbitMqConfig { urls, exchanges: configs, replica, max_event_size } = config;
+        let urls: Arc<[_]> = urls.into();
+        let mut tasks = JoinSet::new();
+        let mut connect = |purpose: &str| {
+            let name = format!("myxi {replica} {purpose}");
+            let (supervisor, link) = Supervisor::new(name, urls.clone());
+            tasks.spawn(supervisor.run());
+            link
+        };
+        let (publishing, reading) = (connect("publishing"), connect("reading"));
+
+        let window = Window::new();
+        let mut exchanges = HashMap::new();
+        for config in configs {
+            let name = config.name.clone();
+            let (publisher, driver) =
+                Publisher::new(publishing.clone(), window.clone(), Some(config.clone()));
+            let (link, listener) = (reading.clone(), listener.clone());
+            let reader = Reader::new(config, link, publisher.clone(), listener, max_event_size);
+            exchanges.insert(name, (publisher, reader.health()));
+            tasks.spawn(driver.run());
+            tasks.spawn(reader.run());
+        }
+
+        let (publisher, driver) = Publisher::new(publishing.clone(), window.clone(), None);
+        let replica_queue = Arc::new(ReplicaQueue::new(replica, publisher));
+        tasks.spawn(driver.run());
+        tasks.spawn(replica_queue.clone().run(reading.clone(), listener));
+
+        let tasks = Mutex::new(tasks);
+        Arc::new(Self { publishing, reading, window, exchanges, replica_queue, tasks })
+    }
+}
+
+#[async_trait]
+impl EventBus for RabbitMqBus {
+    async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>> {
+        let deadline = Instant::now() + PUBLISH_DEADLINE;
+        let mut pending = Vec::with_capacity(events.len());
+        for event in events {
+            pending.push(match self.exchanges.get(&event.topic.exchange) {
+                Some((publisher, _)) => {
+                    publisher.enqueue(to_message(event), deadline).await.map_err(Into::into)
+                }
+                None => Err(PublishError::UnknownExchange(event.topic.exchange)),
+            });
+        }
+        let mut results = Vec::with_capacity(pending.len());
+        for pending in pending {
+            results.push(match pending {
+                Ok(pending) => pending.outcome(deadline).await.map_err(Into::into),
+                Err(e) => Err(e),
+            });
+        }
+        results
+    }
+
+    async fn ask(
+        &self,
+        replica: ReplicaId,
+        question: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<Vec<u8>, AskError> {
+        self.replica_queue.ask(replica, question, deadline).await
+    }
+
+    fn status(&self) -> BusStatus {
+        let healths = || self.exchanges.iter().map(|(name, (_, health))| (name, health));
+        let mut problems = Vec::new();
+        let links = [("publishing", &self.publishing), ("reading", &self.reading)];
+        for (purpose, link) in links {
+            problems.extend(link.problem().map(|reason| format!("RabbitMQ, {purpose}: {reason}")));
+        }
+        if self.publishing.is_blocked() {
+            problems.push("RabbitMQ holds publishers back: a memory or disk alarm".into());
+        }
+        if problems.is_empty() {
+            for (exchange, (publisher, health)) in &self.exchanges {
+                let publishing = publisher.problem().map(|e| ("publishing", e));
+                let reading = health.problem.get().map(|e| ("reading", e));
+                problems.extend(
+                    [publishing, reading]
+                        .into_iter()
+                        .flatten()
+                        .map(|(what, reason)| format!("exchange {exchange}, {what}: {reason}")),
+                );
+            }
+            let queue = self.replica_queue.problem.get();
+            problems.extend(queue.map(|reason| format!("the queue of this replica: {reason}")));
+        }
+        BusStatus {
+            kind: "rabbitmq",
+            attached_once: healths().all(|(_, health)| health.attached.load(Ordering::Relaxed)),
+            problems,
+        }
+    }
+
+    async fn close(&self) {
+        self.window.close(PUBLISH_DEADLINE).await;
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.replica_queue.close(&mut self.reading.clone()).await;
+        tokio::join!(self.publishing.close(), self.reading.close());
+    }
+}
+
+fn to_message(event: OutgoingEvent) -> Message {
+    // A Topic and an OutgoingEvent are checked to be short strings; were one not, an empty
+    // key is better than the panic of `into`.
+    let short = |text: &str| ShortString::try_new(text).unwrap_or_default();
+    Message {
+        exchange: topology::input_exchange(&event.topic.exchange),
+        routing_key: short(event.topic.routing_key()),
+        properties: BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_message_id(short(&event.id)),
+        body: event.body,
+    }
+}

@@ -6,7 +6,7 @@
 use std::thread;
 
 use super::{
-    AmqpUrl, BusConfig, Config, ConfigErrors, DemoConfig, DrainConfig, HandlerConfig, Limits, Note,
+    BusConfig, Config, ConfigErrors, DemoConfig, DrainConfig, HandlerConfig, Limits, Note,
     exchanges,
     flags::{
         ApplicationFlags, BusFlags, ClientFlags, DemoFlags, LimitFlags, LogFlags, ProcessFlags,
@@ -118,7 +118,7 @@ fn action_handler(flags: &ApplicationFlags, problems: &mut Problems) -> Option<H
 }
 
 fn bus(flags: &BusFlags, problems: &mut Problems) -> Option<BusConfig> {
-    let urls = problems.parse_list(&flags.rabbitmq_url, AmqpUrl::parse)?;
+    let urls = problems.parse_list(&flags.rabbitmq_url, values::broker_url)?;
     if !urls.is_empty() {
         return Some(BusConfig::RabbitMq { urls });
     }

@@ -7,6 +7,7 @@ use tracing_subscriber::filter::Targets;
 use super::SessionOpened;
 use crate::{
     action_handler::grpc::{Endpoint, InvalidEndpoint},
+    bus::rabbitmq::{BrokerUrl, InvalidBrokerUrl},
     forwarded::TrustedProxies,
     logging::{self, LogFormat},
     origin::Origin,
@@ -23,6 +24,16 @@ pub fn action_handler(text: &str) -> Result<Endpoint, String> {
 pub fn token(text: &str) -> Result<BearerToken, String> {
     text.parse().map_err(|error: InvalidToken| {
         format!("{error}; write for example what `openssl rand -hex 32` prints")
+    })
+}
+
+/// Does not repeat what it refuses.
+pub fn broker_url(text: &str) -> Result<BrokerUrl, String> {
+    text.parse().map_err(|error: InvalidBrokerUrl| {
+        format!(
+            "{error}; write amqp://user:password@host:5672/vhost, or amqps:// for TLS (inside a \
+             password , is %2C, / is %2F and @ is %40)"
+        )
     })
 }
 

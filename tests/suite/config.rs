@@ -9,9 +9,7 @@ use std::{
     time::Duration,
 };
 
-use myxi::config::{
-    ActionHandlerAddress, BusConfig, Config, ConfigErrors, DrainConfig, Limits, Note, SessionOpened,
-};
+use myxi::config::{BusConfig, Config, ConfigErrors, DrainConfig, Limits, Note, SessionOpened};
 use myxi::origin::OriginPolicy;
 
 const REQUIRED: [&str; 4] = ["--action-handler", "http://127.0.0.1:50051", "--exchange", "widgets"];
@@ -101,10 +99,9 @@ fn what_is_written_is_what_is_used() {
         "--worker-threads=3",
     ]);
     assert!(config.listen.is_ipv6());
-    assert_eq!(config.grpc.token.expect("a token").expose(), "push-secret");
-    assert_eq!(config.action_handler.token.expect("a token").expose(), "call-secret");
-    let address = ActionHandlerAddress::Http("http://127.0.0.1:50051".into());
-    assert_eq!(config.action_handler.address, address);
+    assert_eq!(config.grpc.token.expect("a token").header(), "Bearer push-secret");
+    assert_eq!(config.action_handler.token.expect("a token").header(), "Bearer call-secret");
+    assert_eq!(config.action_handler.endpoint.to_string(), "http://127.0.0.1:50051");
     let names: Vec<_> = config.exchanges.iter().map(|exchange| exchange.name.as_str()).collect();
     assert_eq!(names, ["widgets", "gadgets", "gizmos"]);
     assert_eq!(config.exchanges[1].max_age, Duration::from_secs(30));

@@ -6,3 +6,4 @@ mod config;
 mod gateway_api;
 mod handler;
 mod support;
+mod wire;

@@ -1,6 +1,6 @@
 //! A WebSocket client that awaits what it needs, and no longer than a deadline.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -10,9 +10,6 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest, http::Request},
 };
 
-/// Far longer than anything here takes, on a machine that is busy with other tests.
-pub const DEADLINE: Duration = Duration::from_secs(20);
-
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
     /// Received while something else was awaited.
@@ -20,6 +17,8 @@ pub struct Client {
     tags: u64,
     pub id: String,
 }
+
+use super::DEADLINE;
 
 /// How a connection ended.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,23 +1,36 @@
 //! Where the broker is.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use lapin::uri::AMQPUri;
 
+/// The broker counts as gone after two of these without a byte from it.
+const HEARTBEAT_SECONDS: u16 = 10;
+
+/// lapin allocates 64 of these for each connection.
+const FRAME_MAX: u32 = 8 * 1024;
+
 /// A broker's address with its user and password, which are never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AmqpUrl(AMQPUri);
+pub struct BrokerUrl(AMQPUri);
 
-impl AmqpUrl {
-    /// An error never repeats the text: wherever a URL is broken, a part of the password
-    /// may be.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        const ADVICE: &str = "write amqp://user:password@host:5672/vhost, or amqps:// for TLS \
-                              (inside a password , is %2C, / is %2F and @ is %40)";
+/// Never repeats the text: wherever a URL is broken, a part of the password may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBrokerUrl {
+    #[error("it does not begin with amqp:// or amqps://")]
+    Scheme,
+    #[error("it is not a URL")]
+    Form,
+}
+
+impl FromStr for BrokerUrl {
+    type Err = InvalidBrokerUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBrokerUrl> {
         if !text.starts_with("amqp://") && !text.starts_with("amqps://") {
-            return Err(format!("it does not begin with amqp:// or amqps://; {ADVICE}"));
+            return Err(InvalidBrokerUrl::Scheme);
         }
-        let mut uri: AMQPUri = text.parse().map_err(|_| format!("it is not a URL; {ADVICE}"))?;
+        let mut uri: AMQPUri = text.parse().map_err(|_| InvalidBrokerUrl::Form)?;
         if let Some(address) = ipv6_host(text) {
             // The parser would take a bare IPv6 address for the default, localhost.
             uri.authority.host = address.to_owned();
@@ -27,9 +40,13 @@ impl AmqpUrl {
             // which nobody has.
             uri.vhost = "/".into();
         }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         Ok(Self(uri))
     }
+}
 
+impl BrokerUrl {
     /// Contains the password; its `Display` too.
     pub fn uri(&self) -> &AMQPUri {
         &self.0
@@ -43,7 +60,7 @@ fn ipv6_host(url: &str) -> Option<&str> {
     Some(host.strip_prefix('[')?.split_once(']')?.0)
 }
 
-impl fmt::Display for AmqpUrl {
+impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let AMQPUri { scheme, authority, vhost, .. } = &self.0;
         let (open, close) = if authority.host.contains(':') { ("[", "]") } else { ("", "") };
@@ -55,9 +72,9 @@ impl fmt::Display for AmqpUrl {
     }
 }
 
-impl fmt::Debug for AmqpUrl {
+impl fmt::Debug for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AmqpUrl({self})")
+        write!(f, "BrokerUrl({self})")
     }
 }
 
@@ -67,23 +84,24 @@ mod tests {
 
     #[test]
     fn a_broker_url_keeps_its_password_to_itself() {
-        let url = AmqpUrl::parse("amqps://rabbit:s%2Ccret@broker.example/shop").expect("valid");
+        let url =
+            "amqps://rabbit:s%2Ccret@broker.example/shop".parse::<BrokerUrl>().expect("valid");
         assert_eq!(url.uri().authority.userinfo.password, "s,cret");
         assert_eq!(url.to_string(), "amqps://broker.example:5671/shop");
-        assert_eq!(format!("{url:?}"), "AmqpUrl(amqps://broker.example:5671/shop)");
+        assert_eq!(format!("{url:?}"), "BrokerUrl(amqps://broker.example:5671/shop)");
         for broken in ["amqp://rabbit:s3cret", "http://rabbit:s3cret@host", "s3cret@host"] {
-            let error = AmqpUrl::parse(broken).expect_err(broken);
-            assert!(!error.contains("s3cret"), "{error}");
+            let error = broken.parse::<BrokerUrl>().expect_err(broken);
+            assert!(!error.to_string().contains("s3cret"), "{error}");
         }
     }
 
     #[test]
     fn ipv6_and_the_default_virtual_host_are_understood() {
-        let url = AmqpUrl::parse("amqp://user:p@[2001:db8::1]:5673/").expect("valid");
+        let url = "amqp://user:p@[2001:db8::1]:5673/".parse::<BrokerUrl>().expect("valid");
         assert_eq!(url.uri().authority.host, "2001:db8::1");
         assert_eq!(url.uri().vhost, "/");
         assert_eq!(url.to_string(), "amqp://[2001:db8::1]:5673");
-        let url = AmqpUrl::parse("amqp://10.0.0.1").expect("valid");
+        let url = "amqp://10.0.0.1".parse::<BrokerUrl>().expect("valid");
         assert_eq!(url.to_string(), "amqp://10.0.0.1:5672");
     }
 }

@@ -1,0 +1,488 @@
+//! Publishes to one exchange, pipelined, with confirms: a caller learns of each message
+//! whether the broker has it. Never publishes anything twice.
+
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{
+    StreamExt,
+    future::{Either, poll_immediate, ready},
+    stream::FuturesUnordered,
+};
+use lapin::{
+    BasicProperties, Channel,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch},
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+
+use super::{
+    supervisor::{Backoff, BrokerConnection, BrokerError, Link, within},
+    topology,
+};
+use crate::bus::{ExchangeConfig, PublishError};
+
+/// Written, or about to be, and not confirmed; over all exchanges of a bus.
+const MAX_UNCONFIRMED: usize = 1_000;
+
+/// Unconfirmed and waiting. Beyond it a push is refused at once.
+const MAX_ADMITTED: usize = 4 * MAX_UNCONFIRMED;
+
+/// What one message may weigh before it counts as several. So what waits for the broker
+/// is at most 4,000 × 16 KiB.
+const SLOT_BYTES: usize = 16 * 1024;
+
+/// A channel that confirms nothing for so long is given up.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// How long a broken channel may take to say what became of its messages.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Tells one message from another when the broker returns it; see [`Ledger`].
+const SEQUENCE_HEADER: &str = "x-myxi-seq";
+
+/// A message on its way to the broker.
+pub struct Message {
+    pub exchange: ShortString,
+    pub routing_key: ShortString,
+    pub properties: BasicProperties,
+    pub body: Vec<u8>,
+}
+
+/// Why a message is not known to be where it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotPublished {
+    /// Certainly not published.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Certainly not published: the broker holds publishers back, or too much waits.
+    #[error("{0}")]
+    Overloaded(&'static str),
+    /// Certainly not published: it leads to no queue.
+    #[error("the broker found no queue for it")]
+    Unroutable,
+    #[error("the broker did not confirm it in time")]
+    Unconfirmed,
+}
+
+impl From<NotPublished> for PublishError {
+    fn from(why: NotPublished) -> Self {
+        match why {
+            NotPublished::Unavailable(reason) => Self::Unavailable(reason),
+            NotPublished::Overloaded(reason) => Self::Overloaded(reason.into()),
+            NotPublished::Unroutable => {
+                Self::Unavailable("the broker's log of this exchange is not there".into())
+            }
+            NotPublished::Unconfirmed => Self::Unconfirmed,
+        }
+    }
+}
+
+type Outcome = Result<(), NotPublished>;
+
+/// How much may be on its way at once; shared by all publishers of a bus.
+#[derive(Clone)]
+pub struct Window {
+    admitted: Arc<Semaphore>,
+    unconfirmed: Arc<Semaphore>,
+}
+
+impl Window {
+    pub fn new() -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { admitted: semaphore(MAX_ADMITTED), unconfirmed: semaphore(MAX_UNCONFIRMED) }
+    }
+
+    /// Refuses what is new from now on, and waits for what is under way.
+    pub async fn close(&self, deadline: Duration) {
+        self.admitted.close();
+        let _ = timeout(deadline, self.unconfirmed.acquire_many(MAX_UNCONFIRMED as u32)).await;
+        self.unconfirmed.close();
+    }
+
+    async fn enter(&self, size: usize, deadline: Instant) -> Result<Slot, NotPublished> {
+        let closed = || NotPublished::Unavailable("the bus is closed".into());
+        let weight = size.div_ceil(SLOT_BYTES).clamp(1, MAX_UNCONFIRMED) as u32;
+        let admitted = match self.admitted.clone().try_acquire_many_owned(weight) {
+            Ok(permit) => permit,
+            Err(TryAcquireError::NoPermits) => {
+                return Err(NotPublished::Overloaded("too many events wait for the broker"));
+            }
+            Err(TryAcquireError::Closed) => return Err(closed()),
+        };
+        let unconfirmed = self.unconfirmed.clone().acquire_many_owned(weight);
+        match timeout_at(deadline, unconfirmed).await {
+            Ok(Ok(unconfirmed)) => Ok(Slot { _permits: [admitted, unconfirmed] }),
+            Ok(Err(_)) => Err(closed()),
+            Err(_) => Err(NotPublished::Overloaded("too many events are unconfirmed")),
+        }
+    }
+}
+
+struct Slot {
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
+struct Job {
+    message: Message,
+    receipt: Receipt,
+}
+
+/// The driver's half of a job: tells the outcome and gives the slot back.
+struct Receipt {
+    outcome: oneshot::Sender<Outcome>,
+    _slot: Slot,
+}
+
+impl Receipt {
+    fn settle(self, outcome: Outcome) {
+        // A caller who has stopped waiting was told "unconfirmed".
+        let _ = self.outcome.send(outcome);
+    }
+}
+
+/// The caller's half.
+pub struct Pending(oneshot::Receiver<Outcome>);
+
+impl Pending {
+    pub async fn outcome(self, deadline: Instant) -> Outcome {
+        match timeout_at(deadline, self.0).await {
+            Ok(Ok(outcome)) => outcome,
+            _ => Err(NotPublished::Unconfirmed),
+        }
+    }
+}
+
+/// Takes messages and hands them, in order, to its [`Driver`].
+#[derive(Clone)]
+pub struct Publisher {
+    jobs: mpsc::Sender<Job>,
+    /// Why nothing can be published now, if so.
+    problem: watch::Receiver<Option<String>>,
+    link: Link,
+    window: Window,
+}
+
+impl Publisher {
+    /// With an `exchange`, its place on the broker is repaired when it breaks.
+    pub fn new(link: Link, window: Window, exchange: Option<ExchangeConfig>) -> (Self, Driver) {
+        // No job is sent without a slot: this never fills.
+        let (jobs, queue) = mpsc::channel(MAX_UNCONFIRMED);
+        let (problem_sender, problem) = watch::channel(Some("not connected yet".into()));
+        let driver = Driver { link: link.clone(), exchange, queue, problem: problem_sender };
+        (Self { jobs, problem, link, window }, driver)
+    }
+
+    /// Comes back when the message has its place in the order.
+    pub async fn enqueue(
+        &self,
+        message: Message,
+        deadline: Instant,
+    ) -> Result<Pending, NotPublished> {
+        self.check()?;
+        let slot = self.window.enter(message.body.len(), deadline).await?;
+        let (outcome, pending) = oneshot::channel();
+        let job = Job { message, receipt: Receipt { outcome, _slot: slot } };
+        self.jobs.try_send(job).map_err(|e| NotPublished::Unavailable(e.to_string()))?;
+        Ok(Pending(pending))
+    }
+
+    pub async fn publish(&self, message: Message, deadline: Instant) -> Outcome {
+        self.enqueue(message, deadline).await?.outcome(deadline).await
+    }
+
+    pub fn problem(&self) -> Option<String> {
+        self.problem.borrow().clone()
+    }
+
+    /// Waits until something can be published.
+    pub async fn ready(&self) {
+        // An error means that the bus is closed, which publishing then tells.
+        let _ = self.problem.clone().wait_for(Option::is_none).await;
+    }
+
+    fn check(&self) -> Outcome {
+        if self.link.is_blocked() {
+            return Err(NotPublished::Overloaded("the broker holds publishers back"));
+        }
+        match self.problem() {
+            Some(reason) => Err(NotPublished::Unavailable(reason)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Owns the channel, and opens another when it breaks.
+pub struct Driver {
+    link: Link,
+    exchange: Option<ExchangeConfig>,
+    queue: mpsc::Receiver<Job>,
+    problem: watch::Sender<Option<String>>,
+}
+
+/// Why a channel is left.
+enum Left {
+    ConnectionLost,
+    /// The exchange, its log or the binding may be missing.
+    Broken(String),
+}
+
+impl Driver {
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        let mut repair = false;
+        loop {
+            let (mut link, exchange) = (self.link.clone(), self.exchange.clone());
+            let opening = async {
+                let connection = link.connection().await?;
+                let channel = open(&connection, exchange.as_ref().filter(|_| repair)).await;
+                Some((connection, channel))
+            };
+            let Some(Some((connection, opened))) = self.refuse_during(opening).await else {
+                return;
+            };
+            let left = match opened {
+                Ok(channel) => {
+                    backoff.reset();
+                    self.problem.send_replace(None);
+                    self.drive(&connection, &channel).await
+                }
+                Err(e) => Left::Broken(e.to_string()),
+            };
+            let reason = match left {
+                Left::ConnectionLost => "the connection to the broker was lost".into(),
+                Left::Broken(reason) => reason,
+            };
+            repair = self.link.problem().is_none();
+            self.problem.send_replace(Some(reason));
+            if self.refuse_during(backoff.wait()).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Answers whoever comes while nothing can be published. `None` when nobody can come
+    /// any more.
+    async fn refuse_during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some(done),
+                job = self.queue.recv() => {
+                    let reason = self.problem.borrow().clone().unwrap_or_default();
+                    job?.receipt.settle(Err(NotPublished::Unavailable(reason)));
+                }
+            }
+        }
+    }
+
+    async fn drive(&mut self, connection: &Arc<BrokerConnection>, channel: &Channel) -> Left {
+        let link = self.link.clone();
+        let mut lost = pin!(link.lost(connection));
+        let mut in_flight = FuturesUnordered::new();
+        let mut ledger = Ledger::default();
+        let mut leaving = None;
+        let mut patience = Instant::now() + STALLED;
+        loop {
+            if in_flight.is_empty()
+                && let Some(left) = leaving
+            {
+                return left;
+            }
+            tokio::select! {
+                // Confirms in the order of their arrival: the ledger relies on it.
+                biased;
+                Some((sequence, written)) = in_flight.next() => {
+                    patience = Instant::now() + if leaving.is_none() { STALLED } else { LEAVE_DEADLINE };
+                    if let Some(reason) = ledger.enter(sequence, written) {
+                        leaving.get_or_insert(Left::Broken(reason));
+                    }
+                }
+                () = &mut lost, if leaving.is_none() => {
+                    patience = Instant::now() + LEAVE_DEADLINE;
+                    leaving = Some(Left::ConnectionLost);
+                }
+                job = self.queue.recv(), if leaving.is_none() => match job {
+                    Some(Job { message, receipt }) => {
+                        if in_flight.is_empty() {
+                            patience = Instant::now() + STALLED;
+                        }
+                        let sequence = ledger.expect(receipt);
+                        let mut writing = Box::pin(write(channel.clone(), sequence, message));
+                        // The first poll hands it to lapin: here, so that order is kept.
+                        let confirm = match poll_immediate(&mut writing).await {
+                            Some(done) => Either::Left(ready(done)),
+                            None => Either::Right(writing),
+                        };
+                        in_flight.push(confirm);
+                    }
+                    None => leaving = Some(Left::Broken("the bus is closed".into())),
+                },
+                () = sleep_until(patience), if !in_flight.is_empty() => match leaving {
+                    Some(left) => return left,
+                    None if connection.is_blocked() => patience = Instant::now() + STALLED,
+                    None => return Left::Broken("the broker confirms nothing".into()),
+                },
+            }
+        }
+    }
+}
+
+async fn open(
+    connection: &BrokerConnection,
+    repair: Option<&ExchangeConfig>,
+) -> Result<Channel, BrokerError> {
+    if let Some(config) = repair {
+        topology::ensure(connection, config).await?;
+    }
+    let channel = connection.channel().await?;
+    let confirms = channel.confirm_select(ConfirmSelectOptions::default());
+    within("asking for confirms", confirms).await?;
+    Ok(channel)
+}
+
+/// What became of one message, as far as lapin tells.
+enum Written {
+    /// Not a complete message went out.
+    No(String),
+    /// It went out, and then the channel broke.
+    Lost(String),
+    /// `carried` is a returned message: some message's, not always this one's.
+    Confirmed { acked: bool, carried: Option<u64> },
+}
+
+async fn write(channel: Channel, sequence: u64, message: Message) -> (u64, Written) {
+    let Message { exchange, routing_key, properties, body } = message;
+    let mut headers = FieldTable::default();
+    headers.insert(SEQUENCE_HEADER.into(), AMQPValue::Timestamp(sequence));
+    let properties = properties.with_headers(headers);
+    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let confirm =
+        match channel.basic_publish(exchange, routing_key, options, &body, properties).await {
+            Ok(confirm) => confirm,
+            Err(e) => return (sequence, Written::No(e.to_string())),
+        };
+    let written = match confirm.await {
+        Ok(confirmation) => {
+            let acked = confirmation.is_ack();
+            let returned = confirmation.take_message();
+            Written::Confirmed {
+                acked,
+                carried: returned.map(|message| sequence_of(&message.properties)),
+            }
+        }
+        Err(e) => Written::Lost(e.to_string()),
+    };
+    (sequence, written)
+}
+
+fn sequence_of(properties: &BasicProperties) -> u64 {
+    let headers = properties.headers().as_ref();
+    match headers.and_then(|headers| headers.inner().get(SEQUENCE_HEADER)) {
+        Some(AMQPValue::Timestamp(sequence)) => *sequence,
+        _ => u64::MAX,
+    }
+}
+
+/// Finds out which messages were returned.
+///
+/// The broker returns an unroutable message and then confirms it. lapin keeps returned
+/// messages in a queue and hands the first to whichever confirm completes next, which need
+/// not be its own (one ack can confirm many messages). So a confirm settles its message
+/// only when that queue is known to be empty: a confirm that carries no returned message
+/// shows it, and so does the last confirm that was awaited.
+struct Ledger<R = Receipt> {
+    next: u64,
+    awaited: HashMap<u64, R>,
+    confirmed: Vec<(u64, R)>,
+    returned: HashSet<u64>,
+}
+
+impl<R> Default for Ledger<R> {
+    fn default() -> Self {
+        let (awaited, confirmed, returned) = Default::default();
+        Self { next: 0, awaited, confirmed, returned }
+    }
+}
+
+impl<R> Ledger<R> {
+    fn expect(&mut self, receipt: R) -> u64 {
+        self.next += 1;
+        self.awaited.insert(self.next, receipt);
+        self.next
+    }
+
+    /// The messages that are settled by this confirm: true for those the broker has.
+    fn confirm(&mut self, sequence: u64, carried: Option<u64>) -> Vec<(R, bool)> {
+        self.returned.extend(carried);
+        if let Some(receipt) = self.awaited.remove(&sequence) {
+            self.confirmed.push((sequence, receipt));
+        }
+        if carried.is_some() && !self.awaited.is_empty() {
+            return Vec::new();
+        }
+        let settle = |(sequence, receipt)| (receipt, !self.returned.remove(&sequence));
+        self.confirmed.drain(..).map(settle).collect()
+    }
+}
+
+impl Ledger<Receipt> {
+    /// Settles what can be settled; answers why the channel is to be left, if so.
+    fn enter(&mut self, sequence: u64, written: Written) -> Option<String> {
+        let (outcome, reason) = match written {
+            Written::Confirmed { acked: true, carried } => {
+                for (receipt, published) in self.confirm(sequence, carried) {
+                    receipt.settle(if published { Ok(()) } else { Err(NotPublished::Unroutable) });
+                }
+                return carried.map(|_| "the broker returns what is published".into());
+            }
+            // What the broker could not take care of it may still have in part.
+            Written::Confirmed { acked: false, carried } => {
+                self.returned.extend(carried);
+                (NotPublished::Unconfirmed, None)
+            }
+            Written::Lost(reason) => (NotPublished::Unconfirmed, Some(reason)),
+            Written::No(reason) => (NotPublished::Unavailable(reason.clone()), Some(reason)),
+        };
+        if let Some(receipt) = self.awaited.remove(&sequence) {
+            receipt.settle(Err(outcome));
+        }
+        reason
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ledger;
+
+    #[test]
+    fn a_confirm_that_carries_nothing_settles_at_once() {
+        let mut ledger = Ledger::default();
+        let (a, _b) = (ledger.expect("a"), ledger.expect("b"));
+        assert_eq!(ledger.confirm(a, None), [("a", true)]);
+    }
+
+    #[test]
+    fn a_returned_message_is_found_whichever_confirm_carries_it() {
+        let mut ledger = Ledger::default();
+        let (a, b, c) = (ledger.expect("a"), ledger.expect("b"), ledger.expect("c"));
+        assert_eq!(ledger.confirm(c, Some(a)), []);
+        assert_eq!(ledger.confirm(a, Some(b)), []);
+        assert_eq!(ledger.confirm(b, None), [("c", true), ("a", false), ("b", false)]);
+    }
+
+    #[test]
+    fn the_last_confirm_settles_all() {
+        let mut ledger = Ledger::default();
+        let (a, b) = (ledger.expect("a"), ledger.expect("b"));
+        assert_eq!(ledger.confirm(a, Some(b)), []);
+        assert_eq!(ledger.confirm(b, Some(a)), [("a", false), ("b", false)]);
+    }
+}

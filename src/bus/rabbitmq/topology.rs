@@ -1,0 +1,120 @@
+//! What the bus keeps on the broker for each exchange: a durable fanout exchange that
+//! anybody may publish to, bound to a stream that every replica reads.
+
+use lapin::{
+    ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable, ShortString},
+};
+
+use super::supervisor::{BrokerConnection, BrokerError, within};
+use crate::{bus::ExchangeConfig, event::Exchange, ids::ReplicaId};
+
+/// Where events are published to, by replicas and by other programs.
+pub fn input_exchange(exchange: &Exchange) -> ShortString {
+    // An exchange's name is at most 127 bytes, so these cannot be too long.
+    format!("myxi.in.{exchange}").into()
+}
+
+/// The log that replicas read.
+pub fn log_stream(exchange: &Exchange) -> ShortString {
+    format!("myxi.log.{exchange}").into()
+}
+
+pub fn replica_queue(replica: ReplicaId) -> ShortString {
+    format!("myxi.replica.{replica}").into()
+}
+
+/// Makes sure that exchange, stream and binding exist. What exists with other settings is
+/// taken as it is: an operator may know better, and deleting a log is not ours to do.
+pub async fn ensure(
+    connection: &BrokerConnection,
+    config: &ExchangeConfig,
+) -> Result<(), BrokerError> {
+    // A refusal closes its channel: each step has one of its own.
+    if declare_exchange(connection, config, true).await.is_err() {
+        declare_exchange(connection, config, false).await?;
+    }
+    if declare_stream(connection, config, true).await.is_err() {
+        declare_stream(connection, config, false).await?;
+    }
+    bind(connection, config).await
+}
+
+/// Declares everything as configured, for the broker to tell what differs.
+pub async fn warn_of_differences(
+    connection: &BrokerConnection,
+    config: &ExchangeConfig,
+) -> Result<(), BrokerError> {
+    for declared in [
+        declare_exchange(connection, config, false).await,
+        declare_stream(connection, config, false).await,
+    ] {
+        match declared {
+            Err(e) if e.is_refusal() => {
+                tracing::warn!(exchange = %config.name, "taken as it is on the broker: {e}");
+            }
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+async fn declare_exchange(
+    connection: &BrokerConnection,
+    config: &ExchangeConfig,
+    passive: bool,
+) -> Result<(), BrokerError> {
+    let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
+    let channel = connection.channel().await?;
+    let declaring = channel.exchange_declare(
+        input_exchange(&config.name),
+        ExchangeKind::Fanout,
+        options,
+        FieldTable::default(),
+    );
+    within("declaring an exchange", declaring).await
+}
+
+async fn declare_stream(
+    connection: &BrokerConnection,
+    config: &ExchangeConfig,
+    passive: bool,
+) -> Result<(), BrokerError> {
+    let bytes = |n: u64| AMQPValue::LongLongInt(i64::try_from(n).unwrap_or(i64::MAX));
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+    let max_age = format!("{}s", config.max_age.as_secs().max(1));
+    arguments.insert("x-max-age".into(), AMQPValue::LongString(max_age.into()));
+    arguments.insert("x-max-length-bytes".into(), bytes(config.max_bytes));
+    arguments.insert("x-stream-max-segment-size-bytes".into(), bytes(config.segment_bytes));
+    let options = QueueDeclareOptions { passive, durable: true, ..Default::default() };
+    let channel = connection.channel().await?;
+    let declaring = channel.queue_declare(log_stream(&config.name), options, arguments);
+    within("declaring a stream", declaring).await.map(drop)
+}
+
+async fn bind(connection: &BrokerConnection, config: &ExchangeConfig) -> Result<(), BrokerError> {
+    let channel = connection.channel().await?;
+    let binding = channel.queue_bind(
+        log_stream(&config.name),
+        input_exchange(&config.name),
+        "".into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    match within("binding a stream", binding).await {
+        // Without the right to bind, somebody else did it; if not, publishing tells.
+        Err(e) if e.is_refusal() && !is_missing(&e) => {
+            tracing::warn!(exchange = %config.name, "not bound: {e}");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+fn is_missing(error: &BrokerError) -> bool {
+    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+    matches!(error, BrokerError::Amqp(e) if matches!(e.kind(), lapin::ErrorKind::ProtocolError(e)
+        if matches!(e.kind(), AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))))
+}

@@ -1,0 +1,321 @@
+//! A real RabbitMQ, private to this test process: a node on free ports, with its own epmd,
+//! data and cookie, which can be killed, stopped, frozen and blocked.
+//!
+//! A node takes seconds to start and 100 MB of memory, so there are two for all tests:
+//! [`RabbitMq::shared`] for tests that leave it alone, and [`RabbitMq::exclusive`], which
+//! one test at a time may disturb.
+//!
+//! However the test process ends, its nodes end with it: a small shell waits for the end of
+//! a pipe that only this process holds open, then kills them and removes their files.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    net::TcpListener,
+    ops::{Deref, DerefMut},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use lapin::{
+    Connection, ConnectionProperties,
+    options::QueueDeclareOptions,
+    types::{AMQPValue, FieldTable},
+};
+use tokio::{
+    sync::{Mutex, MutexGuard, OnceCell},
+    time::sleep,
+};
+
+use super::{unique, within};
+
+const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A stream that was declared for the first time a moment ago may not survive a kill.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Ends what it was told of when its input ends.
+const GUARD: &str = r#"
+    cat > /dev/null
+    for group in $(cat "$1/groups"); do env kill -9 -- "-$group" 2> /dev/null; done
+    rm -rf "$1"
+"#;
+
+pub struct RabbitMq {
+    dir: PathBuf,
+    amqp_port: u16,
+    dist_port: u16,
+    epmd_port: u16,
+    guard: Child,
+    epmd: Option<Child>,
+    node: Option<Child>,
+    frozen: bool,
+    blocked: bool,
+}
+
+impl RabbitMq {
+    /// The node for tests that neither stop nor slow it. Use exchange names of your own
+    /// (see [`unique`]).
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<RabbitMq> = OnceCell::const_new();
+        SHARED.get_or_init(Self::start).await
+    }
+
+    /// The node for tests that disturb it: one at a time, each finds it healthy.
+    pub async fn exclusive() -> Exclusive {
+        static EXCLUSIVE: OnceCell<Mutex<RabbitMq>> = OnceCell::const_new();
+        let cell = EXCLUSIVE.get_or_init(async || Mutex::new(Self::start().await)).await;
+        let mut node = Exclusive(cell.lock().await);
+        node.heal().await;
+        node
+    }
+
+    /// A node of its own. Prefer the two above.
+    pub async fn start() -> Self {
+        let dir = std::env::temp_dir().join(unique("myxi-test-rabbitmq"));
+        fs::create_dir_all(&dir).expect("a directory for RabbitMQ");
+        for (file, content) in [("groups", ""), ("enabled_plugins", "[].")] {
+            fs::write(dir.join(file), content).expect("a file for RabbitMQ");
+        }
+        let guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("sh");
+        let [amqp_port, dist_port, epmd_port] = free_ports();
+        let mut node = Self {
+            dir,
+            amqp_port,
+            dist_port,
+            epmd_port,
+            guard,
+            epmd: None,
+            node: None,
+            frozen: false,
+            blocked: false,
+        };
+        // Left to itself, the node starts one that outlives it.
+        let epmd_port = epmd_port.to_string();
+        let epmd = ["epmd", "-port", &epmd_port, "-address", "127.0.0.1"];
+        node.epmd = Some(node.spawn(&epmd, "epmd.log"));
+        node.restart().await;
+        node.streams_ready().await;
+        node
+    }
+
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.amqp_port)
+    }
+
+    /// A connection of the test's own, as another program has one.
+    pub async fn connect(&self) -> Connection {
+        self.try_connect().await.expect("a connection to RabbitMQ")
+    }
+
+    /// `kill -9`.
+    pub async fn kill(&mut self) {
+        sleep(SETTLE).await;
+        if let Some(mut node) = self.node.take() {
+            signal("KILL", &format!("-{}", node.id()));
+            node.wait().expect("RabbitMQ ends");
+        }
+        self.frozen = false;
+    }
+
+    /// Stops it as an operator does.
+    pub async fn stop(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            signal("TERM", &self.pid());
+            let ended = async {
+                while node.try_wait().expect("RabbitMQ's state").is_none() {
+                    sleep(Duration::from_millis(20)).await;
+                }
+            };
+            within(START_DEADLINE, "RabbitMQ ends", ended).await;
+        }
+    }
+
+    /// Starts it again, with its port and data, and comes back as soon as it takes AMQP
+    /// connections. Its streams take a little longer.
+    pub async fn restart(&mut self) {
+        assert!(self.node.is_none(), "RabbitMQ is running");
+        self.blocked = false;
+        let _ = fs::remove_file(self.dir.join("pid"));
+        self.node = Some(self.spawn(&[&format!("{SCRIPTS}/rabbitmq-server")], "node.log"));
+        let up = async {
+            loop {
+                if let Ok(connection) = self.try_connect().await {
+                    let _ = connection.close(200, "OK".into()).await;
+                    return;
+                }
+                if self.node.as_mut().is_some_and(|n| n.try_wait().is_ok_and(|s| s.is_some())) {
+                    panic!("RabbitMQ ended; it said:\n{}", self.log());
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(START_DEADLINE, "RabbitMQ starts", up).await;
+    }
+
+    /// Stops its clock: it keeps its connections, takes new ones, and answers nothing.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+        signal("STOP", &self.pid());
+    }
+
+    pub fn thaw(&mut self) {
+        self.frozen = false;
+        signal("CONT", &self.pid());
+    }
+
+    /// Raises the memory alarm.
+    pub async fn block_publishers(&mut self) {
+        self.blocked = true;
+        self.ctl(&["set_vm_memory_high_watermark", "0"]).await;
+    }
+
+    pub async fn unblock_publishers(&mut self) {
+        self.ctl(&["set_vm_memory_high_watermark", "0.4"]).await;
+        self.blocked = false;
+    }
+
+    /// Runs `rabbitmqctl`, and answers what it says.
+    pub async fn ctl(&self, arguments: &[&str]) -> String {
+        let mut command = self.command(&format!("{SCRIPTS}/rabbitmqctl"));
+        command.arg("-q").args(arguments).stdin(Stdio::null());
+        let run = tokio::task::spawn_blocking(move || command.output());
+        let output = run.await.expect("rabbitmqctl is awaited").expect("rabbitmqctl");
+        let said = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (said(&output.stdout), said(&output.stderr));
+        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {out}{err}");
+        out
+    }
+
+    async fn heal(&mut self) {
+        if self.frozen {
+            self.thaw();
+        }
+        if self.node.is_none() {
+            self.restart().await;
+        }
+        if self.blocked {
+            self.unblock_publishers().await;
+        }
+        self.streams_ready().await;
+    }
+
+    /// Waits until streams can be used, by using one.
+    async fn streams_ready(&self) {
+        let ready = async {
+            while self.declare_stream("test.ready").await.is_err() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(START_DEADLINE, "RabbitMQ's streams are ready", ready).await;
+    }
+
+    async fn declare_stream(&self, name: &str) -> lapin::Result<()> {
+        let connection = self.try_connect().await?;
+        let channel = connection.create_channel().await?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        channel.queue_declare(name.into(), options, arguments).await?;
+        connection.close(200, "OK".into()).await
+    }
+
+    async fn try_connect(&self) -> lapin::Result<Connection> {
+        Connection::connect(&self.url(), ConnectionProperties::default()).await
+    }
+
+    /// In a process group of its own, which ends with this process.
+    fn spawn(&self, command: &[&str], log: &str) -> Child {
+        let open = |name| OpenOptions::new().create(true).append(true).open(self.dir.join(name));
+        let log = open(log).expect("a log");
+        let child = self
+            .command(command[0])
+            .args(&command[1..])
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().expect("a log"))
+            .stdout(log)
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{} (Debian's rabbitmq-server): {e}", command[0]));
+        writeln!(open("groups").expect("the guard's list"), "{}", child.id()).expect("written");
+        child
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.dir)
+            .env("HOME", &self.dir)
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            .env("RABBITMQ_NODENAME", "test@localhost")
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", self.amqp_port.to_string())
+            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
+            .env("RABBITMQ_CONFIG_FILE", self.dir.join("rabbitmq"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", self.dir.join("enabled_plugins"))
+            .env("RABBITMQ_LOG_BASE", self.dir.join("log"))
+            .env("RABBITMQ_MNESIA_BASE", self.dir.join("data"))
+            .env("RABBITMQ_PID_FILE", self.dir.join("pid"))
+            // Erlang's schedulers spin while they wait, unless told not to.
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+sbwt none +sbwtdcpu none +sbwtdio none");
+        command
+    }
+
+    /// The Erlang machine itself, without the scripts around it.
+    fn pid(&self) -> String {
+        let pid = fs::read_to_string(self.dir.join("pid")).expect("RabbitMQ's pid file");
+        pid.trim().to_owned()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("node.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        for child in [&mut self.guard].into_iter().chain(&mut self.node).chain(&mut self.epmd) {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// See [`RabbitMq::exclusive`].
+pub struct Exclusive(MutexGuard<'static, RabbitMq>);
+
+impl Deref for Exclusive {
+    type Target = RabbitMq;
+
+    fn deref(&self) -> &RabbitMq {
+        &self.0
+    }
+}
+
+impl DerefMut for Exclusive {
+    fn deref_mut(&mut self) -> &mut RabbitMq {
+        &mut self.0
+    }
+}
+
+fn signal(name: &str, pid: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), "--", pid]).status();
+    assert!(status.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+}
+
+/// Ports that were free a moment ago.
+fn free_ports() -> [u16; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("its address").port())
+}
