@@ -429,6 +429,35 @@ async fn a_frozen_application_times_out_when_connected_and_is_unreachable_when_n
 }
 
 #[tokio::test]
+async fn a_connection_that_died_in_silence_is_given_up() {
+    let app = TestHandler::start().await;
+    app.on("Act", |_| Ok(reply::events([])));
+    let client = impatient(&app.endpoint(), Duration::from_secs(1));
+    act(&client, "Act").await.unwrap();
+    let _frozen = app.freeze();
+    let started = Instant::now();
+    // First the calls on the old connection, then the ping, then the attempt at a new one.
+    while client.problem().is_none() {
+        act(&client, "Act").await.unwrap_err();
+        assert!(started.elapsed() < Duration::from_secs(20), "it was not given up");
+    }
+    assert_kind(&act(&client, "Act").await, "Unreachable");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_the_call_at_the_deadline_timed_out_too() {
+    let app = TestHandler::start().await;
+    let limit = Duration::from_millis(200);
+    for code in [Code::Cancelled, Code::DeadlineExceeded] {
+        app.on_async("Act", move |_| async move {
+            tokio::time::sleep(limit - Duration::from_millis(10)).await;
+            Err(Status::new(code, "too late"))
+        });
+        assert_kind(&act(&impatient(&app.endpoint(), limit), "Act").await, "Timeout");
+    }
+}
+
+#[tokio::test]
 async fn an_oversized_reply_fails_and_one_of_the_limit_does_not() {
     let app = TestHandler::start().await;
     let config = GrpcHandlerConfig { max_reply_size: 200_000, ..config(&app.endpoint()) };

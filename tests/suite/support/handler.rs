@@ -26,7 +26,11 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, Mutex, mpsc as sync_mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self as sync_mpsc, RecvTimeoutError},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -47,6 +51,9 @@ use proto::{
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a frozen handler looks whether it was killed.
+const TICK: Duration = Duration::from_millis(10);
 
 type Answer<T> = Result<T, Status>;
 type Answering<T> = Pin<Box<dyn Future<Output = Answer<T>> + Send>>;
@@ -120,6 +127,7 @@ enum Address {
 /// What stands in for the application's process.
 struct Process {
     kill: Arc<Notify>,
+    killed: Arc<AtomicBool>,
     freeze: mpsc::UnboundedSender<sync_mpsc::Receiver<()>>,
     thread: JoinHandle<()>,
 }
@@ -250,6 +258,7 @@ impl TestHandler {
     /// As `kill -9`: all of its connections are closed, calls in flight are cut off.
     pub fn kill(&self) {
         if let Some(process) = self.process.lock().unwrap().take() {
+            process.killed.store(true, Ordering::SeqCst);
             process.kill.notify_one();
             process.thread.join().expect("the handler does not panic");
         }
@@ -288,7 +297,9 @@ impl Process {
     fn start(address: &Address, app: App) -> Self {
         let address = address.clone();
         let kill = Arc::new(Notify::new());
-        let killed = kill.clone();
+        let kill_signal = kill.clone();
+        let killed = Arc::new(AtomicBool::new(false));
+        let dead = killed.clone();
         let (freeze, mut frozen) = mpsc::unbounded_channel::<sync_mpsc::Receiver<()>>();
         let (listening, listens) = sync_mpsc::channel();
         let thread = std::thread::spawn(move || {
@@ -312,19 +323,20 @@ impl Process {
                 let freezer = async {
                     while let Some(thaw) = frozen.recv().await {
                         // Blocks this thread, and with it all that the application does.
-                        let _ = thaw.recv();
+                        let frozen = || thaw.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout);
+                        while !dead.load(Ordering::SeqCst) && frozen() {}
                     }
                     std::future::pending::<()>().await;
                 };
                 tokio::select! {
                     () = server => {}
                     () = freezer => {}
-                    () = killed.notified() => {}
+                    () = kill_signal.notified() => {}
                 }
             });
         });
         listens.recv().expect("the handler listens");
-        Self { kill, freeze, thread }
+        Self { kill, killed, freeze, thread }
     }
 }
 
