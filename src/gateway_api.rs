@@ -3,6 +3,7 @@
 //! It knows the bus and the peers only: even a single replica publishes through the bus,
 //! so that there is one path for every event.
 
+mod connection;
 mod serve;
 
 use std::sync::Arc;

@@ -129,8 +129,9 @@ impl GrpcActionHandler {
         self.caller.call(method, request).await.map_err(CallFailure::Call)
     }
 
-    /// Runs `checked` over a reply, and tells the operator of what makes no sense.
-    fn explain<T>(
+    /// Tells the operator of a call that failed for the application's own fault; the
+    /// client is not told why.
+    fn complain<T>(
         &self,
         method: &Method,
         result: Result<T, HandlerError>,
@@ -170,7 +171,7 @@ impl ActionHandler for GrpcActionHandler {
         let request = convert::action(session, action);
         let reply = self.call(method, Urgency::Client, &request).await;
         let reply = reply.map_err(CallFailure::of_action).and_then(convert::reply);
-        self.explain(method, reply)
+        self.complain(method, reply)
     }
 
     async fn check_subscriptions(
@@ -193,7 +194,7 @@ impl ActionHandler for GrpcActionHandler {
                     convert::decisions(&reply.decisions, topics.len())
                 },
             );
-            decisions.extend(self.explain(method, some)?);
+            decisions.extend(self.complain(method, some)?);
         }
         Ok(decisions)
     }
@@ -203,7 +204,7 @@ impl ActionHandler for GrpcActionHandler {
         let request = proto::SessionOpenedRequest { session: Some(convert::session(session)) };
         let reply = self.call(method, Urgency::Client, &request).await;
         let admission = reply.map_err(CallFailure::of_question).and_then(convert::admission);
-        self.explain(method, admission)
+        self.complain(method, admission)
     }
 
     async fn session_closed(&self, session: &SessionInfo, reason: &CloseReason, lived: Duration) {

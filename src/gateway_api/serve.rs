@@ -5,8 +5,8 @@ use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::oneshot,
+    net::TcpListener,
+    sync::{Semaphore, oneshot},
     time::sleep,
 };
 use tonic::{
@@ -17,7 +17,7 @@ use tonic::{
 };
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-use super::{EVENTS_BYTES_MAX, GatewayApi};
+use super::{EVENTS_BYTES_MAX, GatewayApi, connection::Connection};
 use crate::{
     proto::{
         DESCRIPTORS,
@@ -28,6 +28,9 @@ use crate::{
 
 /// A little more than is allowed, so that a request just too large is told so in words.
 const MESSAGE_MAX: usize = EVENTS_BYTES_MAX + (256 << 10);
+
+/// An application has a few; whoever comes beyond these waits to be accepted.
+const CONNECTIONS_MAX: usize = 1_000;
 
 /// Beyond these a caller waits for its own earlier calls.
 const STREAMS_PER_CONNECTION: u32 = 256;
@@ -82,6 +85,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .serve_with_incoming_shutdown(routes.into_service(), accept(listener), async {
             shutdown.await;
+            health.set_not_serving::<GatewayServer<GatewayApi>>().await;
             // Nobody hears it when the server has ended by itself.
             let _ = stopping.send(());
         });
@@ -100,18 +104,21 @@ pub async fn serve(
     }
 }
 
-/// Accepts for ever; an error is a pause, never the end.
-fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
-    stream::unfold(listener, |listener| async {
+/// Accepts for ever, within the bound; an error is a pause, never the end.
+fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    stream::unfold((listener, permits), |(listener, permits)| async {
+        let permit = permits.clone().acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     // Fails only on a socket that is gone already.
                     let _ = stream.set_nodelay(true);
-                    return Some((Ok(stream), listener));
+                    let connection = Connection { stream, _permit: permit };
+                    return Some((Ok(connection), (listener, permits)));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "no connection to the gateway service could be accepted");
+                    tracing::warn!(%error, "the gateway service cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -90,7 +90,7 @@ pub fn send_grpc(
     stream.send_trailers(map).expect("the caller waits");
 }
 
-/// Says hello in HTTP/2, answers pings, and calls `on_headers` at the first request.
+/// Says hello in HTTP/2 and answers pings, until the first request has come.
 pub async fn until_first_request(stream: &mut TcpStream) {
     const SETTINGS: u8 = 4;
     const PING: u8 = 6;
