@@ -1,7 +1,7 @@
 //! The bus: how an event that was pushed to one replica reaches the clients of all.
 //!
 //! Two homes behind one trait: [`memory`] for a single process and [`rabbitmq`] for a
-//! fleet. `tests/bus.rs` holds both to the same promises.
+//! fleet. `tests/suite/bus.rs` holds both to the same promises.
 
 pub mod memory;
 pub mod rabbitmq;

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -32,6 +32,7 @@ const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 pub struct MemoryBus {
     queues: HashMap<Exchange, mpsc::Sender<(Topic, EventBody)>>,
     attached: Arc<AtomicUsize>,
+    closed: AtomicBool,
     _tasks: JoinSet<()>,
 }
 
@@ -46,7 +47,7 @@ impl MemoryBus {
             tasks.spawn(deliver(name.clone(), receiver, listener.clone(), attached.clone()));
             queues.insert(name, sender);
         }
-        Arc::new(Self { queues, attached, _tasks: tasks })
+        Arc::new(Self { queues, attached, closed: AtomicBool::new(false), _tasks: tasks })
     }
 
     async fn enqueue(&self, event: OutgoingEvent, deadline: Instant) -> Result<(), PublishError> {
@@ -54,10 +55,10 @@ impl MemoryBus {
         let Some(queue) = self.queues.get(&topic.exchange) else {
             return Err(PublishError::UnknownExchange(topic.exchange));
         };
-        let unavailable = |e: &dyn std::fmt::Display| PublishError::Unavailable(e.to_string());
-        let body = EventBody::from_json(&body).map_err(|e| unavailable(&e))?;
+        let body = EventBody::from_json(&body)
+            .map_err(|e| PublishError::Unavailable(format!("this is no event: {e}")))?;
         match timeout_at(deadline, queue.send((topic, body))).await {
-            Ok(sent) => sent.map_err(|_| unavailable(&"the bus is closed")),
+            Ok(sent) => sent.map_err(|_| PublishError::Unavailable("the bus is closed".into())),
             Err(_) => Err(PublishError::Overloaded("this replica is behind".into())),
         }
     }
@@ -66,6 +67,10 @@ impl MemoryBus {
 #[async_trait]
 impl EventBus for MemoryBus {
     async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>> {
+        if self.closed.load(Ordering::Relaxed) {
+            let closed = PublishError::Unavailable("the bus is closed".into());
+            return vec![Err(closed); events.len()];
+        }
         let deadline = Instant::now() + PUBLISH_DEADLINE;
         let mut results = Vec::with_capacity(events.len());
         for event in events {
@@ -92,7 +97,9 @@ impl EventBus for MemoryBus {
     }
 
     /// Nobody confirms here: there is nothing to wait for.
-    async fn close(&self) {}
+    async fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One exchange: its events to the listener, one after another.

@@ -101,18 +101,27 @@ impl RabbitMqBus {
 impl EventBus for RabbitMqBus {
     async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>> {
         let deadline = Instant::now() + PUBLISH_DEADLINE;
-        let mut pending = Vec::with_capacity(events.len());
-        for event in events {
-            pending.push(match self.exchanges.get(&event.topic.exchange) {
-                Some((publisher, _)) => {
-                    publisher.enqueue(to_message(event), deadline).await.map_err(Into::into)
+        let admit = |event: OutgoingEvent| {
+            let Some((publisher, _)) = self.exchanges.get(&event.topic.exchange) else {
+                return Err(PublishError::UnknownExchange(event.topic.exchange));
+            };
+            Ok((publisher, publisher.admit(event.body.len())?, to_message(event)))
+        };
+        // All are admitted before the first one waits: closing does not come between them.
+        let admitted: Vec<_> = events.into_iter().map(admit).collect();
+
+        let mut enqueued = Vec::with_capacity(admitted.len());
+        for admitted in admitted {
+            enqueued.push(match admitted {
+                Ok((publisher, admission, message)) => {
+                    publisher.enqueue(admission, message, deadline).await.map_err(Into::into)
                 }
-                None => Err(PublishError::UnknownExchange(event.topic.exchange)),
+                Err(e) => Err(e),
             });
         }
-        let mut results = Vec::with_capacity(pending.len());
-        for pending in pending {
-            results.push(match pending {
+        let mut results = Vec::with_capacity(enqueued.len());
+        for enqueued in enqueued {
+            results.push(match enqueued {
                 Ok(pending) => pending.outcome(deadline).await.map_err(Into::into),
                 Err(e) => Err(e),
             });

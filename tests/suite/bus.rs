@@ -1,22 +1,40 @@
 //! The promises of the bus, held to by both homes, and what only RabbitMQ can go through.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
+use futures_util::{FutureExt, future::join_all};
+use lapin::{
+    options::QueueDeclareOptions,
+    types::{AMQPValue, FieldTable},
+};
 use myxi::{
     bus::{
-        AskError, BusListener, BusNotice, EventBus, ExchangeConfig, PublishError,
+        AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig, PublishError,
         memory::MemoryBus,
         rabbitmq::{RabbitMqBus, RabbitMqConfig},
     },
     event::{Event, EventBody, Exchange, OutgoingEvent, Topic},
     ids::ReplicaId,
 };
-use tokio::sync::{Mutex, mpsc};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::sleep,
+};
 
 use crate::support::{DEADLINE, rabbitmq::RabbitMq, unique, within};
 
 const MAX_EVENT_SIZE: usize = 256 * 1024;
+
+/// Between two looks at something that tells nobody when it changes.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A replica as far as its bus knows one: the bus, and what it told.
 struct Replica {
@@ -99,8 +117,40 @@ impl Replica {
         names
     }
 
+    /// The names of the events before the one of this name.
+    async fn names_until(&self, last: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        loop {
+            let event = self.event().await;
+            if *event.body.name == *last {
+                return names;
+            }
+            names.push(event.body.name.to_string());
+        }
+    }
+
     async fn publish(&self, event: OutgoingEvent) -> Result<(), PublishError> {
         self.bus.publish(vec![event]).await.remove(0)
+    }
+
+    async fn publish_until_ok(&self, event: impl Fn() -> OutgoingEvent) {
+        let published = async {
+            while self.publish(event()).await.is_err() {
+                sleep(POLL).await;
+            }
+        };
+        within(DEADLINE, "an event is published", published).await;
+    }
+
+    async fn status_becomes(&self, what: &str, expected: impl Fn(&BusStatus) -> bool) {
+        let becomes = async {
+            while !expected(&self.bus.status()) {
+                sleep(POLL).await;
+            }
+        };
+        if tokio::time::timeout(DEADLINE, becomes).await.is_err() {
+            panic!("the bus does not become {what}: {:?}", self.bus.status());
+        }
     }
 }
 
@@ -116,6 +166,11 @@ fn event(exchange_name: &str, routing_key: &str, name: &str) -> OutgoingEvent {
     let topic = Topic::new(exchange(exchange_name), routing_key).expect("a topic");
     let body = EventBody::new(name, r#"{"n":123456789012345678901234567890}"#).expect("a body");
     OutgoingEvent::new(topic, &body, &unique("event"), MAX_EVENT_SIZE).expect("an event")
+}
+
+fn all_ok(results: &[Result<(), PublishError>]) {
+    let failed = results.iter().enumerate().find(|(_, result)| result.is_err());
+    assert_eq!(failed, None, "of {}", results.len());
 }
 
 /// Each promise, once for each bus.
@@ -142,7 +197,18 @@ macro_rules! promises {
     };
 }
 
-promises!(what_is_published_is_delivered_once_and_in_order);
+promises!(
+    what_is_published_is_delivered_once_and_in_order,
+    a_thousand_events_at_once_keep_their_order,
+    publishers_beside_each_other_each_keep_their_order,
+    exchanges_and_keys_are_told_apart,
+    a_payload_stays_the_text_it_was,
+    the_biggest_event_is_delivered,
+    an_unknown_exchange_is_told_and_harms_nothing_else,
+    a_healthy_bus_says_so,
+    asking_a_replica_that_is_not_there_is_told,
+    closing_waits_for_what_is_under_way,
+);
 
 async fn what_is_published_is_delivered_once_and_in_order(replica: Replica, [a, _]: [&str; 2]) {
     let replica = replica.attached(2).await;
@@ -150,4 +216,440 @@ async fn what_is_published_is_delivered_once_and_in_order(replica: Replica, [a, 
         assert_eq!(replica.publish(event(a, "k", name)).await, Ok(()));
     }
     assert_eq!(replica.names(3).await, ["one", "two", "three"]);
+}
+
+async fn a_thousand_events_at_once_keep_their_order(replica: Replica, [a, _]: [&str; 2]) {
+    let replica = replica.attached(2).await;
+    let names: Vec<_> = (0..1000).map(|n| n.to_string()).collect();
+    let events = names.iter().map(|name| event(a, "k", name)).collect();
+    all_ok(&replica.bus.publish(events).await);
+
+    let mut last = None;
+    for name in names {
+        let event = replica.event().await;
+        assert_eq!(*event.body.name, *name);
+        assert!(event.position > last, "{:?} after {last:?}", event.position);
+        last = event.position;
+    }
+}
+
+async fn publishers_beside_each_other_each_keep_their_order(replica: Replica, [a, _]: [&str; 2]) {
+    let replica = replica.attached(2).await;
+    let publisher = async |key: &str| {
+        for n in 0..100 {
+            assert_eq!(replica.publish(event(a, key, &n.to_string())).await, Ok(()));
+        }
+    };
+    tokio::join!(publisher("x"), publisher("y"), publisher("z"));
+
+    let mut delivered: HashMap<String, Vec<String>> = HashMap::new();
+    for _ in 0..300 {
+        let event = replica.event().await;
+        let key = event.topic.routing_key().to_owned();
+        delivered.entry(key).or_default().push(event.body.name.to_string());
+    }
+    let expected: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    for key in ["x", "y", "z"] {
+        assert_eq!(delivered[key], expected, "{key}");
+    }
+}
+
+async fn exchanges_and_keys_are_told_apart(replica: Replica, [a, b]: [&str; 2]) {
+    let replica = replica.attached(2).await;
+    let topics = [(a, "1"), (b, "1"), (a, ""), (b, "ünï # * 🙂")];
+    for (exchange, key) in topics {
+        // One after another: two exchanges have no order between them.
+        assert_eq!(replica.publish(event(exchange, key, "e")).await, Ok(()));
+        let event = replica.event().await;
+        assert_eq!((event.topic.exchange.as_str(), event.topic.routing_key()), (exchange, key));
+    }
+}
+
+async fn a_payload_stays_the_text_it_was(replica: Replica, [a, _]: [&str; 2]) {
+    let replica = replica.attached(2).await;
+    let payload = r#"{"n":123456789012345678901234567890,"x":1.10,  "é":"\u0000\ud83d\ude42"}"#;
+    let body = EventBody::new("e", payload).expect("a body");
+    let topic = Topic::new(exchange(a), "k").expect("a topic");
+    let event = OutgoingEvent::new(topic, &body, "id", MAX_EVENT_SIZE).expect("an event");
+    assert_eq!(replica.publish(event).await, Ok(()));
+    assert_eq!(replica.event().await.body.payload.get(), payload);
+}
+
+async fn the_biggest_event_is_delivered(replica: Replica, [a, _]: [&str; 2]) {
+    let replica = replica.attached(2).await;
+    let envelope = r#"{"event":"e","payload":""}"#.len();
+    let payload = format!("\"{}\"", "x".repeat(MAX_EVENT_SIZE - envelope));
+    let body = EventBody::new("e", &payload).expect("a body");
+    let topic = Topic::new(exchange(a), "k").expect("a topic");
+    let event = OutgoingEvent::new(topic, &body, "id", MAX_EVENT_SIZE).expect("an event");
+    assert_eq!(replica.publish(event).await, Ok(()));
+    assert_eq!(replica.event().await.body.payload.get(), payload);
+}
+
+async fn an_unknown_exchange_is_told_and_harms_nothing_else(replica: Replica, [a, _]: [&str; 2]) {
+    let replica = replica.attached(2).await;
+    let events = vec![event(a, "k", "one"), event("other", "k", "?"), event(a, "k", "two")];
+    let unknown = PublishError::UnknownExchange(exchange("other"));
+    assert_eq!(replica.bus.publish(events).await, [Ok(()), Err(unknown), Ok(())]);
+    assert_eq!(replica.names(2).await, ["one", "two"]);
+}
+
+async fn a_healthy_bus_says_so(replica: Replica, _: [&str; 2]) {
+    let replica = replica.attached(2).await;
+    replica.status_becomes("healthy", |s| s.attached_once && s.problems.is_empty()).await;
+}
+
+async fn asking_a_replica_that_is_not_there_is_told(replica: Replica, _: [&str; 2]) {
+    let replica = replica.attached(2).await;
+    replica.status_becomes("healthy", |s| s.problems.is_empty()).await;
+    let nobody = ReplicaId::random();
+    let answer = replica.bus.ask(nobody, b"?".to_vec(), DEADLINE).await;
+    assert_eq!(answer, Err(AskError::NoSuchReplica(nobody)));
+}
+
+async fn closing_waits_for_what_is_under_way(replica: Replica, [a, _]: [&str; 2]) {
+    let replica = replica.attached(2).await;
+    let events = (0..500).map(|n| event(a, "k", &n.to_string())).collect();
+    let (results, ()) = tokio::join!(replica.bus.publish(events), replica.bus.close());
+    all_ok(&results);
+    let refused = replica.publish(event(a, "k", "?")).await;
+    assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
+}
+
+mod on_rabbitmq {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_replica_gets_every_event_and_no_markers() {
+        let (url, name) = (RabbitMq::shared().await.url(), unique("a"));
+        let first = Replica::rabbitmq(&[&url], &[&name]).attached(1).await;
+        assert_eq!(first.publish(event(&name, "k", "one")).await, Ok(()));
+        // Attaching puts a marker into the log, between the two events.
+        let second = Replica::rabbitmq(&[&url], &[&name]).attached(1).await;
+        assert_eq!(second.publish(event(&name, "k", "two")).await, Ok(()));
+
+        assert_eq!(first.names(2).await, ["one", "two"]);
+        assert_eq!(second.names(1).await, ["two"]);
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_is_not_there_is_passed_over() {
+        let (url, name) = (RabbitMq::shared().await.url(), unique("a"));
+        // Nobody listens on these ports.
+        let urls = ["amqp://127.0.0.1:1", "amqp://127.0.0.1:2", &url];
+        let replica = Replica::rabbitmq(&urls, &[&name]).attached(1).await;
+        assert_eq!(replica.publish(event(&name, "k", "one")).await, Ok(()));
+        assert_eq!(replica.names(1).await, ["one"]);
+    }
+
+    #[tokio::test]
+    async fn what_other_programs_publish_is_delivered_and_nonsense_is_skipped() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+        let program = Program::connect(broker).await;
+
+        let too_big = format!(r#"{{"event":"e","payload":"{}"}}"#, "x".repeat(MAX_EVENT_SIZE));
+        let nonsense: [&[u8]; 8] = [
+            b"",
+            b"not JSON",
+            b"{}",
+            b"[]",
+            br#"{"event":""}"#,
+            br#"{"event":7,"payload":{}}"#,
+            b"{\"event\":\"\xff\"}",
+            too_big.as_bytes(),
+        ];
+        for body in nonsense {
+            program.publish(&name, "k", body).await;
+        }
+        program.publish(&name, "control\u{7}", br#"{"event":"e"}"#).await;
+        program.publish(&name, "1234", br#"{"event":"Changed","payload":[1, 2]}"#).await;
+        program.publish(&name, "", br#"{"event":"Bare"}"#).await;
+
+        let event = replica.event().await;
+        assert_eq!((event.topic.routing_key(), &*event.body.name), ("1234", "Changed"));
+        assert_eq!(event.body.payload.get(), "[1, 2]");
+        let event = replica.event().await;
+        assert_eq!((event.topic.routing_key(), event.body.payload.get()), ("", "{}"));
+    }
+
+    #[tokio::test]
+    async fn routing_keys_that_cannot_be_read_are_stepped_over() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let (url, beside) = (broker.url(), unique("b"));
+        let replica = Replica::rabbitmq(&[&url], &[&name, &beside]).attached(2).await;
+
+        let messages: [(&[u8], &[u8]); 5] = [
+            (b"k", br#"{"event":"before"}"#),
+            (b"\xff\xfe", b"1"),
+            (b"\xff\xfd", b"2"),
+            (b"k", br#"{"event":"behind"}"#),
+            (b"\xc8", b"3"),
+        ];
+        broker.publish_bytes(&format!("myxi.in.{name}"), &messages).await;
+        assert_eq!(replica.names(2).await, ["before", "behind"]);
+
+        // The last one stood at the end of the log; and the other exchange has lost nothing.
+        for (exchange, event_name) in [(&name, "last"), (&beside, "beside")] {
+            replica.publish_until_ok(|| event(exchange, "k", event_name)).await;
+            assert_eq!(replica.names(1).await, [event_name]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_deleted_is_made_again_and_the_gap_is_told() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+        assert_eq!(replica.publish(event(&name, "k", "one")).await, Ok(()));
+        assert_eq!(replica.names(1).await, ["one"]);
+
+        let program = Program::connect(broker).await;
+        program.delete_log(&name).await;
+        match replica.notice().await {
+            BusNotice::Gap(of) => assert_eq!(of.as_str(), name),
+            other => panic!("{other:?} instead of a gap"),
+        }
+        replica.publish_until_ok(|| event(&name, "k", "two")).await;
+        assert_eq!(replica.names(1).await, ["two"]);
+    }
+
+    #[tokio::test]
+    async fn an_exchange_that_was_deleted_is_made_again() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+        let program = Program::connect(broker).await;
+        program.delete_input(&name).await;
+        replica.publish_until_ok(|| event(&name, "k", "one")).await;
+        assert_eq!(replica.names(1).await, ["one"]);
+    }
+
+    #[tokio::test]
+    async fn what_leads_to_no_log_is_not_called_published() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+        let program = Program::connect(broker).await;
+        program.unbind(&name).await;
+        let events = (0..10).map(|n| event(&name, "k", &n.to_string())).collect();
+        for result in replica.bus.publish(events).await {
+            assert!(matches!(result, Err(PublishError::Unavailable(_))), "{result:?}");
+        }
+        replica.publish_until_ok(|| event(&name, "k", "bound again")).await;
+        assert_eq!(replica.names(1).await, ["bound again"]);
+    }
+
+    #[tokio::test]
+    async fn what_exists_with_other_settings_is_taken_as_it_is() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let program = Program::connect(broker).await;
+        program.declare_log(&name, "60s").await;
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+        assert_eq!(replica.publish(event(&name, "k", "one")).await, Ok(()));
+        assert_eq!(replica.names(1).await, ["one"]);
+        // Declared as before: the broker would refuse if it were another one now.
+        program.declare_log(&name, "60s").await;
+    }
+
+    #[tokio::test]
+    async fn questions_are_answered_by_the_replica_that_was_asked() {
+        let url = RabbitMq::shared().await.url();
+        let [asking, other, closed] = [(); 3].map(|()| Replica::rabbitmq(&[&url], &[]));
+        for replica in [&asking, &other, &closed] {
+            replica.status_becomes("healthy", |s| s.problems.is_empty()).await;
+        }
+        let ask = |replica: &Replica, question: &[u8], deadline| {
+            asking.bus.ask(replica.id, question.to_vec(), deadline)
+        };
+
+        let asked = (0..100u8).map(|n| ask(&other, &[n], DEADLINE).map(move |answer| (n, answer)));
+        for (n, answer) in join_all(asked).await {
+            assert_eq!(answer, Ok(vec![b'r', b'e', b':', b' ', n]));
+        }
+
+        let began = Instant::now();
+        let silence = ask(&other, b"never", Duration::from_millis(300)).await;
+        assert_eq!(silence, Err(AskError::NoAnswer(other.id)));
+        assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
+
+        closed.bus.close().await;
+        let gone = ask(&closed, b"?", DEADLINE).await;
+        assert_eq!(gone, Err(AskError::NoSuchReplica(closed.id)));
+    }
+
+    #[tokio::test]
+    async fn what_was_confirmed_survives_a_broker_that_is_killed() {
+        let mut broker = RabbitMq::exclusive().await;
+        go_on_through(&mut broker, async |broker| broker.kill().await).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_confirmed_survives_a_broker_that_is_stopped() {
+        let mut broker = RabbitMq::exclusive().await;
+        go_on_through(&mut broker, async |broker| broker.stop().await).await;
+    }
+
+    /// Publishes all the time while the broker ends and comes back. What another replica
+    /// reads must be all that was confirmed, in order, once, and without a gap.
+    async fn go_on_through(broker: &mut RabbitMq, end: impl AsyncFnOnce(&mut RabbitMq)) {
+        let (url, name) = (broker.url(), unique("a"));
+        let publishing = Replica::rabbitmq(&[&url], &[&name]).attached(1).await;
+        let reading = Replica::rabbitmq(&[&url], &[&name]).attached(1).await;
+
+        let back = AtomicBool::new(false);
+        let publish = async {
+            let mut confirmed = Vec::new();
+            for n in 0.. {
+                if back.load(Ordering::Relaxed) {
+                    break;
+                }
+                match publishing.publish(event(&name, "k", &n.to_string())).await {
+                    Ok(()) => confirmed.push(n),
+                    // So as not to spin while nobody is there.
+                    Err(_) => sleep(Duration::from_millis(5)).await,
+                }
+            }
+            confirmed
+        };
+        let interrupt = async {
+            let before = reading.names(100).await;
+            end(broker).await;
+            broker.restart().await;
+            let began = Instant::now();
+            back.store(true, Ordering::Relaxed);
+            publishing.publish_until_ok(|| event(&name, "k", "last")).await;
+            let after = reading.names_until("last").await;
+            assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+            [before, after].concat()
+        };
+        let (confirmed, read) = tokio::join!(publish, interrupt);
+
+        let read: Vec<i32> = read.iter().map(|name| name.parse().expect("a number")).collect();
+        assert!(read.is_sorted_by(|a, b| a < b), "out of order, or twice: {read:?}");
+        let lost: Vec<_> = confirmed.iter().filter(|n| !read.contains(n)).collect();
+        assert!(lost.is_empty(), "confirmed, and never read: {lost:?}");
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_comes_later_is_found() {
+        let mut broker = RabbitMq::exclusive().await;
+        broker.stop().await;
+        let name = unique("a");
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]);
+        replica.status_becomes("down", |s| s.problems.iter().any(|p| p.contains("refused"))).await;
+        assert!(!replica.bus.status().attached_once);
+        let began = Instant::now();
+        let refused = replica.publish(event(&name, "k", "?")).await;
+        assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
+        let unasked = replica.bus.ask(ReplicaId::random(), b"?".to_vec(), DEADLINE).await;
+        assert!(matches!(unasked, Err(AskError::Unavailable(_))), "{unasked:?}");
+        assert!(began.elapsed() < Duration::from_secs(1), "took {:?}", began.elapsed());
+
+        broker.restart().await;
+        let replica = replica.attached(1).await;
+        replica.status_becomes("healthy", |s| s.attached_once && s.problems.is_empty()).await;
+        assert_eq!(replica.publish(event(&name, "k", "one")).await, Ok(()));
+        assert_eq!(replica.names(1).await, ["one"]);
+    }
+
+    #[tokio::test]
+    async fn a_frozen_broker_costs_bounded_time_and_memory() {
+        let mut broker = RabbitMq::exclusive().await;
+        let name = unique("a");
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+
+        broker.freeze();
+        let began = Instant::now();
+        let events = (0..2500).map(|n| event(&name, "k", &n.to_string())).collect();
+        let results = replica.bus.publish(events).await;
+        assert!(began.elapsed() < Duration::from_secs(8), "took {:?}", began.elapsed());
+        let (unconfirmed, refused) = results.split_at(1000);
+        assert!(unconfirmed.iter().all(|r| *r == Err(PublishError::Unconfirmed)));
+        assert!(refused.iter().all(|r| matches!(r, Err(PublishError::Overloaded(_)))));
+
+        broker.thaw();
+        replica.publish_until_ok(|| event(&name, "k", "last")).await;
+        // What was unconfirmed may be there or not, but in order and once.
+        let read = replica.names_until("last").await;
+        let read: Vec<u32> = read.iter().map(|name| name.parse().expect("a number")).collect();
+        assert!(read.is_sorted_by(|a, b| a < b) && read.len() <= 1000, "{read:?}");
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_holds_publishers_back_is_not_queued_for() {
+        let mut broker = RabbitMq::exclusive().await;
+        let name = unique("a");
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+
+        broker.block_publishers().await;
+        let mut written = Vec::new();
+        let refused = async {
+            for n in 0.. {
+                match replica.publish(event(&name, "k", &n.to_string())).await {
+                    Err(PublishError::Overloaded(_)) => return,
+                    // The alarm is not everywhere yet, or is told in answer to this one.
+                    Ok(()) | Err(PublishError::Unconfirmed) => written.push(n.to_string()),
+                    Err(e) => panic!("{e}"),
+                }
+            }
+        };
+        within(DEADLINE, "publishers are refused", refused).await;
+        let began = Instant::now();
+        let again = replica.publish(event(&name, "k", "?")).await;
+        assert!(matches!(again, Err(PublishError::Overloaded(_))), "{again:?}");
+        assert!(began.elapsed() < Duration::from_secs(1), "took {:?}", began.elapsed());
+        let problems = replica.bus.status().problems;
+        assert!(problems.iter().any(|p| p.contains("holds publishers back")), "{problems:?}");
+
+        broker.unblock_publishers().await;
+        replica.publish_until_ok(|| event(&name, "k", "last")).await;
+        assert_eq!(replica.names_until("last").await, written);
+    }
+}
+
+/// Another program with a connection to the broker.
+struct Program {
+    _connection: lapin::Connection,
+    channel: lapin::Channel,
+}
+
+impl Program {
+    async fn connect(broker: &RabbitMq) -> Self {
+        let connection = broker.connect().await;
+        let channel = connection.create_channel().await.expect("a channel");
+        Self { _connection: connection, channel }
+    }
+
+    async fn publish(&self, exchange: &str, routing_key: &str, body: &[u8]) {
+        let input = format!("myxi.in.{exchange}").into();
+        let (options, properties) = Default::default();
+        let written =
+            self.channel.basic_publish(input, routing_key.into(), options, body, properties);
+        written.await.expect("published");
+    }
+
+    async fn delete_log(&self, exchange: &str) {
+        let log = format!("myxi.log.{exchange}").into();
+        self.channel.queue_delete(log, Default::default()).await.expect("deleted");
+    }
+
+    async fn delete_input(&self, exchange: &str) {
+        let input = format!("myxi.in.{exchange}").into();
+        self.channel.exchange_delete(input, Default::default()).await.expect("deleted");
+    }
+
+    async fn unbind(&self, exchange: &str) {
+        let (input, log) = (format!("myxi.in.{exchange}"), format!("myxi.log.{exchange}"));
+        let unbinding =
+            self.channel.queue_unbind(log.into(), input.into(), "".into(), Default::default());
+        unbinding.await.expect("unbound");
+    }
+
+    async fn declare_log(&self, exchange: &str, max_age: &str) {
+        let mut arguments = FieldTable::default();
+        for (name, value) in [("x-queue-type", "stream"), ("x-max-age", max_age)] {
+            arguments.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        let log = format!("myxi.log.{exchange}").into();
+        self.channel.queue_declare(log, options, arguments).await.expect("declared");
+    }
 }

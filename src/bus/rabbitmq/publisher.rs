@@ -4,7 +4,10 @@
 use std::{
     collections::{HashMap, HashSet},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
@@ -92,40 +95,41 @@ type Outcome = Result<(), NotPublished>;
 pub struct Window {
     admitted: Arc<Semaphore>,
     unconfirmed: Arc<Semaphore>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Window {
     pub fn new() -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { admitted: semaphore(MAX_ADMITTED), unconfirmed: semaphore(MAX_UNCONFIRMED) }
+        let (admitted, unconfirmed) = (semaphore(MAX_ADMITTED), semaphore(MAX_UNCONFIRMED));
+        Self { admitted, unconfirmed, closed: Arc::default() }
     }
 
     /// Refuses what is new from now on, and waits for what is under way.
     pub async fn close(&self, deadline: Duration) {
-        self.admitted.close();
-        let _ = timeout(deadline, self.unconfirmed.acquire_many(MAX_UNCONFIRMED as u32)).await;
-        self.unconfirmed.close();
+        self.closed.store(true, Ordering::Relaxed);
+        let _ = timeout(deadline, self.admitted.acquire_many(MAX_ADMITTED as u32)).await;
     }
 
-    async fn enter(&self, size: usize, deadline: Instant) -> Result<Slot, NotPublished> {
-        let closed = || NotPublished::Unavailable("the bus is closed".into());
+    fn admit(&self, size: usize) -> Result<Admission, NotPublished> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(NotPublished::Unavailable("the bus is closed".into()));
+        }
         let weight = size.div_ceil(SLOT_BYTES).clamp(1, MAX_UNCONFIRMED) as u32;
-        let admitted = match self.admitted.clone().try_acquire_many_owned(weight) {
-            Ok(permit) => permit,
-            Err(TryAcquireError::NoPermits) => {
-                return Err(NotPublished::Overloaded("too many events wait for the broker"));
-            }
-            Err(TryAcquireError::Closed) => return Err(closed()),
-        };
-        let unconfirmed = self.unconfirmed.clone().acquire_many_owned(weight);
-        match timeout_at(deadline, unconfirmed).await {
-            Ok(Ok(unconfirmed)) => Ok(Slot { _permits: [admitted, unconfirmed] }),
-            Ok(Err(_)) => Err(closed()),
-            Err(_) => Err(NotPublished::Overloaded("too many events are unconfirmed")),
+        match self.admitted.clone().try_acquire_many_owned(weight) {
+            Ok(admitted) => Ok(Admission { admitted, weight }),
+            Err(_) => Err(NotPublished::Overloaded("too many events wait for the broker")),
         }
     }
 }
 
+/// The right to wait for a [`Slot`].
+pub struct Admission {
+    admitted: OwnedSemaphorePermit,
+    weight: u32,
+}
+
+/// The right to be unconfirmed.
 struct Slot {
     _permits: [OwnedSemaphorePermit; 2],
 }
@@ -180,22 +184,38 @@ impl Publisher {
         (Self { jobs, problem, link, window }, driver)
     }
 
+    /// Whether a message of this size may be published now. Does not wait.
+    pub fn admit(&self, size: usize) -> Result<Admission, NotPublished> {
+        if self.link.is_blocked() {
+            return Err(NotPublished::Overloaded("the broker holds publishers back"));
+        }
+        if let Some(reason) = self.problem() {
+            return Err(NotPublished::Unavailable(reason));
+        }
+        self.window.admit(size)
+    }
+
     /// Comes back when the message has its place in the order.
     pub async fn enqueue(
         &self,
+        Admission { admitted, weight }: Admission,
         message: Message,
         deadline: Instant,
     ) -> Result<Pending, NotPublished> {
-        self.check()?;
-        let slot = self.window.enter(message.body.len(), deadline).await?;
+        let unconfirmed = self.window.unconfirmed.clone().acquire_many_owned(weight);
+        let Ok(Ok(unconfirmed)) = timeout_at(deadline, unconfirmed).await else {
+            return Err(NotPublished::Overloaded("too many events are unconfirmed"));
+        };
         let (outcome, pending) = oneshot::channel();
+        let slot = Slot { _permits: [admitted, unconfirmed] };
         let job = Job { message, receipt: Receipt { outcome, _slot: slot } };
         self.jobs.try_send(job).map_err(|e| NotPublished::Unavailable(e.to_string()))?;
         Ok(Pending(pending))
     }
 
     pub async fn publish(&self, message: Message, deadline: Instant) -> Outcome {
-        self.enqueue(message, deadline).await?.outcome(deadline).await
+        let admission = self.admit(message.body.len())?;
+        self.enqueue(admission, message, deadline).await?.outcome(deadline).await
     }
 
     pub fn problem(&self) -> Option<String> {
@@ -206,16 +226,6 @@ impl Publisher {
     pub async fn ready(&self) {
         // An error means that the bus is closed, which publishing then tells.
         let _ = self.problem.clone().wait_for(Option::is_none).await;
-    }
-
-    fn check(&self) -> Outcome {
-        if self.link.is_blocked() {
-            return Err(NotPublished::Overloaded("the broker holds publishers back"));
-        }
-        match self.problem() {
-            Some(reason) => Err(NotPublished::Unavailable(reason)),
-            None => Ok(()),
-        }
     }
 }
 

@@ -50,11 +50,14 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 const QUESTION: &str = "myxi.question";
 const ANSWER: &str = "myxi.answer";
 
+/// The questions that wait for an answer, by correlation id.
+type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Vec<u8>>>>>;
+
 /// This replica's questions, and its queue for those of others.
 pub struct ReplicaQueue {
     replica: ReplicaId,
     publisher: Publisher,
-    asked: Arc<Mutex<HashMap<String, oneshot::Sender<Vec<u8>>>>>,
+    waiting: Waiting,
     pub problem: Problem,
 }
 
@@ -62,7 +65,7 @@ impl ReplicaQueue {
     pub fn new(replica: ReplicaId, publisher: Publisher) -> Self {
         let problem = Problem::default();
         problem.set(Some("not connected yet".into()));
-        Self { replica, publisher, asked: Arc::default(), problem }
+        Self { replica, publisher, waiting: Arc::default(), problem }
     }
 
     pub async fn ask(
@@ -75,7 +78,7 @@ impl ReplicaQueue {
             return Err(AskError::Unavailable(problem));
         }
         let until = Instant::now() + deadline;
-        let Some((asked, mut answer)) = Asked::register(&self.asked) else {
+        let Some((asked, mut answer)) = Asked::register(&self.waiting) else {
             return Err(AskError::Unavailable("too many questions wait for an answer".into()));
         };
         let properties = BasicProperties::default()
@@ -191,7 +194,7 @@ impl ReplicaQueue {
 
     fn resolve(&self, delivery: &Delivery) {
         let id = delivery.properties.correlation_id().as_ref().map(ShortString::as_str);
-        let asked = id.and_then(|id| Asked::lock(&self.asked).remove(id));
+        let asked = id.and_then(|id| lock(&self.waiting).remove(id));
         if let Some(asked) = asked {
             // Nobody waits any more: too late.
             let _ = asked.send(delivery.data.clone());
@@ -202,32 +205,31 @@ impl ReplicaQueue {
 /// One question that waits for its answer; forgotten on drop.
 struct Asked {
     id: String,
-    asked: Arc<Mutex<HashMap<String, oneshot::Sender<Vec<u8>>>>>,
+    waiting: Waiting,
 }
 
 impl Asked {
-    fn register(
-        asked: &Arc<Mutex<HashMap<String, oneshot::Sender<Vec<u8>>>>>,
-    ) -> Option<(Self, oneshot::Receiver<Vec<u8>>)> {
+    /// `None` when too many wait already.
+    fn register(waiting: &Waiting) -> Option<(Self, oneshot::Receiver<Vec<u8>>)> {
         let id = format!("{:032x}", rand::random::<u128>());
-        let (sender, receiver) = oneshot::channel();
-        let mut map = Self::lock(asked);
+        let (sender, answer) = oneshot::channel();
+        let mut map = lock(waiting);
         if map.len() >= MAX_ASKED {
             return None;
         }
         map.insert(id.clone(), sender);
-        Some((Self { id, asked: asked.clone() }, receiver))
-    }
-
-    fn lock<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
-        map.lock().unwrap_or_else(PoisonError::into_inner)
+        Some((Self { id, waiting: waiting.clone() }, answer))
     }
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        Self::lock(&self.asked).remove(&self.id);
+        lock(&self.waiting).remove(&self.id);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has one question answered. Unacknowledged until then, which bounds how many there are.

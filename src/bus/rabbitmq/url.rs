@@ -31,9 +31,16 @@ impl FromStr for BrokerUrl {
             return Err(InvalidBrokerUrl::Scheme);
         }
         let mut uri: AMQPUri = text.parse().map_err(|_| InvalidBrokerUrl::Form)?;
-        if let Some(address) = ipv6_host(text) {
-            // The parser would take a bare IPv6 address for the default, localhost.
-            uri.authority.host = address.to_owned();
+        // The parser takes an IPv6 address, and no host at all, for localhost.
+        match host(text) {
+            "" => return Err(InvalidBrokerUrl::Form),
+            host if host.starts_with(':') => return Err(InvalidBrokerUrl::Form),
+            host => {
+                if let Some((address, _)) = host.strip_prefix('[').and_then(|v6| v6.split_once(']'))
+                {
+                    uri.authority.host = address.to_owned();
+                }
+            }
         }
         if uri.vhost.is_empty() {
             // What a closing slash means by the letter is a virtual host without a name,
@@ -53,11 +60,11 @@ impl BrokerUrl {
     }
 }
 
-fn ipv6_host(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    Some(host.strip_prefix('[')?.split_once(']')?.0)
+/// `host:port` of a URL, as written.
+fn host(url: &str) -> &str {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default()
 }
 
 impl fmt::Display for BrokerUrl {
@@ -89,7 +96,13 @@ mod tests {
         assert_eq!(url.uri().authority.userinfo.password, "s,cret");
         assert_eq!(url.to_string(), "amqps://broker.example:5671/shop");
         assert_eq!(format!("{url:?}"), "BrokerUrl(amqps://broker.example:5671/shop)");
-        for broken in ["amqp://rabbit:s3cret", "http://rabbit:s3cret@host", "s3cret@host"] {
+        for broken in [
+            "amqp://rabbit:s3cret",
+            "http://rabbit:s3cret@host",
+            "s3cret@host",
+            "amqp://u:s3cret@/",
+            "amqp://",
+        ] {
             let error = broken.parse::<BrokerUrl>().expect_err(broken);
             assert!(!error.to_string().contains("s3cret"), "{error}");
         }

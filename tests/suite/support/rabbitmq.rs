@@ -25,6 +25,8 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     sync::{Mutex, MutexGuard, OnceCell},
     time::sleep,
 };
@@ -195,6 +197,46 @@ impl RabbitMq {
         let (out, err) = (said(&output.stdout), said(&output.stderr));
         assert!(output.status.success(), "rabbitmqctl {arguments:?}: {out}{err}");
         out
+    }
+
+    /// Publishes (routing key, body) as a client that does not know that a routing key is
+    /// UTF-8. No library is one: this speaks AMQP by itself, all in one breath.
+    pub async fn publish_bytes(&self, exchange: &str, messages: &[(&[u8], &[u8])]) {
+        let mut bytes = b"AMQP\0\0\x09\x01".to_vec();
+        let mut frame = |kind: u8, channel: u16, parts: &[&[u8]]| {
+            let payload = parts.concat();
+            bytes.push(kind);
+            bytes.extend(channel.to_be_bytes());
+            bytes.extend((payload.len() as u32).to_be_bytes());
+            bytes.extend(payload);
+            bytes.push(0xce);
+        };
+        let short = |text: &[u8]| [&[text.len() as u8], text].concat();
+        // start-ok, tune-ok, open; then a channel.
+        let login = b"\0\0\0\0\x05PLAIN\0\0\0\x0c\0guest\0guest\x05en_US";
+        frame(1, 0, &[b"\0\x0a\0\x0b", login]);
+        frame(1, 0, &[b"\0\x0a\0\x1f", b"\0\x08\0\x02\0\0\0\0"]);
+        frame(1, 0, &[b"\0\x0a\0\x28", b"\x01/\0\0"]);
+        frame(1, 1, &[b"\0\x14\0\x0a", b"\0"]);
+        for (routing_key, body) in messages {
+            let (exchange, key) = (short(exchange.as_bytes()), short(routing_key));
+            frame(1, 1, &[b"\0\x3c\0\x28\0\0", &exchange, &key, b"\0"]);
+            frame(2, 1, &[b"\0\x3c\0\0", &(body.len() as u64).to_be_bytes(), b"\0\0"]);
+            frame(3, 1, &[body]);
+        }
+        frame(1, 1, &[b"\0\x14\0\x28", b"\0\xc8\0\0\0\0\0"]);
+
+        let address = ("127.0.0.1", self.amqp_port);
+        let mut socket = TcpStream::connect(address).await.expect("a connection to RabbitMQ");
+        socket.write_all(&bytes).await.expect("written");
+        let closed = async {
+            let mut said = Vec::new();
+            while !said.ends_with(b"\0\x14\0\x29\xce") {
+                let read = socket.read_buf(&mut said).await.expect("what RabbitMQ says");
+                assert!(read > 0, "no close-ok, but {said:?}");
+            }
+        };
+        within(START_DEADLINE, "RabbitMQ has read all", closed).await;
     }
 
     async fn heal(&mut self) {
