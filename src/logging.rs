@@ -28,7 +28,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// `info`, or `myxi=debug,lapin=warn`. A bare word must be a level: the filter's own
+/// Libraries that log what passes through them: clients' messages, events, headers.
+const SILENCED: [&str; 4] = ["lapin", "tungstenite", "tokio_tungstenite", "h2"];
+
+/// `info`, or `warn,myxi=debug`. A bare word must be a level: the filter's own
 /// parser takes a misspelt one for the name of a module, and nothing would be logged.
 pub fn parse_filter(text: &str) -> Option<Targets> {
     let plain = |item: &str| item.contains('=') || item.parse::<LevelFilter>().is_ok();
@@ -49,7 +52,9 @@ pub fn init(config: &LogConfig) {
     } else {
         fmt::layer().with_ansi(colours_wanted()).with_writer(io::stderr).boxed()
     };
-    tracing_subscriber::registry().with(lines.with_filter(config.filter.clone())).init();
+    let silenced = SILENCED.map(|library| (library, LevelFilter::OFF));
+    let filter = config.filter.clone().with_targets(silenced);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
 }
 
 /// <https://no-color.org>

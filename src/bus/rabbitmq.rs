@@ -7,12 +7,15 @@
 //! `amqps://` trusts the certificates of the system; `SSL_CERT_FILE` or `SSL_CERT_DIR`
 //! names others.
 
+mod connection;
+mod ledger;
 mod publisher;
 mod replica_queue;
 mod stream;
 mod supervisor;
 mod topology;
 mod url;
+mod window;
 
 use std::{
     collections::HashMap,
@@ -26,10 +29,11 @@ use tokio::{task::JoinSet, time::Instant};
 
 pub use self::url::{BrokerUrl, InvalidBrokerUrl};
 use self::{
-    publisher::{Message, Publisher, Window},
+    publisher::{Message, Publisher},
     replica_queue::ReplicaQueue,
     stream::{Health, Reader},
     supervisor::{Link, Supervisor},
+    window::Window,
 };
 use super::{AskError, BusListener, BusStatus, EventBus, ExchangeConfig, PublishError};
 use crate::{

@@ -1,15 +1,7 @@
 //! Publishes to one exchange, pipelined, with confirms: a caller learns of each message
 //! whether the broker has it. Never publishes anything twice.
 
-use std::{
-    collections::{HashMap, HashSet},
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{
     StreamExt,
@@ -22,25 +14,18 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
-    supervisor::{Backoff, BrokerConnection, BrokerError, Link, within},
+    connection::{BrokerConnection, BrokerError, within},
+    ledger::Ledger,
+    supervisor::{Backoff, Link},
     topology,
+    window::{Admission, MAX_UNCONFIRMED, Slot, Window},
 };
 use crate::bus::{ExchangeConfig, PublishError};
-
-/// Written, or about to be, and not confirmed; over all exchanges of a bus.
-const MAX_UNCONFIRMED: usize = 1_000;
-
-/// Unconfirmed and waiting. Beyond it a push is refused at once.
-const MAX_ADMITTED: usize = 4 * MAX_UNCONFIRMED;
-
-/// What one message may weigh before it counts as several. So what waits for the broker
-/// is at most 4,000 × 16 KiB.
-const SLOT_BYTES: usize = 16 * 1024;
 
 /// A channel that confirms nothing for so long is given up.
 const STALLED: Duration = Duration::from_secs(30);
@@ -89,50 +74,6 @@ impl From<NotPublished> for PublishError {
 }
 
 type Outcome = Result<(), NotPublished>;
-
-/// How much may be on its way at once; shared by all publishers of a bus.
-#[derive(Clone)]
-pub struct Window {
-    admitted: Arc<Semaphore>,
-    unconfirmed: Arc<Semaphore>,
-    closed: Arc<AtomicBool>,
-}
-
-impl Window {
-    pub fn new() -> Self {
-        let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        let (admitted, unconfirmed) = (semaphore(MAX_ADMITTED), semaphore(MAX_UNCONFIRMED));
-        Self { admitted, unconfirmed, closed: Arc::default() }
-    }
-
-    /// Refuses what is new from now on, and waits for what is under way.
-    pub async fn close(&self, deadline: Duration) {
-        self.closed.store(true, Ordering::Relaxed);
-        let _ = timeout(deadline, self.admitted.acquire_many(MAX_ADMITTED as u32)).await;
-    }
-
-    fn admit(&self, size: usize) -> Result<Admission, NotPublished> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(NotPublished::Unavailable("the bus is closed".into()));
-        }
-        let weight = size.div_ceil(SLOT_BYTES).clamp(1, MAX_UNCONFIRMED) as u32;
-        match self.admitted.clone().try_acquire_many_owned(weight) {
-            Ok(admitted) => Ok(Admission { admitted, weight }),
-            Err(_) => Err(NotPublished::Overloaded("too many events wait for the broker")),
-        }
-    }
-}
-
-/// The right to wait for a [`Slot`].
-pub struct Admission {
-    admitted: OwnedSemaphorePermit,
-    weight: u32,
-}
-
-/// The right to be unconfirmed.
-struct Slot {
-    _permits: [OwnedSemaphorePermit; 2],
-}
 
 struct Job {
     message: Message,
@@ -198,16 +139,12 @@ impl Publisher {
     /// Comes back when the message has its place in the order.
     pub async fn enqueue(
         &self,
-        Admission { admitted, weight }: Admission,
+        admission: Admission,
         message: Message,
         deadline: Instant,
     ) -> Result<Pending, NotPublished> {
-        let unconfirmed = self.window.unconfirmed.clone().acquire_many_owned(weight);
-        let Ok(Ok(unconfirmed)) = timeout_at(deadline, unconfirmed).await else {
-            return Err(NotPublished::Overloaded("too many events are unconfirmed"));
-        };
+        let slot = admission.slot(deadline).await?;
         let (outcome, pending) = oneshot::channel();
-        let slot = Slot { _permits: [admitted, unconfirmed] };
         let job = Job { message, receipt: Receipt { outcome, _slot: slot } };
         self.jobs.try_send(job).map_err(|e| NotPublished::Unavailable(e.to_string()))?;
         Ok(Pending(pending))
@@ -311,7 +248,7 @@ impl Driver {
                 biased;
                 Some((sequence, written)) = in_flight.next() => {
                     patience = Instant::now() + if leaving.is_none() { STALLED } else { LEAVE_DEADLINE };
-                    if let Some(reason) = ledger.enter(sequence, written) {
+                    if let Some(reason) = settle(&mut ledger, sequence, written) {
                         leaving.get_or_insert(Left::Broken(reason));
                     }
                 }
@@ -401,98 +338,22 @@ fn sequence_of(properties: &BasicProperties) -> u64 {
     }
 }
 
-/// Finds out which messages were returned.
-///
-/// The broker returns an unroutable message and then confirms it. lapin keeps returned
-/// messages in a queue and hands the first to whichever confirm completes next, which need
-/// not be its own (one ack can confirm many messages). So a confirm settles its message
-/// only when that queue is known to be empty: a confirm that carries no returned message
-/// shows it, and so does the last confirm that was awaited.
-struct Ledger<R = Receipt> {
-    next: u64,
-    awaited: HashMap<u64, R>,
-    confirmed: Vec<(u64, R)>,
-    returned: HashSet<u64>,
-}
-
-impl<R> Default for Ledger<R> {
-    fn default() -> Self {
-        let (awaited, confirmed, returned) = Default::default();
-        Self { next: 0, awaited, confirmed, returned }
-    }
-}
-
-impl<R> Ledger<R> {
-    fn expect(&mut self, receipt: R) -> u64 {
-        self.next += 1;
-        self.awaited.insert(self.next, receipt);
-        self.next
-    }
-
-    /// The messages that are settled by this confirm: true for those the broker has.
-    fn confirm(&mut self, sequence: u64, carried: Option<u64>) -> Vec<(R, bool)> {
-        self.returned.extend(carried);
-        if let Some(receipt) = self.awaited.remove(&sequence) {
-            self.confirmed.push((sequence, receipt));
-        }
-        if carried.is_some() && !self.awaited.is_empty() {
-            return Vec::new();
-        }
-        let settle = |(sequence, receipt)| (receipt, !self.returned.remove(&sequence));
-        self.confirmed.drain(..).map(settle).collect()
-    }
-}
-
-impl Ledger<Receipt> {
-    /// Settles what can be settled; answers why the channel is to be left, if so.
-    fn enter(&mut self, sequence: u64, written: Written) -> Option<String> {
-        let (outcome, reason) = match written {
-            Written::Confirmed { acked: true, carried } => {
-                for (receipt, published) in self.confirm(sequence, carried) {
-                    receipt.settle(if published { Ok(()) } else { Err(NotPublished::Unroutable) });
-                }
-                return carried.map(|_| "the broker returns what is published".into());
+/// Settles what can be settled; answers why the channel is to be left, if so.
+fn settle(ledger: &mut Ledger<Receipt>, sequence: u64, written: Written) -> Option<String> {
+    let (carried, outcome, reason) = match written {
+        Written::Confirmed { acked: true, carried } => {
+            for (receipt, published) in ledger.confirm(sequence, carried) {
+                receipt.settle(if published { Ok(()) } else { Err(NotPublished::Unroutable) });
             }
-            // What the broker could not take care of it may still have in part.
-            Written::Confirmed { acked: false, carried } => {
-                self.returned.extend(carried);
-                (NotPublished::Unconfirmed, None)
-            }
-            Written::Lost(reason) => (NotPublished::Unconfirmed, Some(reason)),
-            Written::No(reason) => (NotPublished::Unavailable(reason.clone()), Some(reason)),
-        };
-        if let Some(receipt) = self.awaited.remove(&sequence) {
-            receipt.settle(Err(outcome));
+            return carried.map(|_| "the broker returns what is published".into());
         }
-        reason
+        // What the broker could not take care of it may still have in part.
+        Written::Confirmed { acked: false, carried } => (carried, NotPublished::Unconfirmed, None),
+        Written::Lost(reason) => (None, NotPublished::Unconfirmed, Some(reason)),
+        Written::No(reason) => (None, NotPublished::Unavailable(reason.clone()), Some(reason)),
+    };
+    if let Some(receipt) = ledger.give_up(sequence, carried) {
+        receipt.settle(Err(outcome));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Ledger;
-
-    #[test]
-    fn a_confirm_that_carries_nothing_settles_at_once() {
-        let mut ledger = Ledger::default();
-        let (a, _b) = (ledger.expect("a"), ledger.expect("b"));
-        assert_eq!(ledger.confirm(a, None), [("a", true)]);
-    }
-
-    #[test]
-    fn a_returned_message_is_found_whichever_confirm_carries_it() {
-        let mut ledger = Ledger::default();
-        let (a, b, c) = (ledger.expect("a"), ledger.expect("b"), ledger.expect("c"));
-        assert_eq!(ledger.confirm(c, Some(a)), []);
-        assert_eq!(ledger.confirm(a, Some(b)), []);
-        assert_eq!(ledger.confirm(b, None), [("c", true), ("a", false), ("b", false)]);
-    }
-
-    #[test]
-    fn the_last_confirm_settles_all() {
-        let mut ledger = Ledger::default();
-        let (a, b) = (ledger.expect("a"), ledger.expect("b"));
-        assert_eq!(ledger.confirm(a, Some(b)), []);
-        assert_eq!(ledger.confirm(b, Some(a)), [("a", false), ("b", false)]);
-    }
+    reason
 }

@@ -23,8 +23,9 @@ use tokio::{
 };
 
 use super::{
+    connection::{BrokerConnection, BrokerError, within},
     publisher::{Message, NotPublished, Publisher},
-    supervisor::{Backoff, BrokerConnection, BrokerError, Link, Problem, within},
+    supervisor::{Backoff, Link, Problem},
     topology,
 };
 use crate::{

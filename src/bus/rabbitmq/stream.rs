@@ -21,8 +21,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
     PUBLISH_DEADLINE,
+    connection::{BrokerConnection, BrokerError, within},
     publisher::{Message, Publisher},
-    supervisor::{Backoff, BrokerConnection, BrokerError, Link, Problem, within},
+    supervisor::{Backoff, Link, Problem},
     topology,
 };
 use crate::{

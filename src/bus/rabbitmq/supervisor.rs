@@ -1,197 +1,15 @@
-//! One connection to the broker, kept alive: made, watched, and made again when it is lost.
-//!
-//! lapin's own recovery stays off: it reads streams again from their old offset. lapin runs
-//! a thread for each connection, and that thread lives until the socket fails; so this
-//! module holds on to the socket and cuts it when it gives a connection up. Otherwise a
-//! broker that hangs would cost one thread for every attempt to reach it.
+//! Keeps one connection to the broker alive: makes it, watches it, and makes it again when
+//! it is lost. lapin's own recovery stays off: it would read streams again from where they
+//! were first read.
 
 use std::{
-    net::Shutdown,
-    os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures_util::StreamExt;
-use lapin::{
-    AsyncTcpStream, Channel, Connection, ConnectionProperties, Event, tcp::TLSConfig,
-    uri::AMQPScheme,
-};
-use tokio::{
-    sync::watch,
-    time::{interval, sleep, timeout},
-};
+use tokio::{sync::watch, time::sleep};
 
-use super::url::BrokerUrl;
-
-/// For one broker address: TCP, TLS and the AMQP handshake.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-
-/// For one AMQP method and its answer.
-const CALL_DEADLINE: Duration = Duration::from_secs(5);
-
-/// For a polite goodbye; the socket is cut afterwards.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
-
-/// How often a connection is looked at: lapin does not announce every loss.
-const WATCH_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Why something could not be done with the broker. Holds no credentials.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
-    #[error("{0} took too long")]
-    Timeout(&'static str),
-    #[error(transparent)]
-    Amqp(#[from] lapin::Error),
-    #[error("{0}")]
-    Unexpected(String),
-}
-
-impl BrokerError {
-    /// lapin met bytes that it cannot read, such as a routing key that is not UTF-8, and
-    /// gave the connection up.
-    pub fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Amqp(e) if matches!(e.kind(), lapin::ErrorKind::ParsingError(_)))
-    }
-
-    /// The broker refused, and closed only the channel.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Amqp(e) if e.is_amqp_soft_error())
-    }
-}
-
-/// Bounds one call to the broker.
-pub async fn within<T>(
-    what: &'static str,
-    call: impl Future<Output = lapin::Result<T>>,
-) -> Result<T, BrokerError> {
-    match timeout(CALL_DEADLINE, call).await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(BrokerError::Timeout(what)),
-    }
-}
-
-/// An open connection. Dropping it cuts its socket.
-pub struct BrokerConnection {
-    amqp: Connection,
-    socket: Socket,
-    url: BrokerUrl,
-    name: Arc<str>,
-}
-
-impl BrokerConnection {
-    async fn open(url: &BrokerUrl, name: &Arc<str>) -> Result<Self, BrokerError> {
-        let socket = Socket::default();
-        let held = socket.0.clone();
-        let properties =
-            ConnectionProperties::default().with_connection_name(name.as_bytes().to_vec().into());
-        let runtime = lapin::runtime::default_runtime()?;
-        let opening = Connection::connector(
-            url.uri().clone(),
-            runtime,
-            async move |uri, runtime| {
-                let (host, port) = (uri.authority.host, uri.authority.port);
-                let open = async {
-                    let addresses = tokio::net::lookup_host((host.as_str(), port)).await?;
-                    let addresses: Vec<_> = addresses.collect();
-                    let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
-                    if let AsyncTcpStream::Plain(plain) = &stream {
-                        plain.get_ref().set_nodelay(true)?;
-                        SocketState::hold(&held, plain.get_ref().as_fd().try_clone_to_owned()?);
-                    }
-                    match uri.scheme {
-                        AMQPScheme::AMQP => Ok(stream),
-                        AMQPScheme::AMQPS => stream.into_tls(&host, TLSConfig::default()).await,
-                    }
-                };
-                let timed_out = |_| Err(std::io::ErrorKind::TimedOut.into());
-                Ok(timeout(CONNECT_DEADLINE, open).await.unwrap_or_else(timed_out)?)
-            },
-            properties,
-        );
-        let amqp = within("connecting", opening).await?;
-        Ok(Self { amqp, socket, url: url.clone(), name: name.clone() })
-    }
-
-    /// Another connection to the same broker.
-    pub async fn open_another(&self) -> Result<Self, BrokerError> {
-        Self::open(&self.url, &self.name).await
-    }
-
-    pub async fn channel(&self) -> Result<Channel, BrokerError> {
-        within("opening a channel", self.amqp.create_channel()).await
-    }
-
-    /// The broker holds publishers back: its memory or disk runs out.
-    pub fn is_blocked(&self) -> bool {
-        self.amqp.status().blocked()
-    }
-
-    pub async fn close(&self) {
-        let _ = timeout(CLOSE_DEADLINE, self.amqp.close(200, "OK".into())).await;
-        self.socket.cut();
-    }
-
-    /// Comes back when the connection is lost, with the reason.
-    async fn lost(&self) -> String {
-        let mut events = self.amqp.events_listener();
-        let mut watch = interval(WATCH_INTERVAL);
-        let mut reason = "it was closed".to_owned();
-        while self.amqp.status().connected() {
-            tokio::select! {
-                // Errors of a single channel are told here too: the state decides.
-                Some(event) = events.next() => if let Event::Error(e) = event {
-                    reason = e.to_string();
-                },
-                _ = watch.tick() => {}
-            }
-        }
-        reason
-    }
-}
-
-/// A second handle of a connection's socket, to cut it from outside.
-#[derive(Default)]
-struct Socket(Arc<Mutex<SocketState>>);
-
-#[derive(Default)]
-enum SocketState {
-    #[default]
-    NotYet,
-    Held(std::net::TcpStream),
-    Cut,
-}
-
-impl SocketState {
-    fn lock(state: &Mutex<Self>) -> MutexGuard<'_, Self> {
-        state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hold(state: &Mutex<Self>, socket: OwnedFd) {
-        let socket = std::net::TcpStream::from(socket);
-        let mut state = Self::lock(state);
-        match *state {
-            Self::Cut => drop(socket.shutdown(Shutdown::Both)),
-            _ => *state = Self::Held(socket),
-        }
-    }
-}
-
-impl Socket {
-    fn cut(&self) {
-        let state = std::mem::replace(&mut *SocketState::lock(&self.0), SocketState::Cut);
-        if let SocketState::Held(socket) = state {
-            // It may be gone already: that is what is wanted.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        self.cut();
-    }
-}
+use super::{connection::BrokerConnection, url::BrokerUrl};
 
 /// What the users of a connection see of it.
 #[derive(Clone)]
@@ -265,7 +83,7 @@ impl Supervisor {
                     let connection = Arc::new(connection);
                     self.state.send_replace(LinkState::Up(connection.clone()));
                     let reason = connection.lost().await;
-                    connection.socket.cut();
+                    connection.cut();
                     format!("lost the connection to {url}: {reason}")
                 }
                 Err(e) => format!("cannot connect to {url}: {e}"),

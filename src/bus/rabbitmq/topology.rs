@@ -7,7 +7,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::supervisor::{BrokerConnection, BrokerError, within};
+use super::connection::{BrokerConnection, BrokerError, within};
 use crate::{bus::ExchangeConfig, event::Exchange, ids::ReplicaId};
 
 /// Where events are published to, by replicas and by other programs.

@@ -273,6 +273,8 @@ impl RabbitMq {
     }
 
     async fn try_connect(&self) -> lapin::Result<Connection> {
+        // lapin leaks a task for every connection that is refused.
+        TcpStream::connect(("127.0.0.1", self.amqp_port)).await?;
         Connection::connect(&self.url(), ConnectionProperties::default()).await
     }
 

@@ -1,0 +1,81 @@
+//! Which message a confirm is about, and which were returned.
+
+use std::collections::{HashMap, HashSet};
+
+/// Finds out which messages were returned.
+///
+/// The broker returns an unroutable message and then confirms it. lapin keeps returned
+/// messages in a queue and hands the first to whichever confirm completes next, which need
+/// not be its own (one ack can confirm many messages). So a confirm settles its message
+/// only when that queue is known to be empty: a confirm that carries no returned message
+/// shows it, and so does the last confirm that was awaited.
+pub struct Ledger<R> {
+    next: u64,
+    awaited: HashMap<u64, R>,
+    confirmed: Vec<(u64, R)>,
+    returned: HashSet<u64>,
+}
+
+impl<R> Default for Ledger<R> {
+    fn default() -> Self {
+        let (awaited, confirmed, returned) = Default::default();
+        Self { next: 0, awaited, confirmed, returned }
+    }
+}
+
+impl<R> Ledger<R> {
+    /// Numbers a message that is about to be written.
+    pub fn expect(&mut self, receipt: R) -> u64 {
+        self.next += 1;
+        self.awaited.insert(self.next, receipt);
+        self.next
+    }
+
+    /// The messages that are settled by this confirm: true for those the broker has.
+    pub fn confirm(&mut self, sequence: u64, carried: Option<u64>) -> Vec<(R, bool)> {
+        self.returned.extend(carried);
+        if let Some(receipt) = self.awaited.remove(&sequence) {
+            self.confirmed.push((sequence, receipt));
+        }
+        if carried.is_some() && !self.awaited.is_empty() {
+            return Vec::new();
+        }
+        let settle = |(sequence, receipt)| (receipt, !self.returned.remove(&sequence));
+        self.confirmed.drain(..).map(settle).collect()
+    }
+
+    /// A message that will not be confirmed.
+    pub fn give_up(&mut self, sequence: u64, carried: Option<u64>) -> Option<R> {
+        self.returned.extend(carried);
+        self.awaited.remove(&sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ledger;
+
+    #[test]
+    fn a_confirm_that_carries_nothing_settles_at_once() {
+        let mut ledger = Ledger::default();
+        let (a, _b) = (ledger.expect("a"), ledger.expect("b"));
+        assert_eq!(ledger.confirm(a, None), [("a", true)]);
+    }
+
+    #[test]
+    fn a_returned_message_is_found_whichever_confirm_carries_it() {
+        let mut ledger = Ledger::default();
+        let (a, b, c) = (ledger.expect("a"), ledger.expect("b"), ledger.expect("c"));
+        assert_eq!(ledger.confirm(c, Some(a)), []);
+        assert_eq!(ledger.confirm(a, Some(b)), []);
+        assert_eq!(ledger.confirm(b, None), [("c", true), ("a", false), ("b", false)]);
+    }
+
+    #[test]
+    fn the_last_confirm_settles_all() {
+        let mut ledger = Ledger::default();
+        let (a, b) = (ledger.expect("a"), ledger.expect("b"));
+        assert_eq!(ledger.confirm(a, Some(b)), []);
+        assert_eq!(ledger.confirm(b, Some(a)), [("a", false), ("b", false)]);
+    }
+}
