@@ -214,8 +214,18 @@ where
         }
     }
 
+    /// At once, and not only when the turn comes: after an error there is nothing to read
+    /// any more, which must not pass for a lost connection.
     fn seal(&mut self, code: u16, reason: &str) {
         self.client.outbox().seal(CloseReason::new(code, reason));
+        self.start_closing();
+    }
+
+    fn start_closing(&mut self) {
+        let Some(reason) = self.client.outbox().sealed() else { return };
+        let until = Instant::now() + CLOSE_TIMEOUT;
+        self.unread.clear();
+        self.phase = Phase::Closing { reason, close_sent: false, answered: false, until };
     }
 
     fn lost(&mut self, reason: &str) {
@@ -351,10 +361,7 @@ where
         let idle = self.acting.is_none() && self.unread.is_empty();
         match &self.phase {
             Phase::Open | Phase::Draining if outbox.signal() == Signal::Sealed => {
-                let Some(reason) = outbox.sealed() else { return false };
-                let until = Instant::now() + CLOSE_TIMEOUT;
-                self.unread.clear();
-                self.phase = Phase::Closing { reason, close_sent: false, answered: false, until };
+                self.start_closing();
             }
             Phase::Open if outbox.signal() == Signal::Drain => self.phase = Phase::Draining,
             Phase::Draining if idle => {
