@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// AMQP short strings hold 255 bytes; with the longest prefix of ours (`myxi.log.`) a
@@ -118,7 +118,7 @@ impl EventBody {
         struct Body<'a> {
             #[serde(borrow)]
             event: std::borrow::Cow<'a, str>,
-            #[serde(borrow)]
+            #[serde(borrow, default, deserialize_with = "present")]
             payload: Option<&'a RawValue>,
         }
         let body: Body =
@@ -184,6 +184,13 @@ impl OutgoingEvent {
 
 fn is_short_text(text: &str) -> bool {
     text.len() <= SHORT_STRING_MAX && !text.chars().any(char::is_control)
+}
+
+/// Keeps `null` apart from a missing member.
+pub fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 pub fn empty_object() -> Box<RawValue> {

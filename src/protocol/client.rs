@@ -11,7 +11,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{ClientError, ErrorCode, Tag};
-use crate::event::{Exchange, InvalidEvent, Topic};
+use crate::event::{self, Exchange, InvalidEvent, Topic};
 
 /// Beyond this a payload breaks many a JSON parser behind the gateway.
 const DEPTH_MAX: usize = 128;
@@ -136,7 +136,7 @@ impl<'a> TopicRequest<'a> {
         struct Payload<'a> {
             #[serde(borrow)]
             exchange: Option<Text<'a>>,
-            #[serde(borrow, default, deserialize_with = "present")]
+            #[serde(borrow, default, deserialize_with = "event::present")]
             routing_key: Option<&'a RawValue>,
             #[serde(borrow)]
             routing_keys: Option<Vec<&'a RawValue>>,
@@ -158,11 +158,6 @@ impl<'a> TopicRequest<'a> {
         };
         Ok(Self { exchange: payload.exchange.map(|Text(name)| name), keys })
     }
-}
-
-/// Keeps `null` apart from a missing member.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// How a client writes a routing key. With the key's text it gives back what was sent.
