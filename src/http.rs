@@ -33,7 +33,7 @@ use crate::{
     ids::SessionIds,
     origin::OriginPolicy,
     outbox::Outbox,
-    session::{self, SessionSettings},
+    session::{self, End, SessionSettings},
     small_http,
 };
 
@@ -266,13 +266,22 @@ async fn live(door: Arc<Door>, upgraded: Upgraded, client: ClientInfo) {
     let outbox = Outbox::new(id, front.max_outbox);
     let entry = front.directory.enter(outbox.clone());
     let client = Client::new(door.services.clone(), outbox, session);
-    let reason = session::run(&mut socket, client.clone(), front.session.clone()).await;
+    let End { reason, unfinished } =
+        session::run(&mut socket, client.clone(), front.session.clone()).await;
     drop(entry);
+    let lived = opened.elapsed();
     tracing::debug!(session = %id, code = reason.code, "session closed");
-    tokio::join!(linger(socket.get_mut()), client.close(reason, opened.elapsed()));
+    let farewell = async {
+        if let Some(action) = unfinished {
+            action.await;
+        }
+        client.close(reason, lived).await;
+    };
+    tokio::join!(linger(socket.into_inner()), farewell);
 }
 
-async fn linger(stream: &mut TcpStream) {
+/// Lets go of the socket, which need not wait for the application.
+async fn linger(mut stream: TcpStream) {
     let reading = async {
         stream.shutdown().await?;
         let mut discarded = vec![0; READ_BUFFER];

@@ -46,13 +46,16 @@ pub struct SessionSettings {
     pub max_unread_bytes: usize,
 }
 
-/// Lives one session and answers why it ended. The socket is left to the caller, who knows
-/// how to let go of it.
-pub async fn run<S>(
-    socket: &mut S,
-    client: Arc<Client>,
-    settings: Arc<SessionSettings>,
-) -> CloseReason
+/// How a session ended.
+pub struct End {
+    pub reason: CloseReason,
+    /// What the application was asked and has not answered yet. It has a deadline, and is
+    /// to be awaited: what follows, follows in order.
+    pub unfinished: Option<BoxFuture<'static, ()>>,
+}
+
+/// Lives one session. The socket is left to the caller, who knows how to let go of it.
+pub async fn run<S>(socket: &mut S, client: Arc<Client>, settings: Arc<SessionSettings>) -> End
 where
     S: Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Unpin,
 {
@@ -75,8 +78,7 @@ where
         settings,
     };
     let reason = poll_fn(|cx| session.poll(cx)).await;
-    session.finish_acting().await;
-    reason
+    End { reason, unfinished: session.acting.take() }
 }
 
 struct Session<'a, S> {
@@ -378,14 +380,6 @@ where
             _ => return false,
         }
         true
-    }
-
-    /// Whatever the application was asked is awaited (each call has its deadline): what
-    /// follows, follows in order.
-    async fn finish_acting(&mut self) {
-        if let Some(acting) = self.acting.take() {
-            acting.await;
-        }
     }
 }
 
