@@ -2,8 +2,13 @@
 //! area, and in `support` what they share.
 
 mod bus;
+mod closing;
 mod config;
+mod failures;
 mod gateway_api;
 mod handler;
+mod handshake;
+mod sessions;
+mod subscriptions;
 mod support;
 mod wire;

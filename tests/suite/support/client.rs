@@ -1,14 +1,21 @@
 //! A WebSocket client that awaits what it needs, and no longer than a deadline.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{Error, Message, client::IntoClientRequest, http::Request},
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest,
+        http::Request,
+        protocol::{CloseFrame, frame::coding::CloseCode},
+    },
 };
+
+use super::DEADLINE;
 
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
@@ -17,8 +24,6 @@ pub struct Client {
     tags: u64,
     pub id: String,
 }
-
-use super::DEADLINE;
 
 /// How a connection ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +79,23 @@ impl Client {
         }
     }
 
+    /// Bytes beneath the WebSocket: frames that a library would not send.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        let sending = self.socket.get_mut().write_all(bytes);
+        timeout(DEADLINE, sending).await.expect("sent in time").expect("sent");
+    }
+
+    /// Sends a text and answers the next one exactly as it came.
+    pub async fn ask(&mut self, text: &str) -> String {
+        self.send_text(text).await;
+        self.text().await
+    }
+
+    /// Whether nothing at all comes for so long.
+    pub async fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.stash.is_empty() && timeout(time, self.socket.next()).await.is_err()
+    }
+
     pub async fn message(&mut self) -> Option<Result<Message, Error>> {
         timeout(DEADLINE, self.socket.next()).await.expect("a message in time")
     }
@@ -127,6 +149,13 @@ impl Client {
         reply["payload"].clone()
     }
 
+    /// What it is subscribed to, as the gateway lists it.
+    pub async fn subscriptions(&mut self) -> Value {
+        let listed = self.request("ListSubscriptions", json!({})).await;
+        assert_eq!(listed["event"], "YourSubscriptions", "{listed}");
+        listed["payload"]["subscriptions"].clone()
+    }
+
     /// Awaits the end; messages before it are passed over.
     pub async fn closed(&mut self) -> Closed {
         loop {
@@ -150,9 +179,11 @@ impl Client {
         self.stash.is_empty()
     }
 
+    /// Closes as a client should, and waits for the answer.
     pub async fn close(mut self) {
-        let _ = self.socket.close(None).await;
-        self.closed().await;
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _ = self.socket.close(Some(frame)).await;
+        assert_eq!(self.closed().await.code, 1000);
     }
 
     pub fn socket(&mut self) -> &mut WebSocketStream<TcpStream> {

@@ -36,6 +36,13 @@ impl Gateway {
 
     /// With further flags.
     pub async fn with(app: &TestHandler, flags: &[&str]) -> Self {
+        let gateway = Self::unready(app, flags).await;
+        gateway.ready().await;
+        gateway
+    }
+
+    /// With further flags; its exchanges need not be attached.
+    pub async fn unready(app: &TestHandler, flags: &[&str]) -> Self {
         let handler = format!("--action-handler={}", app.endpoint());
         let own = [
             handler.as_str(),
@@ -47,9 +54,7 @@ impl Gateway {
         let flags = own.into_iter().chain(flags.iter().copied());
         let config = Config::from_flags(flags).expect("a valid configuration");
         let server = Server::start(config).await.expect("a gateway");
-        let gateway = Self { server };
-        gateway.ready().await;
-        gateway
+        Self { server }
     }
 
     pub fn clients(&self) -> SocketAddr {

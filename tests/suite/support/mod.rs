@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod client;
+pub mod frames;
 pub mod gateway;
 pub mod handler;
 pub mod http;
