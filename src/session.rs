@@ -243,7 +243,11 @@ where
                 return false;
             }
             self.acting = None;
-            self.recheck_due |= self.client.take_recheck_due();
+            if self.client.take_recheck_due() {
+                // What is being asked is about an auth that is no more.
+                self.rechecking = None;
+                self.recheck_due = true;
+            }
             progress = true;
         }
         let acts = !matches!(self.phase, Phase::Closing { .. } | Phase::Ended(_));
