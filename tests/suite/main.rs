@@ -4,10 +4,14 @@
 mod bus;
 mod closing;
 mod config;
+mod delivery;
 mod failures;
 mod gateway_api;
 mod handler;
 mod handshake;
+mod hostile;
+mod limits;
+mod rechecks;
 mod sessions;
 mod subscriptions;
 mod support;

@@ -53,7 +53,12 @@ impl Client {
             client_async(request, stream).await
         };
         let (socket, _) = timeout(DEADLINE, connecting).await.expect("a handshake in time")?;
-        Ok(Self { socket, stash: VecDeque::new(), tags: 0, id: String::new() })
+        Ok(Self::over(socket))
+    }
+
+    /// Over a socket of the caller's.
+    pub fn over(socket: WebSocketStream<TcpStream>) -> Self {
+        Self { socket, stash: VecDeque::new(), tags: 0, id: String::new() }
     }
 
     pub async fn send(&mut self, message: Value) {
