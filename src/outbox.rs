@@ -110,6 +110,9 @@ impl Outbox {
     /// woken by the next frame and by a seal, now and ever after.
     pub fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
         let mut state = self.lock();
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
         if let Some(frame) = state.frames.pop_front() {
             state.bytes -= frame.len() + FRAME_OVERHEAD;
             return Poll::Ready(Some(frame));
@@ -119,9 +122,6 @@ impl Outbox {
         }
         if state.sealed.is_some() {
             return Poll::Ready(None);
-        }
-        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.waker = Some(cx.waker().clone());
         }
         Poll::Pending
     }
