@@ -72,13 +72,13 @@ impl Client {
         match self.services.handler.session_opened(&session).await {
             Ok(Admission::Refuse(reason)) => self.outbox.seal(reason),
             Ok(Admission::Accept { update, events }) => {
-                let checked = self.check_events(&events).and_then(|()| self.update(update));
-                if let Err(error) = checked {
-                    return self.refuse(&error);
-                }
-                self.outbox.push(welcome);
-                for event in events {
-                    self.outbox.push(protocol::event(&event.name, None, &event.payload));
+                let frames = self.frames(&events, None);
+                match frames.and_then(|frames| self.update(update).map(|()| frames)) {
+                    Ok(frames) => {
+                        self.outbox.push(welcome);
+                        frames.into_iter().for_each(|frame| self.outbox.push(frame));
+                    }
+                    Err(error) => self.refuse(&error),
                 }
             }
             Err(error) => self.refuse(&error),
@@ -134,7 +134,7 @@ impl Client {
 
     /// All of the reply, or nothing where it breaks a rule.
     fn apply(&self, reply: ActionReply, tag: Option<&Tag>) -> Result<(), HandlerError> {
-        self.check_events(&reply.events)?;
+        let frames = self.frames(&reply.events, tag)?;
         self.update(reply.update)?;
         for topic in &reply.unsubscribe {
             self.end_subscription(topic);
@@ -142,9 +142,7 @@ impl Client {
         for (exchange, routing_key) in &reply.subscribe {
             self.add_subscription(exchange, routing_key);
         }
-        for event in &reply.events {
-            self.outbox.push(protocol::event(&event.name, tag, &event.payload));
-        }
+        frames.into_iter().for_each(|frame| self.outbox.push(frame));
         if let (Some(tag), true) = (tag, reply.events.is_empty()) {
             self.outbox.push(protocol::done(tag));
         }
@@ -154,15 +152,25 @@ impl Client {
         Ok(())
     }
 
-    fn check_events(&self, events: &[EventBody]) -> Result<(), HandlerError> {
+    /// The application's events as the client gets them, none too large, nor all together.
+    fn frames(&self, events: &[EventBody], tag: Option<&Tag>) -> Result<Vec<Frame>, HandlerError> {
         let max = self.services.max_event_size;
-        match events.iter().map(|event| event.payload.get().len()).find(|&size| size > max) {
-            Some(size) => {
+        let mut room = self.outbox.room_for_replies();
+        let mut frames = Vec::with_capacity(events.len());
+        for event in events {
+            let size = event.payload.get().len();
+            if size > max {
                 let message = format!("an event of {size} bytes, {max} is the most");
-                Err(HandlerError::Failed(message))
+                return Err(HandlerError::Failed(message));
             }
-            None => Ok(()),
+            let frame = protocol::event(&event.name, tag, &event.payload);
+            room = room.checked_sub(Outbox::cost(&frame)).ok_or_else(|| {
+                let all = events.len();
+                HandlerError::Failed(format!("{all} events, more than half an outbox holds"))
+            })?;
+            frames.push(frame);
         }
+        Ok(frames)
     }
 
     fn update(&self, update: SessionUpdate) -> Result<(), HandlerError> {

@@ -53,13 +53,24 @@ impl Outbox {
         self.session
     }
 
+    /// What may follow from one action, in bytes of [`Outbox::cost`]: it always fits an
+    /// outbox that is not half full, so that no reader is cut off for what it was answered.
+    pub fn room_for_replies(&self) -> usize {
+        self.limit / 2
+    }
+
+    /// What a frame counts here.
+    pub fn cost(frame: &Frame) -> usize {
+        frame.len() + FRAME_OVERHEAD
+    }
+
     /// Queues a frame. On a sealed outbox it is dropped: the connection is about to close.
     pub fn push(&self, frame: Frame) {
         let mut state = self.lock();
         if state.sealed.is_some() {
             return;
         }
-        state.bytes += frame.len() + FRAME_OVERHEAD;
+        state.bytes += Self::cost(&frame);
         if state.bytes > self.limit {
             state.frames = VecDeque::new();
             state.bytes = 0;
@@ -114,7 +125,7 @@ impl Outbox {
             state.waker = Some(cx.waker().clone());
         }
         if let Some(frame) = state.frames.pop_front() {
-            state.bytes -= frame.len() + FRAME_OVERHEAD;
+            state.bytes -= Self::cost(&frame);
             return Poll::Ready(Some(frame));
         }
         if state.frames.capacity() > IDLE_CAPACITY {

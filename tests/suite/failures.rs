@@ -200,6 +200,7 @@ async fn a_reply_that_breaks_a_rule_is_an_internal_error_and_nothing_of_it_is_ap
         ("no event name", of_events(vec![event("", "{}".into())])),
         ("event too big", of_events(vec![event("Big", format!("\"{}\"", "x".repeat(256 << 10)))])),
         ("reply too big", of_events(vec![event("Big", format!("\"{}\"", "x".repeat(600 << 10)))])),
+        ("many small events", of_events(vec![event("E", "1".into()); 20_000])),
         (
             "auth no JSON",
             update(SessionUpdate { set_auth: Some("{".into()), ..Default::default() }),
