@@ -27,6 +27,10 @@ use crate::support::{
     within,
 };
 
+/// Sessions on the main runtime, or spread over threads of their own as well.
+const ONE_WORKER: &str = "--worker-threads=1";
+const SEVERAL_WORKERS: &str = "--worker-threads=3";
+
 fn push(routing_key: &str, payload: String) -> PushEventRequest {
     PushEventRequest {
         exchange: "widgets".into(),
@@ -115,9 +119,18 @@ async fn sessions_do_not_wait_for_each_other() {
 
 #[tokio::test]
 async fn subscribed_precedes_its_events_and_none_is_missed_or_late() {
+    subscribed_precedes(ONE_WORKER).await;
+}
+
+#[tokio::test]
+async fn subscribed_precedes_its_events_and_none_is_missed_or_late_on_several_threads() {
+    subscribed_precedes(SEVERAL_WORKERS).await;
+}
+
+async fn subscribed_precedes(workers: &str) {
     const ROUNDS: usize = 40;
     let app = TestHandler::start().await;
-    let gateway = Gateway::start(&app).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", workers]).await;
     let (stop, stopped) = watch::channel(false);
     let mut api = gateway.api().await;
     let pusher = tokio::spawn(async move {
@@ -166,10 +179,19 @@ async fn subscribed_precedes_its_events_and_none_is_missed_or_late() {
 
 #[tokio::test]
 async fn events_of_a_key_keep_their_order_and_come_once() {
+    events_of_a_key(ONE_WORKER).await;
+}
+
+#[tokio::test]
+async fn events_of_a_key_keep_their_order_and_come_once_on_several_threads() {
+    events_of_a_key(SEVERAL_WORKERS).await;
+}
+
+async fn events_of_a_key(workers: &str) {
     const KEYS: usize = 4;
     const EVENTS: usize = 250;
     let app = TestHandler::start().await;
-    let gateway = Gateway::start(&app).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", workers]).await;
     let mut clients = Vec::new();
     for _ in 0..10 {
         let mut client = gateway.client().await;
@@ -238,11 +260,20 @@ async fn told_code(app: &TestHandler, id: &str) -> u32 {
 
 #[tokio::test]
 async fn a_stopped_reader_is_cut_off_and_fifty_others_get_everything_in_order() {
+    stopped_beside_fifty(ONE_WORKER).await;
+}
+
+#[tokio::test]
+async fn a_stopped_reader_is_cut_off_and_fifty_others_get_everything_in_order_on_several_threads() {
+    stopped_beside_fifty(SEVERAL_WORKERS).await;
+}
+
+async fn stopped_beside_fifty(workers: &str) {
     const READERS: usize = 50;
     const EVENTS: usize = 300;
     const FLOOD: usize = 96 << 10;
     let app = TestHandler::start().await;
-    let gateway = Gateway::start(&app).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", workers]).await;
     let mut stopped = stopped_reader(&gateway).await;
     stopped.subscribe("widgets", "shared").await;
     // Its own flood, so that it falls far behind on what it shares with the others.

@@ -49,9 +49,10 @@ impl Gateway {
             "--listen=127.0.0.1:0",
             "--grpc-listen=127.0.0.1:0",
             "--admin-listen=127.0.0.1:0",
-            "--worker-threads=1",
         ];
-        let flags = own.into_iter().chain(flags.iter().copied());
+        let threads = flags.iter().any(|flag| flag.starts_with("--worker-threads"));
+        let usual = (!threads).then_some("--worker-threads=1");
+        let flags = own.into_iter().chain(usual).chain(flags.iter().copied());
         let config = Config::from_flags(flags).expect("a valid configuration");
         let server = Server::start(config).await.expect("a gateway");
         Self { server }

@@ -359,7 +359,11 @@ fn accept_tcp(
     listener: TcpListener,
 ) -> impl stream::Stream<Item = std::io::Result<tokio::net::TcpStream>> {
     stream::unfold(listener, |listener| async {
-        let accepted = listener.accept().await.map(|(stream, _)| stream);
+        let accepted = listener.accept().await.and_then(|(stream, _)| {
+            // As tonic's own listener does.
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        });
         Some((accepted, listener))
     })
 }
