@@ -27,7 +27,9 @@ impl Admin {
             return json(StatusCode::FORBIDDEN, text);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return json(StatusCode::METHOD_NOT_ALLOWED, r#"{"error":"only GET"}"#);
+            let mut response = json(StatusCode::METHOD_NOT_ALLOWED, r#"{"error":"only GET"}"#);
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
         }
         match request.uri().path() {
             "/health/live" => json(StatusCode::OK, r#"{"status":"live"}"#),

@@ -56,7 +56,8 @@ impl Health {
         let bus = self.bus.status();
         let bus_is_well = bus.problems.is_empty();
         let mut reasons = bus.problems;
-        reasons.extend(self.handler.problem());
+        let application = self.handler.problem();
+        reasons.extend(application.map(|reason| format!("the application: {reason}")));
         let status = if self.draining.load(Ordering::Relaxed) {
             Status::Draining
         } else if !bus.attached_once {
