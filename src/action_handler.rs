@@ -114,11 +114,12 @@ pub enum Admission {
     Refuse(CloseReason),
 }
 
-/// How asking the application failed.
+/// How asking the application failed. Written out, the application's words are escaped:
+/// they may quote a client.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
     /// The application said no, with an error for the client.
-    #[error("the application answered {code}")]
+    #[error("the application answered {code:?}")]
     Refused { code: Box<str>, details: BTreeMap<String, Box<RawValue>>, retryable: bool },
     /// `UNIMPLEMENTED`.
     #[error("the application does not know this call")]
@@ -127,21 +128,21 @@ pub enum HandlerError {
     Unauthenticated,
     #[error("the application denies permission")]
     PermissionDenied,
-    #[error("the application refuses the payload: {0}")]
+    #[error("the application refuses the payload: {0:?}")]
     InvalidPayload(String),
     /// The deadline passed: here, or as the application says.
     #[error("the application did not answer in time")]
     Timeout,
     /// It never got the call.
-    #[error("the application cannot be reached: {0}")]
+    #[error("the application cannot be reached: {0:?}")]
     Unreachable(String),
     /// The connection broke when the call was under way.
-    #[error("the connection to the application was lost during the call: {0}")]
+    #[error("the connection to the application was lost during the call: {0:?}")]
     Lost(String),
     /// Too many calls are in flight, or the application says `RESOURCE_EXHAUSTED`.
     #[error("too many calls to the application are in flight")]
     Busy,
     /// It failed, or what it answered makes no sense.
-    #[error("the application failed: {0}")]
+    #[error("the application failed: {0:?}")]
     Failed(String),
 }
