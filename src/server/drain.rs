@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -61,11 +61,10 @@ impl Drain {
         let mut sessions = self.directory.all();
         sessions.shuffle(&mut rand::rng());
         tracing::info!(sessions = sessions.len(), "sending the clients away");
-        let time = turns_end.duration_since(Instant::now());
-        let turn = time.checked_div(sessions.len() as u32).unwrap_or_default().min(TURN_MAX);
-        for session in sessions {
+        let turns = turns(Instant::now(), turns_end, sessions.len());
+        for (session, turn) in sessions.iter().zip(turns) {
+            sleep_until(turn).await;
             session.drain();
-            sleep(turn).await;
         }
         while timeout(LATECOMERS, self.all_gone()).await.is_err() {
             self.directory.all().iter().for_each(|session| session.drain());
@@ -87,5 +86,43 @@ impl Drain {
             session.seal(CloseReason::new(CloseReason::SERVICE_RESTART, reason));
         }
         let _ = timeout(LAST_WORDS, self.all_gone()).await;
+    }
+}
+
+/// When each session is asked, spread over the time there is. Moments, not pauses: a timer
+/// is up to a millisecond late, which many pauses would add up.
+fn turns(start: Instant, end: Instant, sessions: usize) -> impl Iterator<Item = Instant> {
+    let time = end.duration_since(start);
+    let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
+    let spread = time.min(TURN_MAX.saturating_mul(sessions));
+    (0..sessions).map(move |n| start + spread.mul_f64(f64::from(n) / f64::from(sessions)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_sessions_follow_each_other_soon() {
+        let start = Instant::now();
+        let turns: Vec<_> = turns(start, start + Duration::from_secs(10), 3).collect();
+        assert_eq!(turns, [start, start + TURN_MAX, start + 2 * TURN_MAX]);
+    }
+
+    #[test]
+    fn many_sessions_all_have_their_turn_in_time() {
+        let start = Instant::now();
+        let end = start + Duration::from_secs(1);
+        let turns: Vec<_> = turns(start, end, 100_000).collect();
+        assert_eq!(turns.len(), 100_000);
+        assert!(turns.is_sorted() && turns.iter().all(|turn| *turn < end));
+        assert!(turns[50_000] > start + Duration::from_millis(400));
+    }
+
+    #[test]
+    fn without_time_everybody_goes_at_once() {
+        let now = Instant::now();
+        assert!(turns(now, now, 5).all(|turn| turn == now));
+        assert_eq!(turns(now, now, 0).count(), 0);
     }
 }
