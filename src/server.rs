@@ -43,7 +43,8 @@ use crate::{
 /// Descriptors kept for listeners, the broker, the application and the Gateway service.
 const RESERVED_DESCRIPTORS: usize = 64;
 
-/// Serves until a signal asks for an end, and then drains. A second signal ends at once.
+/// Serves until a signal asks for an end, and then drains. A second signal ends at once,
+/// which is an error: clients may have lost what a drain would have given them.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -58,7 +59,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!("draining; a second signal ends at once");
     tokio::select! {
         () = server.drain() => tracing::info!("drained"),
-        () = stop() => tracing::warn!("ended at once"),
+        () = stop() => anyhow::bail!("ended by a second signal, before the drain was over"),
     }
     Ok(())
 }
