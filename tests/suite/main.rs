@@ -1,18 +1,27 @@
 //! Everything is tested from outside, over real sockets: one binary, one module for each
 //! area, and in `support` what they share.
 
+mod broker;
 mod bus;
 mod closing;
 mod config;
 mod delivery;
+mod demo;
+mod drain;
 mod failures;
+mod fleet;
 mod gateway_api;
 mod handler;
 mod handshake;
+mod health;
 mod hostile;
 mod limits;
+mod logs;
+mod process;
 mod rechecks;
 mod sessions;
+mod sessions_by_id;
 mod subscriptions;
 mod support;
 mod wire;
+mod workers;

@@ -1,9 +1,11 @@
-//! A gateway of the test's own, in the test's process, on ports of its own.
+//! A gateway of the test's own: in the test's process here, a process of its own in
+//! [`super::process`]. Both have [`Addresses`], where everything is asked of them.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, ops::Deref, time::Duration};
 
 use myxi::{config::Config, server::Server};
 use serde_json::Value;
+use tokio::time::sleep;
 use tonic::{Code, transport::Channel};
 
 use super::{
@@ -11,27 +13,56 @@ use super::{
     client::Client,
     handler::{
         TestHandler,
-        proto::{PushEventRequest, gateway_client::GatewayClient},
+        proto::{
+            DisconnectSessionRequest, PushEventRequest, SendEventRequest,
+            gateway_client::GatewayClient,
+        },
     },
-    rabbitmq::RabbitMq,
     within,
 };
 
+/// How often health is asked for what must come.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Where a running gateway listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    pub clients: SocketAddr,
+    pub grpc: SocketAddr,
+    pub admin: SocketAddr,
+}
+
 pub struct Gateway {
     server: Server,
+    addresses: Addresses,
+}
+
+impl Deref for Gateway {
+    type Target = Addresses;
+
+    fn deref(&self) -> &Addresses {
+        &self.addresses
+    }
+}
+
+/// Free ports and one thread, where these flags say nothing else.
+pub fn with_defaults<'a>(flags: &[&'a str]) -> Vec<&'a str> {
+    let defaults = [
+        "--listen=127.0.0.1:0",
+        "--grpc-listen=127.0.0.1:0",
+        "--admin-listen=127.0.0.1:0",
+        "--worker-threads=1",
+    ];
+    let name = |flag: &str| flag.split('=').next().map(str::to_owned);
+    let given: Vec<_> = flags.iter().map(|flag| name(flag)).collect();
+    let missing = defaults.into_iter().filter(|flag| !given.contains(&name(flag)));
+    missing.chain(flags.iter().copied()).collect()
 }
 
 impl Gateway {
     /// On the memory bus, with the exchange `widgets`.
     pub async fn start(app: &TestHandler) -> Self {
         Self::with(app, &["--exchange=widgets"]).await
-    }
-
-    /// On a broker, with these exchanges.
-    pub async fn on(broker: &RabbitMq, app: &TestHandler, exchange: &str) -> Self {
-        let url = format!("--rabbitmq-url={}", broker.url());
-        let exchange = format!("--exchange={exchange}");
-        Self::with(app, &[&url, &exchange]).await
     }
 
     /// With further flags.
@@ -41,41 +72,51 @@ impl Gateway {
         gateway
     }
 
-    /// With further flags; its exchanges need not be attached.
+    /// With further flags; neither a broker nor the application need be there.
     pub async fn unready(app: &TestHandler, flags: &[&str]) -> Self {
         let handler = format!("--action-handler={}", app.endpoint());
-        let own = [
-            handler.as_str(),
-            "--listen=127.0.0.1:0",
-            "--grpc-listen=127.0.0.1:0",
-            "--admin-listen=127.0.0.1:0",
-        ];
-        let threads = flags.iter().any(|flag| flag.starts_with("--worker-threads"));
-        let usual = (!threads).then_some("--worker-threads=1");
-        let flags = own.into_iter().chain(usual).chain(flags.iter().copied());
+        let flags = with_defaults(flags).into_iter().chain([handler.as_str()]);
         let config = Config::from_flags(flags).expect("a valid configuration");
         let server = Server::start(config).await.expect("a gateway");
-        Self { server }
+        let Server { clients, grpc, admin, .. } = server;
+        Self { server, addresses: Addresses { clients, grpc, admin } }
     }
 
+    pub async fn drain(self) {
+        within(DEADLINE, "a drain", self.server.drain()).await;
+    }
+}
+
+impl Addresses {
     pub fn clients(&self) -> SocketAddr {
-        self.server.clients
+        self.clients
     }
 
     pub fn grpc(&self) -> SocketAddr {
-        self.server.grpc
+        self.grpc
     }
 
     pub fn admin(&self) -> SocketAddr {
-        self.server.admin
+        self.admin
     }
 
     pub async fn client(&self) -> Client {
-        Client::connect(self.clients()).await
+        Client::connect(self.clients).await
+    }
+
+    /// So many clients that are subscribed to one topic.
+    pub async fn subscribers(&self, count: usize, exchange: &str, key: &str) -> Vec<Client> {
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            let mut client = self.client().await;
+            client.subscribe(exchange, key).await;
+            clients.push(client);
+        }
+        clients
     }
 
     pub async fn api(&self) -> GatewayClient<Channel> {
-        let url = format!("http://{}", self.grpc());
+        let url = format!("http://{}", self.grpc);
         within(DEADLINE, "the Gateway service", GatewayClient::connect(url))
             .await
             .expect("a channel")
@@ -94,34 +135,67 @@ impl Gateway {
         event: &str,
         payload: Value,
     ) -> Code {
-        let request = PushEventRequest {
-            exchange: exchange.into(),
-            routing_key: routing_key.into(),
-            event: event.into(),
-            payload: payload.to_string(),
-            event_id: None,
-        };
+        let request = push_request(exchange, routing_key, event, &payload);
         let pushed = self.api().await.push_event(request).await;
         pushed.map_or_else(|status| status.code(), |_| Code::Ok)
     }
 
+    /// Sends an event to one session, wherever it is.
+    pub async fn send_event(&self, session: &str, event: &str) -> Code {
+        let request = SendEventRequest {
+            session_id: session.into(),
+            event: event.into(),
+            payload: String::new(),
+        };
+        let sent = self.api().await.send_event(request).await;
+        sent.map_or_else(|status| status.code(), |_| Code::Ok)
+    }
+
+    /// Closes one session, wherever it is.
+    pub async fn disconnect(&self, session: &str, code: u32, reason: &str) -> Code {
+        let request =
+            DisconnectSessionRequest { session_id: session.into(), code, reason: reason.into() };
+        let closed = self.api().await.disconnect_session(request).await;
+        closed.map_or_else(|status| status.code(), |_| Code::Ok)
+    }
+
     /// Waits until every exchange is attached.
     pub async fn ready(&self) {
-        within(DEADLINE, "a ready gateway", async {
-            while self.health().await.0 != 200 {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        self.health_becomes("ready").await;
+    }
+
+    /// Waits for this status, and answers the HTTP status and the body that it came with.
+    pub async fn health_becomes(&self, status: &str) -> (u16, Value) {
+        within(DEADLINE, status, async {
+            loop {
+                let (http, body) = self.health().await;
+                if body["status"] == status {
+                    return (http, body);
+                }
+                sleep(PROBE_INTERVAL).await;
             }
         })
-        .await;
+        .await
     }
 
     /// The status and the body of `/health/ready`.
     pub async fn health(&self) -> (u16, Value) {
-        let (status, body) = super::http::get(self.admin(), "/health/ready", "localhost").await;
+        let (status, body) = super::http::get(self.admin, "/health/ready", "localhost").await;
         (status, serde_json::from_str(&body).expect("JSON"))
     }
+}
 
-    pub async fn drain(self) {
-        within(DEADLINE, "a drain", self.server.drain()).await;
+pub fn push_request(
+    exchange: &str,
+    routing_key: &str,
+    event: &str,
+    payload: &Value,
+) -> PushEventRequest {
+    PushEventRequest {
+        exchange: exchange.into(),
+        routing_key: routing_key.into(),
+        event: event.into(),
+        payload: payload.to_string(),
+        event_id: None,
     }
 }

@@ -1,10 +1,12 @@
 //! What the tests share.
 
 pub mod client;
+pub mod fleet;
 pub mod frames;
 pub mod gateway;
 pub mod handler;
 pub mod http;
+pub mod process;
 pub mod rabbitmq;
 pub mod raw;
 

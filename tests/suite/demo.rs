@@ -1,0 +1,118 @@
+//! `myxi demo`: what somebody sees who tries it for the first time.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    http,
+    process::{self, Myxi},
+    within,
+};
+
+/// What the real start must stay under, with room for a busy machine.
+const START_MAX: Duration = Duration::from_secs(1);
+
+fn demo(flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
+    command.arg("demo");
+    for name in ["listen", "grpc-listen", "admin-listen", "page-listen"] {
+        if !flags.iter().any(|flag| flag.starts_with(&format!("--{name}="))) {
+            command.arg(format!("--{name}=127.0.0.1:0"));
+        }
+    }
+    command.args(flags);
+    command
+}
+
+async fn start() -> Myxi {
+    let demo = Myxi::run(demo(&[])).await;
+    within(START_MAX, "the greeting", async {
+        while !demo.printed().contains("Ctrl-C") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    demo
+}
+
+#[tokio::test]
+async fn it_is_up_at_once_and_prints_where() {
+    let began = Instant::now();
+    let mut demo = start().await;
+    assert!(began.elapsed() < START_MAX, "took {:?}", began.elapsed());
+    let printed = demo.printed();
+    for address in [demo.clients, demo.grpc, demo.admin] {
+        assert!(printed.contains(&address.to_string()), "{address}: {printed}");
+    }
+    demo.ready().await;
+    demo.signal("INT");
+    assert_eq!(demo.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn its_page_is_served_and_knows_the_gateway() {
+    let demo = start().await;
+    let printed = demo.printed();
+    let (_, page) = printed.split_once("Open  http://").expect("the page's address");
+    let page: SocketAddr = page.split('/').next().expect("one").parse().expect("an address");
+    let (status, body) = http::get(page, "/", "localhost").await;
+    assert_eq!(status, 200);
+    assert!(body.contains(&format!("content=\"{}\"", demo.clients.port())), "{body}");
+    assert!(!body.contains("{{"), "a placeholder is left");
+    assert_eq!(http::get(page, "/favicon.ico", "localhost").await.0, 404);
+}
+
+/// What the greeting and the page invite to.
+#[tokio::test]
+async fn a_whole_session_works_as_the_greeting_says() {
+    let demo = start().await;
+    let mut client = demo.client().await;
+    let topic = |key: Value| json!({"exchange": "widgets", "routing_key": key});
+
+    let error = client.error("Subscribe", topic(json!(1))).await;
+    assert_eq!(error["error"], "SubscriptionDenied");
+    let error = client.error("Authenticate", json!({"session_token": "wrong"})).await;
+    assert_eq!(error["error"], "InvalidToken");
+    assert_eq!(error["retryable"], false);
+    let authenticated = client.request("Authenticate", json!({"session_token": "demo-token"}));
+    assert_eq!(authenticated.await["event"], "Authenticated");
+
+    let error = client.error("Subscribe", topic(json!(13))).await;
+    assert_eq!(error["error"], "SubscriptionDenied");
+    for key in 1..=3 {
+        assert_eq!(client.request("Subscribe", topic(json!(key))).await["event"], "Subscribed");
+    }
+    let listed = client.request("ListSubscriptions", json!({})).await;
+    assert_eq!(listed["payload"], json!({"subscriptions": {"widgets": [1, 2, 3]}}));
+
+    let changed = client.event("WidgetQtyChanged").await;
+    assert_eq!(changed["mq"]["e"], "widgets");
+    assert_eq!(changed["mq"]["rk"], changed["payload"]["id"]);
+    assert!(changed["payload"]["quantity"].is_u64(), "{changed}");
+
+    let hello = client.request("SayHello", json!({"name": "Adam"})).await;
+    assert_eq!(
+        (&hello["event"], &hello["payload"]["message"]),
+        (&json!("Hello"), &json!("Hello, Adam!"))
+    );
+    assert_eq!(client.error("SayHello", json!({})).await["error"], "InvalidPayload");
+    assert_eq!(client.error("Nonsense", json!({})).await["error"], "InvalidAction");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_told_with_the_flag_to_change() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().map(|address| (taken, address)).expect("its address").1;
+    let _holder = TcpListener::bind(taken).expect("still free");
+    for flag in ["--listen", "--grpc-listen", "--admin-listen", "--page-listen"] {
+        let (status, log) = process::refused(demo(&[&format!("{flag}={taken}")])).await;
+        assert_eq!(status.code(), Some(1), "{flag}: {log}");
+        assert!(log.contains(&format!("cannot listen on {taken} ({flag})")), "{flag}: {log}");
+        assert!(log.to_lowercase().contains("in use"), "{flag}: {log}");
+    }
+}

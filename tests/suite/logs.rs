@@ -1,0 +1,144 @@
+//! What the log holds, and what it must never hold: no payload, no token, and of what a
+//! client wrote nothing that could pass for a line or a field of ours.
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, http::Request};
+use tonic::{Code, Request as GrpcRequest, Status};
+
+use crate::support::{
+    client::Client,
+    gateway::push_request,
+    handler::{TestHandler, reply},
+    http,
+    process::Myxi,
+};
+
+const SECRET: &str = "S3CR3T";
+
+const GRPC_TOKEN: &str = "S3CR3T-grpc";
+const HANDLER_TOKEN: &str = "S3CR3T-handler";
+
+/// Looks like a line of a log, and moves a terminal's cursor.
+const FORGED: &str = "FORGED\r\n{\"level\":\"ERROR\"}\u{1b}[2J";
+
+#[tokio::test]
+async fn the_log_is_json_lines_and_keeps_secrets_and_hostile_text_out() {
+    let app = TestHandler::start().await;
+    app.on("Echo", |request| Ok(reply::events([("Echoed", request.payload.as_str())])));
+    app.on("Auth", |request| Ok(reply::set_auth(&request.payload)));
+    app.on("Fail", |_| Err(Status::internal(FORGED)));
+    app.on("Nonsense", |_| Ok(reply::events([("Bad", "no JSON S3CR3T")])));
+    app.on("Down", |_| Err(Status::unavailable(FORGED)));
+    app.on_check(|_| Err(Status::internal(FORGED)));
+    let grpc_token = format!("--grpc-token={GRPC_TOKEN}");
+    let handler_token = format!("--action-handler-token={HANDLER_TOKEN}");
+    let flags = [
+        "--exchange=widgets",
+        "--log=debug",
+        "--trusted-proxy=127.0.0.0/8",
+        "--forward-header=cookie",
+        &grpc_token,
+        &handler_token,
+    ];
+    let mut myxi = Myxi::serve(&app, &flags).await;
+
+    refused_handshakes(&myxi).await;
+    hostile_session(&myxi).await;
+    pushes(&myxi).await;
+    myxi.signal("TERM");
+    assert_eq!(myxi.ended().await.code(), Some(0));
+
+    let log = myxi.log();
+    assert!(log.iter().any(|line| line.contains("session opened")), "debug is on: {log:#?}");
+    assert!(log.iter().any(|line| line.contains("--allow-origin https://evil.example")));
+    for line in &log {
+        let parsed: Result<Value, _> = serde_json::from_str(line);
+        let line_of_ours = parsed.is_ok_and(|line| line["level"].is_string());
+        assert!(line_of_ours, "not a line of JSON: {line:?}");
+        assert!(!line.contains(SECRET), "a secret: {line}");
+        assert!(!line.chars().any(char::is_control), "unescaped: {line:?}");
+    }
+    assert!(myxi.printed().is_empty(), "{}", myxi.printed());
+}
+
+/// As a terminal gets them.
+#[tokio::test]
+async fn lines_of_text_are_lines_whatever_a_client_sends() {
+    let app = TestHandler::start().await;
+    app.on("Fail", |_| Err(Status::internal(FORGED)));
+    app.on_check(|_| Err(Status::internal(FORGED)));
+    let flags = [
+        "--exchange=widgets",
+        "--log=debug,h2=off,hyper=off,tower=off,hyper_util=off,tonic=off",
+        "--log-format=text",
+    ];
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_myxi"));
+    let handler = format!("--action-handler={}", app.endpoint());
+    command.args(["serve", "--listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0"]);
+    command.args(["--admin-listen=127.0.0.1:0", &handler]).args(flags);
+    let mut myxi = Myxi::run(command).await;
+    refused_handshakes(&myxi).await;
+    hostile_session(&myxi).await;
+    myxi.signal("TERM");
+    assert_eq!(myxi.ended().await.code(), Some(0));
+    for line in myxi.log() {
+        // Each begins with our own clock.
+        assert!(line.starts_with("20"), "not a line of ours: {line:?}");
+        assert!(!line.chars().any(char::is_control), "unescaped: {line:?}");
+    }
+}
+
+async fn refused_handshakes(myxi: &Myxi) {
+    let url = format!("ws://{}/", myxi.clients);
+    for origin in ["https://evil.example", "FORGED\u{9b}2J\u{e9}", "null", "\"}{\"", "http://[::1"]
+    {
+        let mut request: Request<()> = url.as_str().into_client_request().expect("a URL");
+        let origin = origin.as_bytes().try_into().expect("bytes of a header");
+        request.headers_mut().insert("origin", origin);
+        assert!(Client::connect_with(request, myxi.clients).await.is_err());
+    }
+    for request in [
+        "GET /S3CR3T%0d%0aFORGED?token=S3CR3T HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: S3CR3T\r\nAuthorization: S3CR3T\r\nConnection: close\r\n\r\n",
+        "S3CR3T\r\nFORGED\x1b[2J\r\n\r\n",
+        "GET / HTTP/1.1\r\nS3CR3T\x1b\r\n\r\n",
+        "\x16\x03\x01S3CR3T\r\n\r\n",
+    ] {
+        http::exchange(myxi.clients, request.as_bytes()).await;
+        http::exchange(myxi.admin, request.as_bytes()).await;
+    }
+}
+
+async fn hostile_session(myxi: &Myxi) {
+    let url = format!("ws://{}/pushwss?token=S3CR3T", myxi.clients);
+    let mut request = url.into_client_request().expect("a URL");
+    for (name, value) in [("x-forwarded-for", "S3CR3T, FORGED"), ("cookie", "session=S3CR3T")] {
+        request.headers_mut().insert(name, value.parse().expect("a header"));
+    }
+    let mut client = Client::connect_with(request, myxi.clients).await.expect("connected");
+    client.event("Welcome").await;
+    for action in ["Echo", "Auth", "Fail", "Nonsense", "Down", FORGED, "S3CR3T"] {
+        client.request(action, json!({"password": SECRET, "text": FORGED})).await;
+    }
+    let payload = json!({"exchange": "widgets", "routing_key": format!("{SECRET} FORGED")});
+    assert_eq!(client.error("Subscribe", payload).await["error"], "InternalError");
+    client.error("Subscribe", json!({"exchange": FORGED, "routing_key": FORGED})).await;
+    client.send_text("{\"action\": S3CR3T FORGED\u{1b}").await;
+    client.event("Error").await;
+    client.send_message(Message::binary(b"S3CR3T\xff\n".to_vec())).await;
+    assert_eq!(client.closed().await.code, 1007);
+}
+
+async fn pushes(myxi: &Myxi) {
+    let mut api = myxi.api().await;
+    let push = || {
+        let payload = json!({"password": SECRET});
+        GrpcRequest::new(push_request("widgets", "S3CR3T", "S3CR3T", &payload))
+    };
+    let status = api.push_event(push()).await.expect_err("no token");
+    assert_eq!(status.code(), Code::Unauthenticated);
+    let mut request = push();
+    let token = format!("Bearer {GRPC_TOKEN}").parse().expect("a header");
+    request.metadata_mut().insert("authorization", token);
+    api.push_event(request).await.expect("pushed");
+}

@@ -1,0 +1,134 @@
+//! `myxi` as a process: signals, exit codes, and what little the system allows it.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::support::{DEADLINE, client::Client, handler::TestHandler, process::Myxi, within};
+
+#[tokio::test]
+async fn a_signal_to_stop_drains_and_ends_without_an_error() {
+    for signal in ["TERM", "INT"] {
+        let app = TestHandler::start().await;
+        app.on("Hello", |_| Ok(Default::default()));
+        let mut myxi = Myxi::serve(&app, &["--exchange=widgets"]).await;
+        let mut client = myxi.client().await;
+        assert_eq!(client.request("Hello", json!({})).await["event"], "Done");
+
+        myxi.signal(signal);
+        client.event("Reconnect").await;
+        assert_eq!(client.closed().await.code, 1012);
+        assert_eq!(app.next("SessionClosed").await.closed().code, 1012);
+        let status = myxi.ended().await;
+        assert_eq!(status.code(), Some(0), "SIG{signal}: {status}");
+        assert!(myxi.log().iter().any(|line| line.contains(r#""drained""#)), "{:#?}", myxi.log());
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once_and_says_so() {
+    for second in ["TERM", "INT"] {
+        let app = TestHandler::start().await;
+        app.hang_on("Hang");
+        let flags = ["--exchange=widgets", "--action-timeout=1m", "--worker-threads=2"];
+        let mut myxi = Myxi::serve(&app, &flags).await;
+        let mut clients = [myxi.client().await, myxi.client().await];
+        for client in &mut clients {
+            client.send(json!({"action": "Hang", "tag": 1})).await;
+            app.next("HandleAction").await;
+        }
+        myxi.signal("TERM");
+        myxi.logged("a second signal ends at once").await;
+        assert!(myxi.is_running());
+
+        let began = Instant::now();
+        myxi.signal(second);
+        let status = myxi.ended().await;
+        assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
+        assert_eq!(status.code(), Some(1), "{status}");
+        let last = myxi.log().pop().expect("a log");
+        assert!(last.contains("before the drain was over"), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_during_a_start_without_broker_or_application_ends_it_too() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
+    command.args(["serve", "--exchange=widgets", "--action-handler=http://127.0.0.1:9"]);
+    command.args(["--rabbitmq-url=amqp://127.0.0.1:9", "--listen=127.0.0.1:0"]);
+    command.args(["--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
+    let mut myxi = Myxi::run(command).await;
+    assert_eq!(myxi.health_becomes("starting").await.0, 503);
+    let began = Instant::now();
+    myxi.signal("TERM");
+    assert_eq!(myxi.ended().await.code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
+}
+
+const DESCRIPTORS: u32 = 300;
+
+#[tokio::test]
+async fn with_few_descriptors_it_takes_as_many_clients_as_it_can_and_then_the_next() {
+    let app = TestHandler::start().await;
+    let mut myxi = Myxi::with_descriptors(DESCRIPTORS, &app, &["--exchange=widgets"]).await;
+    let warning = myxi.logged("file descriptors").await;
+    assert!(warning.contains("300 file descriptors"), "{warning}");
+    assert!(warning.contains("ulimit -n"), "{warning}");
+
+    let mut connected = myxi.subscribers(200, "widgets", "1").await;
+    let mut waiting = Vec::new();
+    for _ in 0..200 {
+        waiting.push(TcpStream::connect(myxi.clients()).await.expect("the backlog has room"));
+    }
+    // It serves whom it has, and answers everybody else, while others wait.
+    myxi.push("widgets", "1", "Changed", json!(1)).await;
+    for client in &mut connected {
+        assert_eq!(client.event("Changed").await["payload"], 1);
+    }
+    assert_eq!(myxi.health().await.0, 200);
+    assert!(myxi.is_running());
+
+    // Where some leave, as many others come in.
+    drop(waiting);
+    connected.truncate(100);
+    let mut late = within(DEADLINE, "room", myxi.subscribers(100, "widgets", "1")).await;
+    myxi.push("widgets", "1", "Changed", json!(2)).await;
+    for client in connected.iter_mut().chain(&mut late) {
+        assert_eq!(client.event("Changed").await["payload"], 2);
+    }
+}
+
+/// The application's own connections use the descriptors up, so that accepting fails.
+#[tokio::test]
+async fn out_of_descriptors_it_pauses_and_goes_on() {
+    let app = TestHandler::start().await;
+    let mut myxi = Myxi::with_descriptors(DESCRIPTORS, &app, &["--exchange=widgets"]).await;
+    let mut first = myxi.client().await;
+    first.subscribe("widgets", "1").await;
+    let mut api = myxi.api().await;
+
+    let mut greedy = Vec::new();
+    for _ in 0..DESCRIPTORS {
+        greedy.push(TcpStream::connect(myxi.grpc()).await.expect("the backlog has room"));
+    }
+    myxi.logged("cannot accept a connection").await;
+    let late = tokio::spawn(Client::connect(myxi.clients()));
+    myxi.logged("cannot accept connections, pausing").await;
+    assert!(myxi.is_running());
+    let request = crate::support::gateway::push_request("widgets", "1", "Changed", &json!(1));
+    api.push_event(request).await.expect("pushed");
+    assert_eq!(first.event("Changed").await["payload"], 1);
+
+    drop(greedy);
+    myxi.logged("accepting connections again").await;
+    let mut late = late.await.expect("a client");
+    late.subscribe("widgets", "1").await;
+    myxi.push("widgets", "1", "Changed", json!(2)).await;
+    for client in [&mut first, &mut late] {
+        assert_eq!(client.event("Changed").await["payload"], 2);
+    }
+}
