@@ -48,12 +48,16 @@ fn gateway_config(demo: DemoConfig, application: SocketAddr) -> anyhow::Result<C
 }
 
 fn channel(gateway: SocketAddr) -> anyhow::Result<Channel> {
-    let mut address = gateway;
-    if address.ip().is_unspecified() {
-        address.set_ip([127, 0, 0, 1].into());
-    }
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    let endpoint = Endpoint::from_shared(format!("http://{}", reachable(gateway)))?;
     Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy())
+}
+
+/// Where somebody on this machine connects to a listener; "any address" is none.
+fn reachable(mut listener: SocketAddr) -> SocketAddr {
+    if listener.ip().is_unspecified() {
+        listener.set_ip([127, 0, 0, 1].into());
+    }
+    listener
 }
 
 async fn serve_application(listener: TcpListener) -> anyhow::Result<()> {
@@ -63,7 +67,8 @@ async fn serve_application(listener: TcpListener) -> anyhow::Result<()> {
 }
 
 fn greeting(gateway: &Server, application: SocketAddr, page: SocketAddr) -> String {
-    let Server { clients, grpc, admin, .. } = gateway;
+    let [clients, grpc, admin, page] =
+        [gateway.clients, gateway.grpc, gateway.admin, page].map(reachable);
     format!(
         "\
 myxi demo is up. Open  http://{page}/
