@@ -120,7 +120,8 @@ impl Publisher {
     pub fn new(link: Link, window: Window, exchange: Option<ExchangeConfig>) -> (Self, Driver) {
         // No job is sent without a slot: this never fills.
         let (jobs, queue) = mpsc::channel(MAX_UNCONFIRMED);
-        let (problem_sender, problem) = watch::channel(Some("not connected yet".into()));
+        let (problem_sender, problem) =
+            watch::channel(Some("not connected to the broker yet".into()));
         let driver = Driver { link: link.clone(), exchange, queue, problem: problem_sender };
         (Self { jobs, problem, link, window }, driver)
     }

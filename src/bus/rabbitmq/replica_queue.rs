@@ -65,7 +65,7 @@ pub struct ReplicaQueue {
 impl ReplicaQueue {
     pub fn new(replica: ReplicaId, publisher: Publisher) -> Self {
         let problem = Problem::default();
-        problem.set(Some("not connected yet".into()));
+        problem.set(Some("not connected to the broker yet".into()));
         Self { replica, publisher, waiting: Arc::default(), problem }
     }
 

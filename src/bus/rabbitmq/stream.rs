@@ -95,7 +95,7 @@ impl Reader {
         max_event_size: usize,
     ) -> Self {
         let health = Arc::new(Health::default());
-        health.problem.set(Some("not connected yet".into()));
+        health.problem.set(Some("not connected to the broker yet".into()));
         Self {
             config,
             link,

@@ -67,7 +67,8 @@ pub struct Supervisor {
 impl Supervisor {
     /// `name` is what operators see in the broker's list of connections.
     pub fn new(name: String, urls: Arc<[BrokerUrl]>) -> (Self, Link) {
-        let (state, link) = watch::channel(LinkState::Down("not connected yet".into()));
+        let (state, link) =
+            watch::channel(LinkState::Down("not connected to the broker yet".into()));
         (Self { name: name.into(), urls, state }, Link(link))
     }
 
