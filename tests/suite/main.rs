@@ -18,6 +18,7 @@ mod hostile;
 mod limits;
 mod logs;
 mod process;
+mod readme;
 mod rechecks;
 mod sessions;
 mod sessions_by_id;
