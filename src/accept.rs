@@ -1,18 +1,31 @@
 //! Accepting connections: as many as may be, and a pause instead of an end when the
 //! system has no more descriptors to give.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
 
-use crate::http::Accepted;
-
 /// How long to leave the listener alone after it failed.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection as it was accepted, with the bounds that it counts against.
+pub struct Accepted<S = TcpStream> {
+    pub stream: S,
+    pub peer: IpAddr,
+    /// Held until the handshake is finished.
+    pub handshake: OwnedSemaphorePermit,
+    /// Held until the connection is closed.
+    pub socket: OwnedSemaphorePermit,
+}
 
 /// What may be open at once. A connection beyond it waits in the listener's backlog.
 #[derive(Debug, Clone)]

@@ -26,6 +26,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    accept::Accepted,
     action_handler::{ClientInfo, SessionInfo},
     actions::{Client, Services},
     directory::Directory,
@@ -74,16 +75,6 @@ pub struct Front {
 pub struct Door {
     pub front: Arc<Front>,
     pub services: Arc<Services>,
-}
-
-/// A connection as it was accepted, with the bounds that it counts against.
-pub struct Accepted<S = TcpStream> {
-    pub stream: S,
-    pub peer: IpAddr,
-    /// Held until the handshake is finished.
-    pub handshake: OwnedSemaphorePermit,
-    /// Held until the connection is closed.
-    pub socket: OwnedSemaphorePermit,
 }
 
 /// Serves one connection until it is upgraded or its time for the handshake is over. The

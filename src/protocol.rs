@@ -33,7 +33,6 @@ pub struct CloseReason {
 }
 
 impl CloseReason {
-    pub const NORMAL: u16 = 1000;
     pub const PROTOCOL_ERROR: u16 = 1002;
     /// Never on the wire: the close frame had no code.
     pub const NO_STATUS: u16 = 1005;
@@ -41,7 +40,6 @@ impl CloseReason {
     pub const ABNORMAL: u16 = 1006;
     pub const INVALID_UTF8: u16 = 1007;
     pub const TOO_BIG: u16 = 1009;
-    pub const INTERNAL: u16 = 1011;
     pub const SERVICE_RESTART: u16 = 1012;
     pub const TRY_LATER: u16 = 1013;
     pub const SLOW_CONSUMER: u16 = 3008;

@@ -8,9 +8,10 @@ use std::{io, sync::Arc, thread};
 use tokio::{net::TcpStream, runtime, sync::mpsc};
 
 use crate::{
+    accept::Accepted,
     bus::BusNotice,
     event::Exchange,
-    http::{self, Accepted, Door},
+    http::{self, Door},
     hub::{Delivery, Hub},
 };
 

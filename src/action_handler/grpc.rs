@@ -55,21 +55,6 @@ pub struct GrpcHandlerConfig {
     pub max_reply_size: usize,
 }
 
-impl GrpcHandlerConfig {
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
-    /// As much as a session's outbox holds.
-    pub const DEFAULT_MAX_REPLY_SIZE: usize = 1 << 20;
-
-    pub fn new(endpoint: Endpoint) -> Self {
-        Self {
-            endpoint,
-            token: None,
-            timeout: Self::DEFAULT_TIMEOUT,
-            max_reply_size: Self::DEFAULT_MAX_REPLY_SIZE,
-        }
-    }
-}
-
 /// Asks the application over gRPC. Connects when it is first asked, on the runtime that
 /// asks.
 #[derive(Debug)]

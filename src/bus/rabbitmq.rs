@@ -9,6 +9,7 @@
 
 mod connection;
 mod ledger;
+mod not_published;
 mod publisher;
 mod replica_queue;
 mod stream;

@@ -37,16 +37,21 @@ use crate::support::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn config(endpoint: &str) -> GrpcHandlerConfig {
-    GrpcHandlerConfig::new(endpoint.parse().unwrap())
+    GrpcHandlerConfig {
+        endpoint: endpoint.parse().unwrap(),
+        token: None,
+        timeout: Duration::from_secs(3),
+        max_reply_size: 1 << 20,
+    }
 }
 
 fn client(endpoint: &str) -> GrpcActionHandler {
-    GrpcActionHandler::new(config(endpoint), Arc::new(CallLimit::new(CallLimit::DEFAULT)))
+    GrpcActionHandler::new(config(endpoint), Arc::new(CallLimit::new(1_000)))
 }
 
 fn impatient(endpoint: &str, timeout: Duration) -> GrpcActionHandler {
     let config = GrpcHandlerConfig { timeout, ..config(endpoint) };
-    GrpcActionHandler::new(config, Arc::new(CallLimit::new(CallLimit::DEFAULT)))
+    GrpcActionHandler::new(config, Arc::new(CallLimit::new(1_000)))
 }
 
 fn session() -> SessionInfo {

@@ -18,7 +18,7 @@ use prost::Message;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
-use super::connection::{Connector, Live};
+use super::connection::{Connector, Live, NotConnected};
 use crate::token::BearerToken;
 
 /// A compression flag and a length of 4 bytes stand before each message.
@@ -43,6 +43,12 @@ pub(super) enum CallError {
     Unreadable(String),
     /// The application's own answer; never `Ok`.
     Status(Code, String),
+}
+
+impl From<NotConnected> for CallError {
+    fn from(NotConnected(why): NotConnected) -> Self {
+        Self::Unreached(why)
+    }
 }
 
 /// One method of the application, ready to be called.

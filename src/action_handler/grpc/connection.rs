@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::{Endpoint, call::CallError};
+use super::Endpoint;
 
 /// For the socket, the handshake and the first ping together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -47,6 +47,10 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Unread replies held by the connection as a whole.
 const CONNECTION_WINDOW: u32 = 4 << 20;
 const HEADERS_MAX: u32 = 16 << 10;
+
+/// Why there is no connection to make a call on.
+#[derive(Debug)]
+pub(super) struct NotConnected(pub(super) String);
 
 /// The way to the application. Dropping it ends the connection.
 #[derive(Debug)]
@@ -110,10 +114,10 @@ impl Connector {
 
     /// The live connection, waited for while one is being made. Between failed attempts
     /// it fails at once.
-    pub(super) async fn live(&self, deadline: Instant) -> Result<Arc<Live>, CallError> {
+    pub(super) async fn live(&self, deadline: Instant) -> Result<Arc<Live>, NotConnected> {
         let settle = |link: &Link| match link {
             Link::Up(live) if !live.retired.load(Ordering::Relaxed) => Some(Ok(live.clone())),
-            Link::Down(problem) => Some(Err(CallError::Unreached(problem.to_string()))),
+            Link::Down(problem) => Some(Err(NotConnected(problem.to_string()))),
             Link::Connecting | Link::Up(_) => None,
         };
         let link = self.link.get_or_init(|| self.start());
@@ -121,7 +125,7 @@ impl Connector {
             return settled;
         }
         let mut link = link.clone();
-        let unreached = |why: &str| Err(CallError::Unreached(why.into()));
+        let unreached = |why: &str| Err(NotConnected(why.into()));
         match timeout_at(deadline, link.wait_for(|link| settle(link).is_some())).await {
             Ok(Ok(link)) => settle(&link).unwrap_or_else(|| unreached("not connected")),
             Ok(Err(_)) => unreached("the gateway is shutting down"),

@@ -40,9 +40,6 @@ pub(super) struct Turn<'a> {
 }
 
 impl CallLimit {
-    /// At 3 s each this is still 300 calls a second, and little to hold for any handler.
-    pub const DEFAULT: usize = 1_000;
-
     /// `calls` is at least 1.
     pub fn new(calls: usize) -> Self {
         let calls = calls.clamp(1, Semaphore::MAX_PERMITS);

@@ -21,11 +21,12 @@ use tokio::{
 use super::{
     connection::{BrokerConnection, BrokerError, within},
     ledger::Ledger,
+    not_published::NotPublished,
     supervisor::{Backoff, Link},
     topology,
     window::{Admission, MAX_UNCONFIRMED, Slot, Window},
 };
-use crate::bus::{ExchangeConfig, PublishError};
+use crate::bus::ExchangeConfig;
 
 /// A channel that confirms nothing for so long is given up.
 const STALLED: Duration = Duration::from_secs(30);
@@ -42,35 +43,6 @@ pub struct Message {
     pub routing_key: ShortString,
     pub properties: BasicProperties,
     pub body: Vec<u8>,
-}
-
-/// Why a message is not known to be where it should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotPublished {
-    /// Certainly not published.
-    #[error("{0}")]
-    Unavailable(String),
-    /// Certainly not published: the broker holds publishers back, or too much waits.
-    #[error("{0}")]
-    Overloaded(&'static str),
-    /// Certainly not published: it leads to no queue.
-    #[error("the broker found no queue for it")]
-    Unroutable,
-    #[error("the broker did not confirm it in time")]
-    Unconfirmed,
-}
-
-impl From<NotPublished> for PublishError {
-    fn from(why: NotPublished) -> Self {
-        match why {
-            NotPublished::Unavailable(reason) => Self::Unavailable(reason),
-            NotPublished::Overloaded(reason) => Self::Overloaded(reason.into()),
-            NotPublished::Unroutable => {
-                Self::Unavailable("the broker's log of this exchange is not there".into())
-            }
-            NotPublished::Unconfirmed => Self::Unconfirmed,
-        }
-    }
 }
 
 type Outcome = Result<(), NotPublished>;
@@ -157,7 +129,7 @@ impl Publisher {
     }
 
     pub fn problem(&self) -> Option<String> {
-        self.problem.borrow().clone()
+        self.link.problem().or_else(|| self.problem.borrow().clone())
     }
 
     /// Waits until something can be published.

@@ -24,7 +24,8 @@ use tokio::{
 
 use super::{
     connection::{BrokerConnection, BrokerError, within},
-    publisher::{Message, NotPublished, Publisher},
+    not_published::NotPublished,
+    publisher::{Message, Publisher},
     supervisor::{Backoff, Link, Problem},
     topology,
 };

@@ -42,6 +42,10 @@ const ACK_INTERVAL: Duration = Duration::from_millis(200);
 /// end of a stream sends nothing, and says nothing.
 const FIRST_DELIVERY: Duration = Duration::from_secs(2);
 
+/// A node of a cluster can only read a log of which it holds a copy: after so many failures
+/// in a row (some 10 s) another node may know better.
+const FAILURES_PER_NODE: u32 = 30;
+
 /// The AMQP type of an entry that is for readers, not for clients: it shows a reader that
 /// it reads.
 const MARKER: &str = "myxi.marker";
@@ -115,10 +119,12 @@ impl Reader {
 
     pub async fn run(mut self) {
         let mut backoff = Backoff::default();
+        let mut failures = 0;
         while let Some(connection) = self.link.connection().await {
             let error = match self.attach(&connection).await {
                 Ok(mut tail) => {
                     backoff.reset();
+                    failures = 0;
                     self.health.problem.set(None);
                     self.follow(&mut tail).await
                 }
@@ -128,6 +134,10 @@ impl Reader {
             tracing::debug!(exchange = %self.config.name, "not reading: {error}");
             if error.is_unreadable() {
                 self.step_over_unreadable(&connection).await;
+            }
+            failures += 1;
+            if failures % FAILURES_PER_NODE == 0 {
+                connection.cut();
             }
             backoff.wait().await;
         }

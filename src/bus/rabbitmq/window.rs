@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::publisher::NotPublished;
+use super::not_published::NotPublished;
 
 /// Written, or about to be, and not confirmed; over all exchanges of a bus.
 pub const MAX_UNCONFIRMED: usize = 1_000;
