@@ -67,17 +67,14 @@ impl Client {
         let session = self.session();
         let welcome = protocol::welcome(session.id, ping_interval);
         if !ask_application {
-            return self.outbox.push(welcome);
+            return self.outbox.greet([welcome]);
         }
         match self.services.handler.session_opened(&session).await {
             Ok(Admission::Refuse(reason)) => self.outbox.seal(reason),
             Ok(Admission::Accept { update, events }) => {
                 let frames = self.frames(&events, None);
                 match frames.and_then(|frames| self.update(update).map(|()| frames)) {
-                    Ok(frames) => {
-                        self.outbox.push(welcome);
-                        frames.into_iter().for_each(|frame| self.outbox.push(frame));
-                    }
+                    Ok(frames) => self.outbox.greet([welcome].into_iter().chain(frames)),
                     Err(error) => self.refuse(&error),
                 }
             }

@@ -41,6 +41,8 @@ struct State {
     /// Once set nothing more is taken in.
     sealed: Option<CloseReason>,
     draining: bool,
+    /// Until then nothing is written: what is sent to the session meanwhile waits.
+    greeted: bool,
     waker: Option<Waker>,
 }
 
@@ -64,27 +66,25 @@ impl Outbox {
         frame.len() + FRAME_OVERHEAD
     }
 
-    /// Queues a frame. On a sealed outbox it is dropped: the connection is about to close.
-    pub fn push(&self, frame: Frame) {
+    /// Puts the greeting before everything that was sent to the session so far, and lets
+    /// the writing begin.
+    pub fn greet(&self, greeting: impl IntoIterator<Item = Frame>) {
         let mut state = self.lock();
-        if state.sealed.is_some() {
-            return;
-        }
-        state.bytes += Self::cost(&frame);
-        if state.bytes > self.limit {
-            state.frames = VecDeque::new();
-            state.bytes = 0;
-            let reason = "slow consumer: too many bytes wait to be read";
-            return state.seal(CloseReason::new(CloseReason::SLOW_CONSUMER, reason));
-        }
-        state.frames.push_back(frame);
-        if state.frames.len() == 1 {
-            state.wake();
+        let early = std::mem::take(&mut state.frames);
+        state.bytes = 0;
+        state.greeted = true;
+        for frame in greeting.into_iter().chain(early) {
+            state.push(frame, self.limit);
         }
     }
 
-    /// Closes the connection once everything queued before has been written. The first
-    /// reason stays.
+    /// Queues a frame. On a sealed outbox it is dropped: the connection is about to close.
+    pub fn push(&self, frame: Frame) {
+        self.lock().push(frame, self.limit);
+    }
+
+    /// Closes the connection once everything queued before has been written; nothing is
+    /// where there was no greeting. The first reason stays.
     pub fn seal(&self, reason: CloseReason) {
         let mut state = self.lock();
         if state.sealed.is_none() {
@@ -124,11 +124,13 @@ impl Outbox {
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
-        if let Some(frame) = state.frames.pop_front() {
+        if state.greeted
+            && let Some(frame) = state.frames.pop_front()
+        {
             state.bytes -= Self::cost(&frame);
             return Poll::Ready(Some(frame));
         }
-        if state.frames.capacity() > IDLE_CAPACITY {
+        if state.frames.is_empty() && state.frames.capacity() > IDLE_CAPACITY {
             state.frames = VecDeque::new();
         }
         if state.sealed.is_some() {
@@ -143,6 +145,23 @@ impl Outbox {
 }
 
 impl State {
+    fn push(&mut self, frame: Frame, limit: usize) {
+        if self.sealed.is_some() {
+            return;
+        }
+        self.bytes += Outbox::cost(&frame);
+        if self.bytes > limit {
+            self.frames = VecDeque::new();
+            self.bytes = 0;
+            let reason = "slow consumer: too many bytes wait to be read";
+            return self.seal(CloseReason::new(CloseReason::SLOW_CONSUMER, reason));
+        }
+        self.frames.push_back(frame);
+        if self.frames.len() == 1 {
+            self.wake();
+        }
+    }
+
     fn seal(&mut self, reason: CloseReason) {
         self.sealed = Some(reason);
         self.wake();

@@ -267,6 +267,36 @@ async fn with_session_opened_the_application_speaks_before_the_clients_first_act
 }
 
 #[tokio::test]
+async fn nothing_comes_before_the_welcome() {
+    let app = TestHandler::start().await;
+    let flags = ["--exchange=widgets", "--session-opened=required", "--action-timeout=20s"];
+    let gateway = Gateway::with(&app, &flags).await;
+    let (admit, admitted) = tokio::sync::watch::channel(false);
+    app.on_opened_async(move |_| {
+        let mut admitted = admitted.clone();
+        async move {
+            let _ = admitted.wait_for(|admitted| *admitted).await;
+            Ok(SessionOpenedResponse {
+                decision: SessionDecision::Accept.into(),
+                ..Default::default()
+            })
+        }
+    });
+    let url = format!("ws://{}/", gateway.clients());
+    let mut client = Client::connect_to(&url, gateway.clients()).await;
+    let opened = app.next("SessionOpened").await.opened().session.clone().expect("a session");
+    let event =
+        SendEventRequest { session_id: opened.id, event: "Early".into(), ..Default::default() };
+    let sent = gateway.api().await.send_event(event).await;
+    admit.send_replace(true);
+    assert_eq!(client.next().await["event"], "Welcome");
+    if sent.is_ok() {
+        assert_eq!(client.next().await["event"], "Early");
+    }
+    assert!(client.quiet().await);
+}
+
+#[tokio::test]
 async fn when_session_opened_fails_nobody_is_let_in() {
     let flags = ["--exchange=widgets", "--session-opened=required", "--action-timeout=300ms"];
     let app = TestHandler::start_at(free_address()).await;

@@ -215,8 +215,17 @@ impl TestHandler {
         &self,
         answer: impl Fn(SessionOpenedRequest) -> Answer<SessionOpenedResponse> + Send + Sync + 'static,
     ) -> &Self {
-        let answer = script(move |request| std::future::ready(answer(request)));
-        self.scripts(|scripts| scripts.opened = Some(answer));
+        self.on_opened_async(move |request| std::future::ready(answer(request)))
+    }
+
+    pub fn on_opened_async<F>(
+        &self,
+        answer: impl Fn(SessionOpenedRequest) -> F + Send + Sync + 'static,
+    ) -> &Self
+    where
+        F: Future<Output = Answer<SessionOpenedResponse>> + Send + 'static,
+    {
+        self.scripts(|scripts| scripts.opened = Some(script(answer)));
         self
     }
 
