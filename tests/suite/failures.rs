@@ -167,7 +167,7 @@ async fn an_application_that_does_not_answer_in_time_may_have_done_it() {
     let started = Instant::now();
     assert_eq!(fail(&mut client, "Do", "{}").await, unknown("ActionTimeout"));
     let took = started.elapsed();
-    assert!((Duration::from_millis(280)..Duration::from_secs(2)).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(280)..Duration::from_millis(2_800)).contains(&took), "{took:?}");
     let error = fail(&mut client, "Subscribe", SUBSCRIBE).await;
     assert_eq!(error, of_widgets(unknown("ActionTimeout")));
     // Frozen as a whole, it is no different.
@@ -302,7 +302,10 @@ async fn past_the_calls_in_flight_an_action_waits_a_second_and_is_told_busy() {
     let started = Instant::now();
     assert_eq!(fail(&mut other, "Fast", "{}").await, retryable("Busy"));
     let waited = started.elapsed();
-    assert!((Duration::from_millis(900)..Duration::from_secs(2)).contains(&waited), "{waited:?}");
+    assert!(
+        (Duration::from_millis(900)..Duration::from_millis(2_800)).contains(&waited),
+        "{waited:?}"
+    );
     assert!(app.seen().await.is_empty(), "busy means that it was not asked");
     // Its turn comes when the slow call is over.
     assert_eq!(slow.event("Error").await["payload"], unknown("ActionTimeout"));

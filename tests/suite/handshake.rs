@@ -176,7 +176,7 @@ async fn frames_that_come_with_the_handshake_are_not_lost() {
 #[tokio::test]
 async fn a_handshake_that_never_ends_is_cut_off_while_others_connect() {
     let app = TestHandler::start().await;
-    let gateway = Gateway::with(&app, &["--exchange=widgets", "--handshake-timeout=400ms"]).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--handshake-timeout=1s"]).await;
     let started = Instant::now();
     let mut silent = TcpStream::connect(gateway.clients()).await.expect("a connection");
     let mut half = TcpStream::connect(gateway.clients()).await.expect("a connection");
@@ -197,7 +197,7 @@ async fn a_handshake_that_never_ends_is_cut_off_while_others_connect() {
     });
     let mut client = gateway.client().await;
     let connected = started.elapsed();
-    assert!(connected < Duration::from_millis(400), "held up for {connected:?}");
+    assert!(connected < Duration::from_secs(1), "held up for {connected:?}");
     let ends = async {
         let mut buffer = Vec::new();
         let _ = silent.read_to_end(&mut buffer).await;
@@ -207,7 +207,7 @@ async fn a_handshake_that_never_ends_is_cut_off_while_others_connect() {
     };
     within(DEADLINE, "the end of all four", ends).await;
     let took = started.elapsed();
-    assert!((Duration::from_millis(300)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(900)..Duration::from_millis(4_500)).contains(&took), "{took:?}");
     drip.abort();
     assert!(client.quiet().await, "a finished handshake has no timeout");
 }
