@@ -267,7 +267,8 @@ async fn with_session_opened_the_application_speaks_before_the_clients_first_act
 }
 
 #[tokio::test]
-async fn nothing_comes_before_the_welcome() {
+async fn what_is_sent_to_a_session_before_its_welcome_follows_it() {
+    const EARLY: usize = 20;
     let app = TestHandler::start().await;
     let flags = ["--exchange=widgets", "--session-opened=required", "--action-timeout=20s"];
     let gateway = Gateway::with(&app, &flags).await;
@@ -285,13 +286,19 @@ async fn nothing_comes_before_the_welcome() {
     let url = format!("ws://{}/", gateway.clients());
     let mut client = Client::connect_to(&url, gateway.clients()).await;
     let opened = app.next("SessionOpened").await.opened().session.clone().expect("a session");
-    let event =
-        SendEventRequest { session_id: opened.id, event: "Early".into(), ..Default::default() };
-    let sent = gateway.api().await.send_event(event).await;
+    let mut api = gateway.api().await;
+    for n in 0..EARLY {
+        let event = SendEventRequest {
+            session_id: opened.id.clone(),
+            event: "Early".into(),
+            payload: n.to_string(),
+        };
+        api.send_event(event).await.expect("sent");
+    }
     admit.send_replace(true);
     assert_eq!(client.next().await["event"], "Welcome");
-    if sent.is_ok() {
-        assert_eq!(client.next().await["event"], "Early");
+    for n in 0..EARLY {
+        assert_eq!(client.next().await["payload"], n);
     }
     assert!(client.quiet().await);
 }
