@@ -76,28 +76,38 @@ async fn with_few_descriptors_it_takes_as_many_clients_as_it_can_and_then_the_ne
     let app = TestHandler::start().await;
     let mut myxi = Myxi::with_descriptors(DESCRIPTORS, &app, &["--exchange=widgets"]).await;
     let warning = myxi.logged("file descriptors").await;
-    assert!(warning.contains("300 file descriptors"), "{warning}");
-    assert!(warning.contains("ulimit -n"), "{warning}");
+    assert!(warning.contains("300 file descriptors") && warning.contains("ulimit -n"), "{warning}");
+    let (_, count) = warning.split_once("no more than ").expect("a number");
+    let count: usize = count.split(' ').next().expect("one").parse().expect("a number");
+    assert!((200..300).contains(&count), "{warning}");
 
-    let mut connected = myxi.subscribers(200, "widgets", "1").await;
+    let mut clients = myxi.subscribers(count, "widgets", "1").await;
     let mut waiting = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..100 {
         waiting.push(TcpStream::connect(myxi.clients()).await.expect("the backlog has room"));
     }
-    // It serves whom it has, and answers everybody else, while others wait.
+    let address = myxi.clients();
+    let late = tokio::spawn(async move { Client::connect(address).await });
+    // It serves whom it has, the application and the operator, while others wait.
+    let began = Instant::now();
     myxi.push("widgets", "1", "Changed", json!(1)).await;
-    for client in &mut connected {
+    for client in &mut clients {
         assert_eq!(client.event("Changed").await["payload"], 1);
     }
     assert_eq!(myxi.health().await.0, 200);
+    assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
+    assert!(!late.is_finished(), "one more than there is room for");
     assert!(myxi.is_running());
 
-    // Where some leave, as many others come in.
+    // Where some leave, others come in.
     drop(waiting);
-    connected.truncate(100);
-    let mut late = within(DEADLINE, "room", myxi.subscribers(100, "widgets", "1")).await;
+    clients.truncate(count - 50);
+    let mut late = late.await.expect("connected");
+    late.subscribe("widgets", "1").await;
+    clients.push(late);
+    clients.extend(within(DEADLINE, "room", myxi.subscribers(49, "widgets", "1")).await);
     myxi.push("widgets", "1", "Changed", json!(2)).await;
-    for client in connected.iter_mut().chain(&mut late) {
+    for client in &mut clients {
         assert_eq!(client.event("Changed").await["payload"], 2);
     }
 }
