@@ -24,5 +24,6 @@ mod sessions;
 mod sessions_by_id;
 mod subscriptions;
 mod support;
+mod tls;
 mod wire;
 mod workers;
