@@ -29,8 +29,8 @@ fn demo(flags: &[&str]) -> Command {
     command
 }
 
-async fn start() -> Myxi {
-    let demo = Myxi::run(demo(&[])).await;
+async fn start(flags: &[&str]) -> Myxi {
+    let demo = Myxi::run(demo(flags)).await;
     within(START_MAX, "the greeting", async {
         while !demo.printed().contains("Ctrl-C") {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -43,7 +43,7 @@ async fn start() -> Myxi {
 #[tokio::test]
 async fn it_is_up_at_once_and_prints_where() {
     let began = Instant::now();
-    let mut demo = start().await;
+    let mut demo = start(&[]).await;
     assert!(began.elapsed() < START_MAX, "took {:?}", began.elapsed());
     let printed = demo.printed();
     for address in [demo.clients, demo.grpc, demo.admin] {
@@ -54,9 +54,20 @@ async fn it_is_up_at_once_and_prints_where() {
     assert_eq!(demo.ended().await.code(), Some(0));
 }
 
+/// Nobody can connect to `0.0.0.0` everywhere.
+#[tokio::test]
+async fn what_it_prints_can_be_connected_to_where_it_listens_on_every_interface() {
+    let demo = start(&["--listen=0.0.0.0:0", "--page-listen=0.0.0.0:0"]).await;
+    assert!(demo.clients.ip().is_unspecified());
+    let printed = demo.printed();
+    let port = demo.clients.port();
+    assert!(printed.contains(&format!("ws://127.0.0.1:{port}/")), "{printed}");
+    assert!(!printed.contains("0.0.0.0"), "{printed}");
+}
+
 #[tokio::test]
 async fn its_page_is_served_and_knows_the_gateway() {
-    let demo = start().await;
+    let demo = start(&[]).await;
     let printed = demo.printed();
     let (_, page) = printed.split_once("Open  http://").expect("the page's address");
     let page: SocketAddr = page.split('/').next().expect("one").parse().expect("an address");
@@ -70,7 +81,7 @@ async fn its_page_is_served_and_knows_the_gateway() {
 /// What the greeting and the page invite to.
 #[tokio::test]
 async fn a_whole_session_works_as_the_greeting_says() {
-    let demo = start().await;
+    let demo = start(&[]).await;
     let mut client = demo.client().await;
     let topic = |key: Value| json!({"exchange": "widgets", "routing_key": key});
 
