@@ -43,6 +43,10 @@ use crate::{
 /// Descriptors kept for listeners, the broker, the application and the Gateway service.
 const RESERVED_DESCRIPTORS: usize = 64;
 
+/// Two of a worker's runtime, one for its connection to the application, and one more
+/// while that is made anew.
+const DESCRIPTORS_PER_WORKER: usize = 4;
+
 /// Serves until a signal asks for an end, and then drains. A second signal ends at once,
 /// which is an error: clients may have lost what a drain would have given them.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -95,7 +99,7 @@ impl Server {
         let health = Arc::new(Health::new(bus.clone(), handler, config.ready_requires_bus));
         let mut tasks = JoinSet::new();
         let (stop_accepting, accepting_stopped) = watch::channel(false);
-        tasks.spawn(accept(clients, bounds(&config.limits), workers, accepting_stopped));
+        tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
         let admin_api = Admin { health: health.clone(), hosts: config.admin_hosts.clone() };
         tasks.spawn(admin::serve(admin, admin_api));
         let (stop_grpc, grpc_stopped) = watch::channel(false);
@@ -261,18 +265,19 @@ fn start_bus(config: &Config, replica: ReplicaId, listener: Arc<FanOut>) -> Arc<
 }
 
 /// What may be open at once, within what the system allows this process.
-fn bounds(limits: &Limits) -> Bounds {
+fn bounds(config: &Config) -> Bounds {
+    let limits = &config.limits;
+    let reserved = RESERVED_DESCRIPTORS + DESCRIPTORS_PER_WORKER * config.worker_threads;
     let wanted = limits.max_connections + limits.max_pending_handshakes;
     let allowed = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(descriptors) => usize::try_from(descriptors).unwrap_or(usize::MAX),
         Err(error) => {
             tracing::warn!(%error, "cannot raise the limit of file descriptors");
-            wanted + RESERVED_DESCRIPTORS
+            wanted + reserved
         }
     };
     // Half of very few, so that there is always room for a client.
-    let reserved = RESERVED_DESCRIPTORS.min(allowed / 2);
-    let sockets = wanted.min(allowed - reserved);
+    let sockets = wanted.min(allowed - reserved.min(allowed / 2));
     if sockets < limits.max_connections {
         tracing::warn!(
             "the system allows {allowed} file descriptors: no more than {sockets} connections \
