@@ -67,16 +67,8 @@ async fn lines_of_text_are_lines_whatever_a_client_sends() {
     let app = TestHandler::start().await;
     app.on("Fail", |_| Err(Status::internal(FORGED)));
     app.on_check(|_| Err(Status::internal(FORGED)));
-    let flags = [
-        "--exchange=widgets",
-        "--log=debug,h2=off,hyper=off,tower=off,hyper_util=off,tonic=off",
-        "--log-format=text",
-    ];
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_myxi"));
-    let handler = format!("--action-handler={}", app.endpoint());
-    command.args(["serve", "--listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0"]);
-    command.args(["--admin-listen=127.0.0.1:0", &handler]).args(flags);
-    let mut myxi = Myxi::run(command).await;
+    let flags = ["--exchange=widgets", "--log=debug", "--log-format=text"];
+    let mut myxi = Myxi::serve(&app, &flags).await;
     refused_handshakes(&myxi).await;
     hostile_session(&myxi).await;
     myxi.signal("TERM");

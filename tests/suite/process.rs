@@ -1,9 +1,6 @@
 //! `myxi` as a process: signals, exit codes, and what little the system allows it.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -57,10 +54,9 @@ async fn a_second_signal_ends_at_once_and_says_so() {
 
 #[tokio::test]
 async fn a_signal_during_a_start_without_broker_or_application_ends_it_too() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
-    command.args(["serve", "--exchange=widgets", "--action-handler=http://127.0.0.1:9"]);
-    command.args(["--rabbitmq-url=amqp://127.0.0.1:9", "--listen=127.0.0.1:0"]);
-    command.args(["--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
+    let mut command = Myxi::bare();
+    command.args(["--exchange=widgets", "--action-handler=http://127.0.0.1:9"]);
+    command.arg("--rabbitmq-url=amqp://127.0.0.1:9");
     let mut myxi = Myxi::run(command).await;
     assert_eq!(myxi.health_becomes("starting").await.0, 503);
     let began = Instant::now();

@@ -65,10 +65,9 @@ impl Drop for Authority {
 
 /// A replica of the fleet that reaches the broker at `url`, and trusts this file.
 async fn replica(fleet: &Fleet, url: &str, trusted: &str) -> Myxi {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
-    command.args(["serve", "--listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0"]);
-    command.args(["--admin-listen=127.0.0.1:0", "--rabbitmq-url", url]);
-    command.args(["--exchange", &fleet.exchange, "--action-handler", &fleet.app.endpoint()]);
+    let mut command = Myxi::bare();
+    command.args(["--rabbitmq-url", url, "--exchange", &fleet.exchange]);
+    command.args(["--action-handler", &fleet.app.endpoint()]);
     command.env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR");
     Myxi::run(command).await
 }

@@ -38,7 +38,7 @@ impl Deref for Myxi {
 impl Myxi {
     /// `myxi serve` on free ports, on the memory bus unless told otherwise; ready.
     pub async fn serve(app: &TestHandler, flags: &[&str]) -> Self {
-        Self::command(Command::new(env!("CARGO_BIN_EXE_myxi")), app, flags).await
+        Self::ready_with(Command::new(env!("CARGO_BIN_EXE_myxi")), app, flags).await
     }
 
     /// The same, with no more file descriptors than these.
@@ -46,15 +46,22 @@ impl Myxi {
         let mut shell = Command::new("sh");
         let script = format!("ulimit -n {limit} && exec \"$@\"");
         shell.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_myxi")]);
-        Self::command(shell, app, flags).await
+        Self::ready_with(shell, app, flags).await
     }
 
-    async fn command(mut command: Command, app: &TestHandler, flags: &[&str]) -> Self {
+    async fn ready_with(mut command: Command, app: &TestHandler, flags: &[&str]) -> Self {
         let handler = format!("--action-handler={}", app.endpoint());
         command.arg("serve").args(with_defaults(flags)).arg(handler);
         let myxi = Self::run(command).await;
         myxi.ready().await;
         myxi
+    }
+
+    /// `myxi serve` on free ports, to be given the rest.
+    pub fn bare() -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
+        command.arg("serve").args(with_defaults(&[]));
+        command
     }
 
     /// Runs what becomes a `myxi` that listens.
