@@ -18,6 +18,7 @@ use crate::{
     hub::Hub,
     outbox::Outbox,
     protocol::{self, ClientError, ClientMessage, CloseReason, ErrorCode, Frame, Tag},
+    rate_limit::RateLimit,
 };
 
 /// What auth and data may hold together, in bytes: they travel with every call.
@@ -30,6 +31,7 @@ pub struct Services {
     pub max_subscriptions: usize,
     /// Bounds the JSON of one event, in bytes.
     pub max_event_size: usize,
+    pub complaints: RateLimit,
 }
 
 /// One session as its actions see it: who it is, what it is subscribed to.
@@ -41,6 +43,8 @@ pub struct Client {
 
 struct State {
     session: Arc<SessionInfo>,
+    /// The client was let in. Of one that was not, the application hears no more.
+    admitted: bool,
     /// Grows with every change of auth: an answer to an older question counts no more.
     auth_version: u64,
     recheck_due: bool,
@@ -51,6 +55,7 @@ impl Client {
     pub fn new(services: Arc<Services>, outbox: Arc<Outbox>, session: SessionInfo) -> Arc<Self> {
         let state = State {
             session: Arc::new(session),
+            admitted: false,
             auth_version: 0,
             recheck_due: false,
             subscriptions: Subscriptions::default(),
@@ -67,6 +72,7 @@ impl Client {
         let session = self.session();
         let welcome = protocol::welcome(session.id, ping_interval);
         if !ask_application {
+            self.lock().admitted = true;
             return self.outbox.greet([welcome]);
         }
         match self.services.handler.session_opened(&session).await {
@@ -74,7 +80,10 @@ impl Client {
             Ok(Admission::Accept { update, events }) => {
                 let frames = self.frames(&events, None);
                 match frames.and_then(|frames| self.update(update).map(|()| frames)) {
-                    Ok(frames) => self.outbox.greet([welcome].into_iter().chain(frames)),
+                    Ok(frames) => {
+                        self.lock().admitted = true;
+                        self.outbox.greet([welcome].into_iter().chain(frames));
+                    }
                     Err(error) => self.refuse(&error),
                 }
             }
@@ -84,7 +93,9 @@ impl Client {
 
     /// Nobody is let in unasked.
     fn refuse(&self, error: &HandlerError) {
-        tracing::warn!(session = %self.outbox.session(), %error, "session refused");
+        if self.services.complaints.allows() {
+            tracing::warn!(session = %self.outbox.session(), %error, "session refused");
+        }
         let reason = "the application cannot be asked, try again later";
         self.outbox.seal(CloseReason::new(CloseReason::TRY_LATER, reason));
     }
@@ -120,7 +131,11 @@ impl Client {
         };
         let reply = self.services.handler.handle_action(&session, action).await;
         let applied = match reply {
-            Ok(reply) => self.apply(reply, message.tag),
+            Ok(reply) => self.apply(reply, message.tag).inspect_err(|error| {
+                if self.services.complaints.allows() {
+                    tracing::warn!(session = %session.id, %error, "a reply broke a rule");
+                }
+            }),
             Err(error) => Err(error),
         };
         applied.map_err(|error| {
@@ -171,13 +186,13 @@ impl Client {
     }
 
     fn update(&self, update: SessionUpdate) -> Result<(), HandlerError> {
+        let auth_changed = update.auth != AuthUpdate::Keep;
+        if !auth_changed && update.set_data.is_empty() && update.remove_data.is_empty() {
+            return Ok(());
+        }
         let mut state = self.lock();
         let mut session = SessionInfo::clone(&state.session);
-        let auth_changed = update.auth != AuthUpdate::Keep;
         match update.auth {
-            AuthUpdate::Keep if update.set_data.is_empty() && update.remove_data.is_empty() => {
-                return Ok(());
-            }
             AuthUpdate::Keep => {}
             AuthUpdate::Set(auth) => session.auth = Some(auth),
             AuthUpdate::Clear => session.auth = None,
@@ -206,14 +221,26 @@ impl Client {
         std::mem::take(&mut self.lock().recheck_due)
     }
 
-    /// The session is over: nothing is delivered to it any more, and the application is
-    /// told, if it can be.
-    pub async fn close(&self, reason: CloseReason, lived: Duration) {
-        let session = self.session();
-        for topic in self.lock().subscriptions.take_topics() {
-            self.services.hub.unsubscribe(&topic, session.id);
+    /// The session is over: nothing is delivered to it any more.
+    pub fn leave(&self, reason: CloseReason) {
+        self.outbox.seal(reason);
+        let topics = self.lock().subscriptions.take_topics();
+        for topic in topics {
+            self.services.hub.unsubscribe(&topic, self.outbox.session());
         }
-        self.services.handler.session_closed(&session, &reason, lived).await;
+    }
+
+    /// Tells the application, if it can be told. What it had been asked is answered by now,
+    /// and may have added subscriptions.
+    pub async fn close(&self, reason: CloseReason, lived: Duration) {
+        self.leave(reason.clone());
+        let (session, admitted) = {
+            let state = self.lock();
+            (state.session.clone(), state.admitted)
+        };
+        if admitted {
+            self.services.handler.session_closed(&session, &reason, lived).await;
+        }
     }
 
     fn session(&self) -> Arc<SessionInfo> {

@@ -5,12 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{
-    ids::SessionId,
-    outbox::Outbox,
-    peers::{LocalSessions, SessionCommand},
-    protocol,
-};
+use crate::{ids::SessionId, outbox::Outbox};
 
 #[derive(Debug, Default)]
 pub struct Directory {
@@ -23,6 +18,10 @@ impl Directory {
         let id = outbox.session();
         self.lock().insert(id, outbox);
         Entry { directory: self.clone(), id }
+    }
+
+    pub fn get(&self, id: SessionId) -> Option<Arc<Outbox>> {
+        self.lock().get(&id).cloned()
     }
 
     pub fn all(&self) -> Vec<Arc<Outbox>> {
@@ -44,18 +43,5 @@ pub struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.directory.lock().remove(&self.id);
-    }
-}
-
-impl LocalSessions for Directory {
-    fn perform(&self, id: SessionId, command: &SessionCommand) -> bool {
-        let Some(outbox) = self.lock().get(&id).cloned() else { return false };
-        match command {
-            SessionCommand::Send(event) => {
-                outbox.push(protocol::event(&event.name, None, &event.payload));
-            }
-            SessionCommand::Disconnect(reason) => outbox.seal(reason.clone()),
-        }
-        true
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     ids::SessionIds,
     origin::OriginPolicy,
     outbox::Outbox,
+    rate_limit::RateLimit,
     session::{self, End, SessionSettings},
     small_http,
 };
@@ -41,8 +42,8 @@ use crate::{
 /// Where the WebSocket is: the Ruby original's path, and the short one.
 const PATHS: [&str; 2] = ["/", "/pushwss"];
 
-/// Room for a handshake's headers; hyper takes no smaller buffer.
-const REQUEST_BUFFER: usize = 8 * 1024;
+/// Room for a handshake's headers: a few full cookies.
+const REQUEST_BUFFER: usize = 16 * 1024;
 
 /// Small, because every connection has one for its whole life.
 const READ_BUFFER: usize = 2 * 1024;
@@ -66,9 +67,12 @@ pub struct Front {
     pub max_outbox: usize,
     /// One permit for each session that may live.
     pub connections: Arc<Semaphore>,
+    /// One for each session that is over but has not been told to the application.
+    pub farewells: Arc<Semaphore>,
     pub session: Arc<SessionSettings>,
     pub session_ids: SessionIds,
     pub directory: Arc<Directory>,
+    pub complaints: RateLimit,
 }
 
 /// One runtime's way in: the shared front, and the services of its own sessions.
@@ -180,7 +184,9 @@ fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Refusa
         Refusal::new(StatusCode::UPGRADE_REQUIRED, UPGRADE, text)
     })?;
     if let Err(refused) = front.origins.check(request.headers()) {
-        tracing::warn!("{refused}");
+        if front.complaints.allows() {
+            tracing::warn!("{refused}");
+        }
         let text = "pages of this origin may not connect";
         return Err(Refusal::new(StatusCode::FORBIDDEN, &[], text));
     }
@@ -262,16 +268,25 @@ async fn live(door: Arc<Door>, upgraded: Upgraded, client: ClientInfo) {
     drop(entry);
     let lived = opened.elapsed();
     tracing::debug!(session = %id, code = reason.code, "session closed");
-    let farewell = async {
+    client.leave(reason.clone());
+    let farewell = async move {
         if let Some(action) = unfinished {
             action.await;
         }
         client.close(reason, lived).await;
     };
-    tokio::join!(linger(socket.into_inner()), farewell);
+    // Best effort: where as many wait for the application as may be connected, it has
+    // trouble enough.
+    if let Ok(place) = front.farewells.clone().try_acquire_owned() {
+        tokio::spawn(async move {
+            farewell.await;
+            drop(place);
+        });
+    }
+    linger(socket.into_inner()).await;
 }
 
-/// Lets go of the socket, which need not wait for the application.
+/// Gives the client time to read the end.
 async fn linger(mut stream: TcpStream) {
     let reading = async {
         stream.shutdown().await?;

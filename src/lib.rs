@@ -31,6 +31,7 @@ pub mod outbox;
 pub mod peers;
 pub mod proto;
 pub mod protocol;
+pub mod rate_limit;
 pub mod server;
 pub mod session;
 pub mod small_http;

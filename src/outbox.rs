@@ -80,7 +80,12 @@ impl Outbox {
 
     /// Queues a frame. On a sealed outbox it is dropped: the connection is about to close.
     pub fn push(&self, frame: Frame) {
-        self.lock().push(frame, self.limit);
+        self.try_push(frame);
+    }
+
+    /// The same, for who needs to know whether it was queued.
+    pub fn try_push(&self, frame: Frame) -> bool {
+        self.lock().push(frame, self.limit)
     }
 
     /// Closes the connection once everything queued before has been written; nothing is
@@ -145,21 +150,23 @@ impl Outbox {
 }
 
 impl State {
-    fn push(&mut self, frame: Frame, limit: usize) {
+    fn push(&mut self, frame: Frame, limit: usize) -> bool {
         if self.sealed.is_some() {
-            return;
+            return false;
         }
         self.bytes += Outbox::cost(&frame);
         if self.bytes > limit {
             self.frames = VecDeque::new();
             self.bytes = 0;
             let reason = "slow consumer: too many bytes wait to be read";
-            return self.seal(CloseReason::new(CloseReason::SLOW_CONSUMER, reason));
+            self.seal(CloseReason::new(CloseReason::SLOW_CONSUMER, reason));
+            return false;
         }
         self.frames.push_back(frame);
         if self.frames.len() == 1 {
             self.wake();
         }
+        true
     }
 
     fn seal(&mut self, reason: CloseReason) {

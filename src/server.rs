@@ -33,9 +33,11 @@ use crate::{
     gateway_api::{self, GatewayApi},
     health::Health,
     http::{Door, Front},
-    hub::Hub,
-    ids::{ReplicaId, SessionIds},
-    peers::{self, Peers},
+    hub::{Delivery, Hub},
+    ids::{ReplicaId, SessionId, SessionIds},
+    peers::{self, LocalSessions, Peers, SessionCommand},
+    protocol,
+    rate_limit::RateLimit,
     session::SessionSettings,
     worker::{Notice, Worker},
 };
@@ -187,9 +189,11 @@ fn front(
         max_message_size: config.limits.max_message_size,
         max_outbox: config.limits.max_outbox,
         connections,
+        farewells: Arc::new(Semaphore::new(config.limits.max_connections)),
         session: Arc::new(session),
         session_ids: SessionIds::new(replica),
         directory,
+        complaints: RateLimit::default(),
     }
 }
 
@@ -205,6 +209,7 @@ impl Door {
             handler,
             max_subscriptions: limits.max_subscriptions,
             max_event_size: limits.max_event_size,
+            complaints: RateLimit::default(),
         };
         Arc::new(Self { front, services: Arc::new(services) })
     }
@@ -241,7 +246,7 @@ struct FanOut {
 #[async_trait]
 impl BusListener for FanOut {
     async fn notice(&self, notice: BusNotice) {
-        let notice = Notice::from(notice);
+        let notice = shared(notice);
         for worker in self.workers.iter() {
             worker.notice(&notice).await;
         }
@@ -249,6 +254,30 @@ impl BusListener for FanOut {
 
     async fn question(&self, question: Vec<u8>) -> Vec<u8> {
         peers::answer(&*self.sessions, &question)
+    }
+}
+
+/// A bus notice in the form that all workers share.
+fn shared(notice: BusNotice) -> Notice {
+    match notice {
+        BusNotice::Attached(exchange) => Notice::Attached(exchange),
+        BusNotice::Event(event) => Notice::Event(Arc::new(Delivery::new(event))),
+        BusNotice::Gap(exchange) => Notice::Gap(exchange),
+    }
+}
+
+impl LocalSessions for Directory {
+    fn perform(&self, id: SessionId, command: &SessionCommand) -> bool {
+        let Some(outbox) = self.get(id) else { return false };
+        match command {
+            SessionCommand::Send(event) => {
+                outbox.try_push(protocol::event(&event.name, None, &event.payload))
+            }
+            SessionCommand::Disconnect(reason) => {
+                outbox.seal(reason.clone());
+                true
+            }
+        }
     }
 }
 

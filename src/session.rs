@@ -2,6 +2,8 @@
 //! WebSocket messages. Reading, acting and writing go on beside each other, so a client
 //! that does not read holds up nobody, not even its own actions.
 
+mod closing;
+
 use std::{
     collections::VecDeque,
     future::poll_fn,
@@ -13,27 +15,30 @@ use std::{
 
 use futures_util::{Sink, Stream, future::BoxFuture};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_tungstenite::tungstenite::{
-    Bytes, Error as SocketError, Message,
-    error::{CapacityError, ProtocolError},
-    protocol::CloseFrame,
-};
+use tokio_tungstenite::tungstenite::{Bytes, Error as SocketError, Message};
 
+use self::closing::Phase;
 use crate::{
     actions::Client,
-    outbox::Signal,
-    protocol::{self, CloseReason, Frame},
+    protocol::{CloseReason, Frame},
 };
 
 /// How many pings may go unanswered before the client counts as gone.
 const MISSED_PINGS_MAX: u32 = 2;
 
-/// How long a close may take: to flush what is queued, and for the client's answer.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A right that was taken away must not live on until the next re-check because one failed.
+const RECHECK_RETRY: Duration = Duration::from_secs(2);
 
-/// What a drained client is asked to wait before it connects elsewhere: enough to spread
-/// those that were sent off together.
-const RECONNECT_AFTER: Duration = Duration::from_millis(500);
+/// What carries a client's messages.
+pub trait Socket:
+    Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Unpin
+{
+}
+
+impl<S> Socket for S where
+    S: Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Unpin
+{
+}
 
 #[derive(Debug, Clone)]
 pub struct SessionSettings {
@@ -55,10 +60,11 @@ pub struct End {
 }
 
 /// Lives one session. The socket is left to the caller, who knows how to let go of it.
-pub async fn run<S>(socket: &mut S, client: Arc<Client>, settings: Arc<SessionSettings>) -> End
-where
-    S: Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Unpin,
-{
+pub async fn run<S: Socket>(
+    socket: &mut S,
+    client: Arc<Client>,
+    settings: Arc<SessionSettings>,
+) -> End {
     let now = Instant::now();
     let opening = client.clone().open(settings.ask_application_first, settings.ping_interval);
     let mut session = Session {
@@ -68,10 +74,12 @@ where
         acting: Some(Box::pin(opening)),
         rechecking: None,
         recheck_due: false,
+        auth_changed: false,
         unflushed: false,
         phase: Phase::Open,
         next_ping: now + settings.ping_interval,
         missed_pings: 0,
+        wrote_since_ping: false,
         next_recheck: now + jittered(settings.recheck_interval),
         timer: Box::pin(sleep_until(now + settings.ping_interval)),
         client,
@@ -91,40 +99,21 @@ struct Session<'a, S> {
     unread_bytes: usize,
     /// The one action under way; at first, the opening.
     acting: Option<BoxFuture<'static, ()>>,
-    rechecking: Option<BoxFuture<'static, ()>>,
+    /// Answers whether the application has answered.
+    rechecking: Option<BoxFuture<'static, bool>>,
     recheck_due: bool,
+    /// What is or will be asked follows a change of auth, and must be answered.
+    auth_changed: bool,
     /// Whether the socket holds what it has not yet written.
     unflushed: bool,
     next_ping: Instant,
     missed_pings: u32,
+    wrote_since_ping: bool,
     next_recheck: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
-enum Phase {
-    Open,
-    /// No more is read; what was read is carried out.
-    Draining,
-    /// The client closed: what it said before is still carried out, but it hears no more.
-    ClosedByClient {
-        reason: CloseReason,
-        until: Instant,
-    },
-    /// The outbox is sealed: it is written out, then the close frame, then the client's
-    /// answer is awaited.
-    Closing {
-        reason: CloseReason,
-        close_sent: bool,
-        answered: bool,
-        until: Instant,
-    },
-    Ended(CloseReason),
-}
-
-impl<S> Session<'_, S>
-where
-    S: Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Unpin,
-{
+impl<S: Socket> Session<'_, S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
         loop {
             let mut progress = self.poll_read(cx);
@@ -165,9 +154,8 @@ where
     }
 
     fn receive(&mut self, received: Option<Result<Message, SocketError>>) {
-        if let Phase::Closing { answered, .. } = &mut self.phase {
-            *answered |= !matches!(received, Some(Ok(ref message)) if !message.is_close());
-            return;
+        if let Phase::Closing { .. } = self.phase {
+            return self.receive_while_closing(received);
         }
         match received {
             Some(Ok(Message::Text(text))) => self.queue(text),
@@ -176,7 +164,9 @@ where
                 Err(_) => self.seal(CloseReason::INVALID_UTF8, "a binary message must be UTF-8"),
             },
             Some(Ok(Message::Close(frame))) => self.closed_by_client(frame),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+            // Its answer waits in the socket.
+            Some(Ok(Message::Ping(_))) => self.unflushed = true,
+            Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
             Some(Err(error)) => self.failed(&error),
             None => self.lost("connection lost"),
         }
@@ -185,53 +175,6 @@ where
     fn queue(&mut self, text: Frame) {
         self.unread_bytes += text.len();
         self.unread.push_back(text);
-    }
-
-    fn closed_by_client(&mut self, frame: Option<CloseFrame>) {
-        let reason = match frame {
-            Some(CloseFrame { code, reason }) => CloseReason::new(code.into(), &reason),
-            None => CloseReason::new(CloseReason::NO_STATUS, ""),
-        };
-        self.client.outbox().seal(reason.clone());
-        self.unflushed = true;
-        self.phase = Phase::ClosedByClient { reason, until: Instant::now() + CLOSE_TIMEOUT };
-    }
-
-    /// What the client did wrong on the socket decides the close code.
-    fn failed(&mut self, error: &SocketError) {
-        match error {
-            SocketError::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
-                let reason = format!("a message may have {max_size} bytes");
-                self.seal(CloseReason::TOO_BIG, &reason);
-            }
-            SocketError::Capacity(_) => self.seal(CloseReason::TOO_BIG, "message too big"),
-            SocketError::Utf8(_) => self.seal(CloseReason::INVALID_UTF8, "invalid UTF-8"),
-            SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-                self.lost("connection lost");
-            }
-            SocketError::Protocol(error) => {
-                self.seal(CloseReason::PROTOCOL_ERROR, &error.to_string());
-            }
-            error => self.lost(&error.to_string()),
-        }
-    }
-
-    /// At once, and not only when the turn comes: after an error there is nothing to read
-    /// any more, which must not pass for a lost connection.
-    fn seal(&mut self, code: u16, reason: &str) {
-        self.client.outbox().seal(CloseReason::new(code, reason));
-        self.start_closing();
-    }
-
-    fn start_closing(&mut self) {
-        let Some(reason) = self.client.outbox().sealed() else { return };
-        let until = Instant::now() + CLOSE_TIMEOUT;
-        self.unread.clear();
-        self.phase = Phase::Closing { reason, close_sent: false, answered: false, until };
-    }
-
-    fn lost(&mut self, reason: &str) {
-        self.phase = Phase::Ended(CloseReason::new(CloseReason::ABNORMAL, reason));
     }
 
     /// One action at a time, and none while its replies could not be queued: a client that
@@ -247,6 +190,7 @@ where
                 // What is being asked is about an auth that is no more.
                 self.rechecking = None;
                 self.recheck_due = true;
+                self.auth_changed = true;
             }
             progress = true;
         }
@@ -264,14 +208,19 @@ where
 
     fn poll_recheck(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(rechecking) = &mut self.rechecking {
-            if rechecking.as_mut().poll(cx).is_pending() {
-                return false;
-            }
+            let Poll::Ready(answered) = rechecking.as_mut().poll(cx) else { return false };
             self.rechecking = None;
+            if answered {
+                self.auth_changed = false;
+            } else if self.auth_changed {
+                let retry = Instant::now() + jittered(RECHECK_RETRY);
+                self.next_recheck = self.next_recheck.min(retry);
+            }
         }
         let start = self.recheck_due && matches!(self.phase, Phase::Open);
         if start {
             self.recheck_due = false;
+            self.next_recheck = Instant::now() + jittered(self.settings.recheck_interval);
             self.rechecking = Some(Box::pin(self.client.clone().recheck()));
         }
         start
@@ -303,6 +252,7 @@ where
             };
             socket.as_mut().start_send(message)?;
             self.unflushed = true;
+            self.wrote_since_ping = true;
             wrote = true;
         }
         if self.unflushed && socket.poll_flush(cx)?.is_ready() {
@@ -345,12 +295,19 @@ where
     }
 
     fn ping(&mut self, cx: &mut Context<'_>) {
-        if !self.reads() {
-            // Its answers wait unread behind actions of its own.
+        // A client that is behind need only go on reading: its answers may stand behind all
+        // that waits for it. One that is not read waits for the application.
+        let behind = self.client.outbox().is_half_full();
+        let alive = if behind { self.wrote_since_ping } else { !self.reads() };
+        self.wrote_since_ping = false;
+        if alive {
             self.missed_pings = 0;
         }
         if self.missed_pings == MISSED_PINGS_MAX {
-            return self.lost("pings went unanswered");
+            return match behind {
+                true => self.seal(CloseReason::SLOW_CONSUMER, "slow consumer: it does not read"),
+                false => self.lost("pings went unanswered"),
+            };
         }
         self.missed_pings += 1;
         let mut socket = Pin::new(&mut *self.socket);
@@ -358,41 +315,6 @@ where
             // A failure shows again at the flush.
             self.unflushed = true;
             let _ = socket.start_send(Message::Ping(Bytes::new()));
-        }
-    }
-
-    /// Moves to the next phase when this one has done its work.
-    fn advance(&mut self) -> bool {
-        let outbox = self.client.outbox();
-        let idle = self.acting.is_none() && self.unread.is_empty();
-        match &self.phase {
-            Phase::Open | Phase::Draining if outbox.signal() == Signal::Sealed => {
-                self.start_closing();
-            }
-            Phase::Open if outbox.signal() == Signal::Drain => self.phase = Phase::Draining,
-            Phase::Draining if idle => {
-                outbox.push(protocol::reconnect(jittered(RECONNECT_AFTER)));
-                let reason = "the gateway is being restarted, come back";
-                outbox.seal(CloseReason::new(CloseReason::SERVICE_RESTART, reason));
-            }
-            Phase::ClosedByClient { reason, .. } if idle && !self.unflushed => {
-                self.phase = Phase::Ended(reason.clone());
-            }
-            Phase::Closing { reason, close_sent: true, answered: true, .. } if !self.unflushed => {
-                self.phase = Phase::Ended(reason.clone());
-            }
-            _ => return false,
-        }
-        true
-    }
-}
-
-impl Phase {
-    fn writes(&self) -> bool {
-        match self {
-            Self::Open | Self::Draining => true,
-            Self::Closing { close_sent, .. } => !close_sent,
-            Self::ClosedByClient { .. } | Self::Ended(_) => false,
         }
     }
 }

@@ -9,7 +9,6 @@ use tokio::{net::TcpStream, runtime, sync::mpsc};
 
 use crate::{
     accept::Accepted,
-    bus::BusNotice,
     event::Exchange,
     http::{self, Door},
     hub::{Delivery, Hub},
@@ -34,16 +33,6 @@ pub enum Notice {
     Attached(Exchange),
     Event(Arc<Delivery>),
     Gap(Exchange),
-}
-
-impl From<BusNotice> for Notice {
-    fn from(notice: BusNotice) -> Self {
-        match notice {
-            BusNotice::Attached(exchange) => Self::Attached(exchange),
-            BusNotice::Event(event) => Self::Event(Arc::new(Delivery::new(event))),
-            BusNotice::Gap(exchange) => Self::Gap(exchange),
-        }
-    }
 }
 
 impl Worker {

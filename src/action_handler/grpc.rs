@@ -34,16 +34,15 @@ pub use self::{
 use super::{
     Action, ActionHandler, ActionReply, Admission, CheckReason, Decision, HandlerError, SessionInfo,
 };
-use crate::{event::Topic, proto, protocol::CloseReason, token::BearerToken};
+use crate::{
+    event::Topic, proto, protocol::CloseReason, rate_limit::RateLimit, token::BearerToken,
+};
 
 /// What one `CheckSubscriptions` may ask, as its proto file promises.
 const TOPICS_PER_CHECK: usize = 1_000;
 
 /// How long an application that has no `SessionClosed` is not asked again.
 const SESSION_CLOSED_UNWANTED: Duration = Duration::from_secs(60);
-
-/// Complaints about an application come no more often than this.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 pub struct GrpcHandlerConfig {
@@ -63,7 +62,7 @@ pub struct GrpcActionHandler {
     calls: Arc<CallLimit>,
     methods: Methods,
     session_closed_unwanted_until: Mutex<Option<Instant>>,
-    complained: Mutex<Option<Instant>>,
+    complaints: RateLimit,
 }
 
 #[derive(Debug)]
@@ -100,7 +99,7 @@ impl GrpcActionHandler {
             calls,
             methods,
             session_closed_unwanted_until: Mutex::new(None),
-            complained: Mutex::new(None),
+            complaints: RateLimit::default(),
         }
     }
 
@@ -122,21 +121,12 @@ impl GrpcActionHandler {
         result: Result<T, HandlerError>,
     ) -> Result<T, HandlerError> {
         if let Err(HandlerError::Failed(problem)) = &result
-            && self.may_complain()
+            && self.complaints.allows()
         {
             // Escaped: the application's words may quote a client.
             tracing::warn!(method = method.name, ?problem, "the application failed a call");
         }
         result
-    }
-
-    fn may_complain(&self) -> bool {
-        let mut complained = self.complained.lock().unwrap_or_else(|e| e.into_inner());
-        let due = complained.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL);
-        if due {
-            *complained = Some(Instant::now());
-        }
-        due
     }
 
     fn wants_session_closed(&self) -> bool {

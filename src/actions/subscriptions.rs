@@ -46,6 +46,8 @@ impl Subscriptions {
 enum Candidate {
     Refused(ClientError),
     Ask(Topic, KeyForm),
+    /// Named before in the same message: what is decided there holds here.
+    Repeated(Topic, KeyForm),
 }
 
 impl Client {
@@ -72,6 +74,13 @@ impl Client {
                     }
                     _ => key_error(ErrorCode::SubscriptionDenied, &topic, form),
                 },
+                Candidate::Repeated(topic, form) => {
+                    let code = match self.holds(&topic) {
+                        true => ErrorCode::AlreadySubscribed,
+                        false => ErrorCode::SubscriptionDenied,
+                    };
+                    key_error(code, &topic, form)
+                }
             };
             self.outbox.push(protocol::error(message.tag, &refusal));
         }
@@ -97,7 +106,10 @@ impl Client {
                 Ok(read) => read,
                 Err(error) => return Candidate::Refused(invalid_key(exchange, sent, &error)),
             };
-            let code = if state.subscriptions.held.contains_key(&topic) || asked.contains(&topic) {
+            if asked.contains(&topic) {
+                return Candidate::Repeated(topic, form);
+            }
+            let code = if state.subscriptions.held.contains_key(&topic) {
                 ErrorCode::AlreadySubscribed
             } else if state.subscriptions.held.len() + asked.len()
                 >= self.services.max_subscriptions
@@ -122,7 +134,7 @@ impl Client {
             .iter()
             .filter_map(|candidate| match candidate {
                 Candidate::Ask(topic, _) => Some(topic.clone()),
-                Candidate::Refused(_) => None,
+                Candidate::Refused(_) | Candidate::Repeated(..) => None,
             })
             .collect();
         if topics.is_empty() {
@@ -142,6 +154,10 @@ impl Client {
             return Err(unknown_exchange(exchange.as_str()));
         }
         Ok(decisions)
+    }
+
+    fn holds(&self, topic: &Topic) -> bool {
+        self.lock().subscriptions.held.contains_key(topic)
     }
 
     fn start(&self, topic: Topic, form: KeyForm, tag: Option<&Tag>) {
@@ -218,6 +234,8 @@ impl Client {
             match candidate {
                 Candidate::Refused(error) => self.outbox.push(protocol::error(None, &error)),
                 Candidate::Ask(topic, form) => self.start(topic, form, None),
+                // There is only one.
+                Candidate::Repeated(..) => {}
             }
         }
     }
@@ -232,8 +250,8 @@ impl Client {
 
     /// Asks the application again for everything that is held. Only a clear no ends a
     /// subscription, and only the one that was asked about: not one that came since, nor
-    /// one judged by an auth that is no longer so.
-    pub async fn recheck(self: Arc<Self>) {
+    /// one judged by an auth that is no longer so. Answers whether there was an answer.
+    pub async fn recheck(self: Arc<Self>) -> bool {
         let (session, auth_version, asked) = {
             let state = self.lock();
             let held = state.subscriptions.held.iter();
@@ -242,7 +260,7 @@ impl Client {
             (state.session.clone(), state.auth_version, asked)
         };
         if asked.is_empty() {
-            return;
+            return true;
         }
         let (topics, generations): (Vec<Topic>, Vec<u64>) = asked.into_iter().unzip();
         let handler = &self.services.handler;
@@ -254,9 +272,13 @@ impl Client {
                         self.end_subscription(topic);
                     }
                 }
+                true
             }
             Err(error) => {
-                tracing::debug!(session = %session.id, %error, "re-check failed; nothing changes");
+                if self.services.complaints.allows() {
+                    tracing::warn!(session = %session.id, %error, "a re-check failed; nothing changes");
+                }
+                false
             }
         }
     }

@@ -38,13 +38,15 @@ impl<'a> ClientMessage<'a> {
             tag: None,
             error: ClientError::new(ErrorCode::InvalidJSON).message(message),
         };
-        if nests_too_deep(text) {
-            return Err(invalid_json(format!("nested deeper than {DEPTH_MAX} levels")));
-        }
         let members: Members =
             serde_json::from_str(text).map_err(|e| invalid_json(e.to_string()))?;
-        let tag = members.tag;
+        // In a reply it stands one level deeper.
+        let tag = members.tag.filter(|tag| depth(tag.get()) < DEPTH_MAX);
         let invalid = |error: ClientError| InvalidMessage { tag, error };
+        if depth(text) > DEPTH_MAX {
+            let message = format!("nested deeper than {DEPTH_MAX} levels");
+            return Err(invalid(ClientError::new(ErrorCode::InvalidJSON).message(message)));
+        }
         if let Some(name) = members.duplicate {
             let message = format!("\"{name}\" is there twice");
             return Err(invalid(ClientError::new(ErrorCode::InvalidJSON).message(message)));
@@ -208,8 +210,8 @@ impl Serialize for RoutingKey<'_> {
 }
 
 /// Counts brackets outside strings; whether they match is the parser's business.
-fn nests_too_deep(json: &str) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
     for byte in json.bytes() {
         match byte {
             _ if escaped => escaped = false,
@@ -218,13 +220,11 @@ fn nests_too_deep(json: &str) -> bool {
             _ if in_string => {}
             b'[' | b'{' => {
                 depth += 1;
-                if depth > DEPTH_MAX {
-                    return true;
-                }
+                deepest = deepest.max(depth);
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    false
+    deepest
 }

@@ -1,7 +1,9 @@
 //! How connections end: the closing handshake from either side, and every close code.
 
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
+use tonic::Code;
 
 use crate::support::{
     client::{Client, Closed},
@@ -218,6 +220,43 @@ async fn disconnect_session_does_not_wait_for_an_action_under_way() {
     gateway.api().await.disconnect_session(disconnect).await.expect("closed");
     assert_eq!(client.closed().await, closed(4500, ""));
     assert!(started.elapsed().as_millis() < 2_000, "it waited for the action");
+}
+
+#[tokio::test]
+async fn whoever_began_to_close_gave_the_reason_also_when_the_client_just_goes() {
+    let app = TestHandler::start().await;
+    let gateway = Gateway::start(&app).await;
+    let mut client = gateway.client().await;
+    let disconnect = DisconnectSessionRequest {
+        session_id: client.id.clone(),
+        code: 4100,
+        reason: "moved".into(),
+    };
+    gateway.api().await.disconnect_session(disconnect).await.expect("closed");
+    // Takes the close frame off the socket, answers nothing, and is gone.
+    let mut bytes = [0; 64];
+    let frame = client.socket().get_mut().read(&mut bytes).await.expect("a close frame");
+    assert!(frame > 0, "closed without a word");
+    drop(client);
+    assert_eq!(told(&app).await, (4100, "moved".into()));
+}
+
+#[tokio::test]
+async fn nothing_can_be_sent_to_a_session_that_is_closing() {
+    let app = TestHandler::start().await;
+    let gateway = Gateway::start(&app).await;
+    let client = gateway.client().await;
+    let mut api = gateway.api().await;
+    let disconnect =
+        DisconnectSessionRequest { session_id: client.id.clone(), ..Default::default() };
+    api.disconnect_session(disconnect).await.expect("closed");
+    let event = SendEventRequest {
+        session_id: client.id.clone(),
+        event: "Late".into(),
+        payload: String::new(),
+    };
+    let refused = api.send_event(event).await.expect_err("the client does not answer yet");
+    assert_eq!(refused.code(), Code::NotFound);
 }
 
 #[tokio::test]

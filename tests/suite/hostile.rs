@@ -90,6 +90,17 @@ async fn what_is_not_json_or_no_object_is_invalid_json() {
 }
 
 #[tokio::test]
+async fn what_nests_too_deep_is_refused_under_its_tag() {
+    let (_app, gateway, mut healthy) = start().await;
+    let mut client = gateway.client().await;
+    let text = format!(r#"{{"action":"Echo","tag":[7],"payload":{}}}"#, nested(30_000));
+    let reply: Value = serde_json::from_str(&client.ask(&text).await).expect("JSON");
+    assert_eq!(reply["tag"], json!([7]));
+    assert_eq!(reply["payload"]["error"], "InvalidJSON");
+    is_well(&gateway, &mut healthy).await;
+}
+
+#[tokio::test]
 async fn json_that_few_programs_expect_passes_through_untouched() {
     let (app, gateway, mut healthy) = start().await;
     let mut client = gateway.client().await;

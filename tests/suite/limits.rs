@@ -294,3 +294,25 @@ async fn a_client_that_asks_and_does_not_read_waits_for_itself_and_loses_no_repl
     }
     assert!(client.quiet().await);
 }
+
+#[tokio::test]
+async fn a_client_that_asks_and_never_reads_is_cut_off() {
+    let app = TestHandler::start().await;
+    let filler = format!("\"{}\"", "x".repeat(60 << 10));
+    app.on("Big", move |_| Ok(reply::events([("Big", filler.as_str())])));
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--ping-interval=300ms"]).await;
+    let mut client = gateway.client().await;
+    let asking = async {
+        loop {
+            // Fails once the gateway has let go of the socket.
+            let action = frames::frame(FIN | TEXT, br#"{"action":"Big"}"#);
+            if client.socket().get_mut().write_all(&action).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        call = app.next("SessionClosed") => assert_eq!(call.closed().code, 3008),
+    }
+}

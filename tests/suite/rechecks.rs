@@ -173,6 +173,21 @@ async fn a_failing_recheck_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_recheck_after_a_change_of_auth_is_asked_again_until_it_is_answered() {
+    let judge = Judge::start().await;
+    let gateway = Gateway::with(&judge.app, &ONLY_BY_AUTH).await;
+    let mut client = gateway.client().await;
+    client.subscribe("widgets", "k").await;
+    set_auth(&mut client, json!(1)).await;
+    let (_, answer) = judge.recheck().await;
+    answer.send(Err(Status::unavailable("not now"))).expect("it waits");
+    let (call, answer) = judge.recheck().await;
+    assert_eq!(auth_of(&call), Some("1"));
+    answer.send(deny(&call)).expect("it waits");
+    assert_eq!(client.event("Unsubscribed").await["payload"]["auto"], true);
+}
+
+#[tokio::test]
 async fn an_application_that_is_gone_takes_no_subscription_away() {
     let app = TestHandler::start().await;
     app.on("Auth", |_| Ok(reply::set_auth("1")));

@@ -345,6 +345,9 @@ async fn when_session_opened_fails_nobody_is_let_in() {
     let frozen = app.freeze();
     refused("frozen").await;
     drop(frozen);
+    let told = app.seen().await;
+    let opened = told.iter().all(|call| call.method == "SessionOpened");
+    assert!(opened, "no end of a session that never began: {told:?}");
     app.kill();
     refused("down").await;
 }

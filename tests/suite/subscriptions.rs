@@ -159,6 +159,25 @@ async fn a_denied_key_may_be_asked_for_again_and_delivers_nothing_before() {
 }
 
 #[tokio::test]
+async fn a_key_named_twice_shares_one_decision() {
+    let (app, _gateway, mut client) = start().await;
+    app.on_check(|request| {
+        let decide = |topic: &Topic| match topic.routing_key.as_str() {
+            "1" => Decision::Allow,
+            _ => Decision::Deny,
+        };
+        Ok(reply::decisions(request.topics.iter().map(decide)))
+    });
+    let payload = r#"{"exchange":"widgets","routing_keys":[1,2,"1","2"]}"#;
+    say(&mut client, "Subscribe", payload).await;
+    assert_eq!(client.text().await, subscribed("1"));
+    assert_eq!(client.text().await, key_error("SubscriptionDenied", "2"));
+    assert_eq!(client.text().await, key_error("AlreadySubscribed", r#""1""#));
+    assert_eq!(client.text().await, key_error("SubscriptionDenied", r#""2""#));
+    assert_eq!(app.next("CheckSubscriptions").await.check().topics.len(), 2);
+}
+
+#[tokio::test]
 async fn one_unknown_exchange_fails_the_whole_array() {
     let (app, _gateway, mut client) = start().await;
     app.on_check(|_| Ok(reply::decisions([Decision::Allow, Decision::UnknownExchange])));
