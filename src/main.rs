@@ -9,7 +9,7 @@ use myxi::{
     logging::{self, LogConfig},
     server,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
 /// As for a flag that does not exist: the command line is wrong, nothing was started.
 const EXIT_MISCONFIGURED: u8 = 2;
@@ -18,11 +18,11 @@ fn main() -> ExitCode {
     let outcome = match Command::from_process() {
         Ok(Command::Serve(config)) => {
             start_logging(&config.log, &config.notes);
-            runtime().and_then(|runtime| runtime.block_on(server::run(*config)))
+            complete(server::run(*config))
         }
         Ok(Command::Demo(config)) => {
             start_logging(&config.log, &config.notes);
-            runtime().and_then(|runtime| runtime.block_on(demo::run(*config)))
+            complete(demo::run(*config))
         }
         Err(errors) => return refuse(&errors),
     };
@@ -51,6 +51,12 @@ fn start_logging(log: &LogConfig, notes: &[Note]) {
 
 /// One thread: sessions that share it wake each other for next to nothing. Where there is
 /// more to do, further threads serve sessions of their own (`worker`).
-fn runtime() -> anyhow::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+fn complete(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let outcome = runtime.block_on(run);
+    // Dropping it would wait for the system to resolve the names that it was asked for,
+    // and nobody bounds that.
+    runtime.shutdown_background();
+    outcome
 }

@@ -1,11 +1,17 @@
 //! `myxi` as a process: signals, exit codes, and what little the system allows it.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::support::{DEADLINE, client::Client, handler::TestHandler, process::Myxi, within};
+use crate::support::{
+    DEADLINE, TempDir, client::Client, handler::TestHandler, process::Myxi, within,
+};
 
 #[tokio::test]
 async fn a_signal_to_stop_drains_and_ends_without_an_error() {
@@ -63,6 +69,34 @@ async fn a_signal_during_a_start_without_broker_or_application_ends_it_too() {
     myxi.signal("TERM");
     assert_eq!(myxi.ended().await.code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
+}
+
+/// Stands before the system's resolver: says that it was asked, and never answers.
+const HANGING_RESOLVER: &str = r#"
+    #include <unistd.h>
+    int getaddrinfo(void) {
+        write(2, "resolving\n", 10);
+        for (;;) pause();
+    }
+"#;
+
+/// Nothing interrupts a thread that asks the system for the address of a name.
+#[tokio::test]
+async fn a_resolver_that_hangs_does_not_keep_it_from_ending() {
+    let directory = TempDir::new("resolver");
+    let [source, library] = ["resolver.c", "resolver.so"].map(|file| directory.path().join(file));
+    fs::write(&source, HANGING_RESOLVER).expect("written");
+    let mut cc = Command::new("cc");
+    cc.args(["-w", "-shared", "-fPIC", "-o"]).args([&library, &source]);
+    assert!(cc.status().expect("a C compiler").success());
+
+    let mut command = Myxi::bare();
+    command.args(["--exchange=widgets", "--action-handler=http://127.0.0.1:9"]);
+    command.arg("--rabbitmq-url=amqp://broker.invalid").env("LD_PRELOAD", &library);
+    let mut myxi = Myxi::run(command).await;
+    myxi.logged("resolving").await;
+    myxi.signal("TERM");
+    assert_eq!(myxi.ended().await.code(), Some(0));
 }
 
 const DESCRIPTORS: u32 = 300;

@@ -10,7 +10,11 @@ pub mod process;
 pub mod rabbitmq;
 pub mod raw;
 
-use std::time::Duration;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// How long a test waits for what must come. Generous: it is only waited out by a failure.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -26,4 +30,25 @@ pub async fn within<T>(deadline: Duration, what: &str, wait: impl Future<Output 
 /// A name that no other test uses.
 pub fn unique(prefix: &str) -> String {
     format!("{prefix}.{:016x}", rand::random::<u64>())
+}
+
+/// A directory of a test's own, removed on drop.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new(name: &str) -> Self {
+        let path = env::temp_dir().join(unique(&format!("myxi-test-{name}")));
+        fs::create_dir(&path).expect("a directory");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
