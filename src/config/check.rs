@@ -25,6 +25,9 @@ use crate::{
 /// little behind.
 const EVENTS_PER_OUTBOX: usize = 4;
 
+/// What the `Gateway` service reads in one call, and about what brokers were made for.
+const EVENT_SIZE_MAX: &str = "4MiB";
+
 pub fn serve(flags: &ServeFlags, variables: &Variables) -> Result<Box<Config>, ConfigErrors> {
     let mut problems = Problems::default();
     let config = config(flags, variables, &mut problems).map(Box::new);
@@ -183,7 +186,7 @@ fn max_event_size(
     max_outbox: Option<usize>,
     problems: &mut Problems,
 ) -> Option<usize> {
-    let size = problems.size(given, "1KiB", "256MiB")?;
+    let size = problems.size(given, "1KiB", EVENT_SIZE_MAX)?;
     let most = max_outbox? / EVENTS_PER_OUTBOX;
     if size > most && !given.is_default {
         let problem = format!(

@@ -158,7 +158,7 @@ pub struct LimitFlags {
     #[arg(long, env = "MYXI_MAX_MESSAGE_SIZE", value_name = "SIZE")]
     #[arg(default_value = default::MAX_MESSAGE_SIZE)]
     pub max_message_size: Given,
-    /// The largest event that may be pushed; at most a quarter of --max-outbox
+    /// The largest event that may be pushed; at most 4MiB and a quarter of --max-outbox
     #[arg(long, env = "MYXI_MAX_EVENT_SIZE", value_name = "SIZE")]
     #[arg(default_value = default::MAX_EVENT_SIZE)]
     pub max_event_size: Given,

@@ -155,6 +155,7 @@ fn every_wrong_value_says_what_to_write() {
         ("--ping-interval=25 seconds", "write for example 1500ms"),
         ("--max-message-size=64K", "write for example 64KiB"),
         ("--max-event-size=257KiB", "write 262144 (bytes) or less"),
+        ("--max-event-size=5MiB", "write 1KiB to 4MiB"),
         ("--max-outbox=2GiB", "write 64KiB to 1GiB"),
         ("--max-unread-actions=-1", "write 1 to"),
         ("--max-subscriptions=1e3", "write 1 to"),

@@ -25,9 +25,15 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::support::handler::proto::{
-    DisconnectSessionRequest, PushEventRequest, PushEventsRequest, SendEventRequest,
-    gateway_client::GatewayClient,
+use crate::support::{
+    gateway::Gateway,
+    handler::{
+        TestHandler,
+        proto::{
+            DisconnectSessionRequest, PushEventRequest, PushEventsRequest, SendEventRequest,
+            gateway_client::GatewayClient,
+        },
+    },
 };
 
 const MAX_EVENT_SIZE: usize = 1_000;
@@ -273,6 +279,34 @@ async fn too_many_events_or_bytes_are_refused_as_a_whole() {
     }
     // Far too large to be read at all.
     assert!(client.push_events(many(1_000, 6 << 10)).await.is_err());
+}
+
+/// With the largest `--max-event-size` there is.
+#[tokio::test]
+async fn an_event_of_4_mib_arrives_and_one_byte_more_is_refused_in_words() {
+    let app = TestHandler::start().await;
+    let flags = ["--exchange=widgets", "--max-event-size=4MiB", "--max-outbox=16MiB"];
+    let gateway = Gateway::with(&app, &flags).await;
+    let mut client = gateway.client().await;
+    client.subscribe("widgets", "1").await;
+    let mut api = gateway.api().await;
+    let around = r#"{"event":"Changed","payload":""}"#.len();
+    let payload = |size: usize| format!("\"{}\"", "x".repeat(size - around));
+    let sized = |size| PushEventRequest { payload: payload(size), ..event("widgets") };
+    let sent = |size| SendEventRequest {
+        session_id: client.id.clone(),
+        event: "Changed".into(),
+        payload: payload(size),
+    };
+    const MOST: usize = 4 << 20;
+    api.push_event(sized(MOST)).await.unwrap();
+    api.send_event(sent(MOST)).await.unwrap();
+    assert_refused(api.push_event(sized(MOST + 1)).await, Code::InvalidArgument, "4194304");
+    assert_refused(api.send_event(sent(MOST + 1)).await, Code::InvalidArgument, "4194304");
+    for _ in 0..2 {
+        let received = client.event("Changed").await;
+        assert_eq!(received["payload"].as_str().map(str::len), Some(MOST - around));
+    }
 }
 
 #[tokio::test]
