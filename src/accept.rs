@@ -45,30 +45,37 @@ impl Bounds {
             // These semaphores are never closed.
             return std::future::pending().await;
         };
-        let (stream, peer) = self.accept_stream(listener).await;
+        let (stream, peer) = accept_stream(listener).await;
         Accepted { stream, peer: peer.ip().to_canonical(), handshake, socket }
     }
+}
 
-    async fn accept_stream(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
-        let mut paused = false;
-        loop {
-            match listener.accept().await {
-                Ok(accepted) => {
-                    if paused {
-                        tracing::info!("accepting connections again");
-                    }
-                    return accepted;
+/// The same for a listener that keeps bounds of its own.
+pub async fn accept_stream(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut paused = false;
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => {
+                if paused {
+                    tracing::info!(address = address(listener), "accepting connections again");
                 }
-                // The client left before it was its turn.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    if !paused {
-                        tracing::warn!(%error, "cannot accept connections, pausing");
-                    }
-                    paused = true;
-                    sleep(PAUSE).await;
+                return accepted;
+            }
+            // The client left before it was its turn.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if !paused {
+                    let address = address(listener);
+                    tracing::warn!(address, %error, "cannot accept connections, pausing");
                 }
+                paused = true;
+                sleep(PAUSE).await;
             }
         }
     }
+}
+
+/// Tells an operator which of the listeners it is.
+fn address(listener: &TcpListener) -> Option<String> {
+    listener.local_addr().ok().map(|address| address.to_string())
 }

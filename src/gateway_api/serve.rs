@@ -19,6 +19,7 @@ use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use super::{EVENTS_BYTES_MAX, GatewayApi, connection::Connection};
 use crate::{
+    accept::accept_stream,
     proto::{
         DESCRIPTORS,
         gateway_server::{GatewayServer, SERVICE_NAME},
@@ -47,9 +48,6 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After the shutdown began, calls in flight may finish this long.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Out of file descriptors, say: time for some to be closed.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown`, then finishes what is in flight, boundedly. With a token,
 /// everything but the health check asks for it.
@@ -104,25 +102,16 @@ pub async fn serve(
     }
 }
 
-/// Accepts for ever, within the bound; an error is a pause, never the end.
+/// Connections for ever, within the bound.
 fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     stream::unfold((listener, permits), |(listener, permits)| async {
         let permit = permits.clone().acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    // Fails only on a socket that is gone already.
-                    let _ = stream.set_nodelay(true);
-                    let connection = Connection { stream, _permit: permit };
-                    return Some((Ok(connection), (listener, permits)));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the gateway service cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let (stream, _) = accept_stream(&listener).await;
+        // Fails only on a socket that is gone already.
+        let _ = stream.set_nodelay(true);
+        let connection = Connection { stream, _permit: permit };
+        Some((Ok(connection), (listener, permits)))
     })
 }
 

@@ -2,12 +2,13 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     process::Command,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::sleep};
 
 use crate::support::{
     DEADLINE, TempDir, client::Client, handler::TestHandler, process::Myxi, within,
@@ -155,13 +156,18 @@ async fn out_of_descriptors_it_pauses_and_goes_on() {
     for _ in 0..DESCRIPTORS {
         greedy.push(TcpStream::connect(myxi.grpc()).await.expect("the backlog has room"));
     }
-    myxi.logged("cannot accept a connection").await;
+    let pause = |listener: SocketAddr| format!(r#"pausing","address":"{listener}""#);
+    myxi.logged(&pause(myxi.grpc())).await;
     let late = tokio::spawn(Client::connect(myxi.clients()));
-    myxi.logged("cannot accept connections, pausing").await;
+    myxi.logged(&pause(myxi.clients())).await;
     assert!(myxi.is_running());
     let request = crate::support::gateway::push_request("widgets", "1", "Changed", &json!(1));
     api.push_event(request).await.expect("pushed");
     assert_eq!(first.event("Changed").await["payload"], 1);
+    // Long enough for several attempts to fail.
+    sleep(Duration::from_millis(350)).await;
+    let pauses = myxi.log().iter().filter(|line| line.contains("pausing")).count();
+    assert_eq!(pauses, 2, "one for each listener: {:#?}", myxi.log());
 
     drop(greedy);
     myxi.logged("accepting connections again").await;
