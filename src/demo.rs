@@ -33,7 +33,7 @@ pub async fn run(config: DemoConfig) -> anyhow::Result<()> {
     let client = GatewayClient::new(channel(gateway.grpc)?);
     tokio::select! {
         result = serve_application(application) => result,
-        result = application::push_changes(client, token) => result,
+        () = application::push_changes(client, token) => Ok(()),
         () = page::serve(page, gateway.clients.port()) => Ok(()),
         result = signal::ctrl_c() => Ok(result?),
     }

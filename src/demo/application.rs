@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status, transport::Channel};
@@ -99,11 +98,9 @@ fn say_hello(payload: &Value) -> Result<HandleActionResponse, Status> {
     Ok(HandleActionResponse { events, ..Default::default() })
 }
 
-/// Changes widgets for ever and tells those who are subscribed.
-pub async fn push_changes(
-    mut gateway: GatewayClient<Channel>,
-    token: Option<BearerToken>,
-) -> anyhow::Result<()> {
+/// Changes widgets for ever and tells those who are subscribed. One change that nobody
+/// hears of is no reason to end: the next has the whole quantity.
+pub async fn push_changes(mut gateway: GatewayClient<Channel>, token: Option<BearerToken>) {
     let mut quantities = [10i64; WIDGETS.len()];
     let mut interval = tokio::time::interval(PUSH_INTERVAL);
     loop {
@@ -121,6 +118,33 @@ pub async fn push_changes(
         if let Some(token) = &token {
             request.metadata_mut().as_mut().insert(AUTHORIZATION, token.header());
         }
-        gateway.push_event(request).await.context("cannot push a widget's change")?;
+        if let Err(status) = gateway.push_event(request).await {
+            let (code, why) = (status.code(), status.message());
+            tracing::warn!(?code, why, "a widget's change was not pushed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, time::timeout};
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_push_that_fails_is_followed_by_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let gateway = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let hung_up_on = async {
+            for _ in 0..2 {
+                drop(listener.accept().await.unwrap());
+            }
+        };
+        tokio::select! {
+            () = push_changes(GatewayClient::new(gateway), None) => panic!("it gave up"),
+            connected = timeout(10 * PUSH_INTERVAL, hung_up_on) => connected.expect("tried again"),
+        }
     }
 }
