@@ -1,5 +1,6 @@
-//! The generated gRPC types. Only the two edges that speak gRPC use them:
-//! `action_handler::grpc` and `gateway_api`.
+//! The generated gRPC types, for those who speak gRPC alone: the edges
+//! `action_handler::grpc` and `gateway_api`, and the demo, whose application is at the
+//! other end of both.
 
 #![allow(clippy::all, clippy::pedantic, missing_docs)]
 
