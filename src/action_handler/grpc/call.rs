@@ -282,7 +282,13 @@ fn grpc_timeout(left: Duration) -> HeaderValue {
 }
 
 /// W3C trace context: a trace of its own for each call, so that the application's spans
-/// have a common parent. Sampled as it would be without a parent.
+/// have a common parent.
+///
+/// The gateway records nothing and would leave the choice to the application, but the
+/// header has no "undecided". Samplers that follow their parent, as OpenTelemetry's do by
+/// default, record nothing of what says `00`: handlers would vanish from their traces.
+/// `01` records everything instead, unless the application samples by trace id, which is
+/// why all of its bits are random.
 fn traceparent() -> HeaderValue {
     let (trace, span): (u128, u64) = (rand::random(), rand::random());
     // All zeroes mean "none".
