@@ -29,7 +29,8 @@ fn demo(flags: &[&str]) -> Command {
     command
 }
 
-async fn start(flags: &[&str]) -> Myxi {
+/// A demo on free ports that has greeted.
+pub async fn start(flags: &[&str]) -> Myxi {
     let demo = Myxi::run(demo(flags)).await;
     within(START_MAX, "the greeting", async {
         while !demo.printed().contains("Ctrl-C") {
@@ -38,6 +39,13 @@ async fn start(flags: &[&str]) -> Myxi {
     })
     .await;
     demo
+}
+
+/// Where its page is, as it says.
+pub fn page(demo: &Myxi) -> SocketAddr {
+    let printed = demo.printed();
+    let (_, page) = printed.split_once("Open  http://").expect("the page's address");
+    page.split('/').next().expect("one").parse().expect("an address")
 }
 
 #[tokio::test]
@@ -68,9 +76,7 @@ async fn what_it_prints_can_be_connected_to_where_it_listens_on_every_interface(
 #[tokio::test]
 async fn its_page_is_served_and_knows_the_gateway() {
     let demo = start(&[]).await;
-    let printed = demo.printed();
-    let (_, page) = printed.split_once("Open  http://").expect("the page's address");
-    let page: SocketAddr = page.split('/').next().expect("one").parse().expect("an address");
+    let page = page(&demo);
     let (status, body) = http::get(page, "/", "localhost").await;
     assert_eq!(status, 200);
     assert!(body.contains(&format!("content=\"{}\"", demo.clients.port())), "{body}");

@@ -2,6 +2,7 @@
 //! area, and in `support` what they share.
 
 mod broker;
+mod browser;
 mod bus;
 mod closing;
 mod config;

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod browser;
 pub mod client;
 pub mod fleet;
 pub mod frames;
