@@ -476,6 +476,30 @@ mod on_rabbitmq {
     }
 
     #[tokio::test]
+    async fn questions_to_replicas_that_are_gone_do_not_harm_the_others() {
+        let url = RabbitMq::shared().await.url();
+        let [asking, other] = [(); 2].map(|()| Replica::rabbitmq(&[&url], &[]));
+        for replica in [&asking, &other] {
+            replica.status_becomes("healthy", |s| s.problems.is_empty()).await;
+        }
+        let ask = |n: u16| {
+            let replica = if n % 2 == 0 { other.id } else { ReplicaId::random() };
+            let asked = asking.bus.ask(replica, n.to_be_bytes().to_vec(), DEADLINE);
+            asked.map(move |answer| (n, replica, answer))
+        };
+        for _ in 0..5 {
+            for (n, replica, answer) in join_all((0..200).map(ask)).await {
+                let expected = match n % 2 {
+                    0 => Ok([b"re: ".as_slice(), &n.to_be_bytes()].concat()),
+                    _ => Err(AskError::NoSuchReplica(replica)),
+                };
+                assert_eq!(answer, expected, "question {n}");
+            }
+        }
+        assert_eq!(asking.bus.status().problems, [""; 0]);
+    }
+
+    #[tokio::test]
     async fn what_was_confirmed_survives_a_broker_that_is_killed() {
         let mut broker = RabbitMq::exclusive().await;
         go_on_through(&mut broker, async |broker| broker.kill().await).await;

@@ -6,9 +6,10 @@ use std::collections::{HashMap, HashSet};
 ///
 /// The broker returns an unroutable message and then confirms it. lapin keeps returned
 /// messages in a queue and hands the first to whichever confirm completes next, which need
-/// not be its own (one ack can confirm many messages). So a confirm settles its message
-/// only when that queue is known to be empty: a confirm that carries no returned message
-/// shows it, and so does the last confirm that was awaited.
+/// not be its own (one ack can confirm many messages). So a confirmed message was published
+/// for certain only when nothing in that queue can be it: the broker returns in the order
+/// of writing, so a returned message behind it shows that, and so does a confirm that
+/// carries none, or the last one that was awaited.
 pub struct Ledger<R> {
     next: u64,
     awaited: HashMap<u64, R>,
@@ -37,11 +38,17 @@ impl<R> Ledger<R> {
         if let Some(receipt) = self.awaited.remove(&sequence) {
             self.confirmed.push((sequence, receipt));
         }
-        if carried.is_some() && !self.awaited.is_empty() {
-            return Vec::new();
-        }
-        let settle = |(sequence, receipt)| (receipt, !self.returned.remove(&sequence));
-        self.confirmed.drain(..).map(settle).collect()
+        let certain = match carried {
+            Some(carried) if !self.awaited.is_empty() => carried,
+            _ => u64::MAX,
+        };
+        let returned = &mut self.returned;
+        self.confirmed
+            .extract_if(.., |(sequence, _)| *sequence <= certain || returned.contains(sequence))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|(sequence, receipt)| (receipt, !returned.remove(&sequence)))
+            .collect()
     }
 
     /// A message that will not be confirmed.
@@ -67,15 +74,25 @@ mod tests {
         let mut ledger = Ledger::default();
         let (a, b, c) = (ledger.expect("a"), ledger.expect("b"), ledger.expect("c"));
         assert_eq!(ledger.confirm(c, Some(a)), []);
-        assert_eq!(ledger.confirm(a, Some(b)), []);
-        assert_eq!(ledger.confirm(b, None), [("c", true), ("a", false), ("b", false)]);
+        assert_eq!(ledger.confirm(a, Some(b)), [("a", false)]);
+        assert_eq!(ledger.confirm(b, None), [("c", true), ("b", false)]);
+    }
+
+    #[test]
+    fn a_steady_flow_of_returned_messages_holds_up_nobody() {
+        let mut ledger = Ledger::default();
+        let (a, b, c, _d) =
+            (ledger.expect("a"), ledger.expect("b"), ledger.expect("c"), ledger.expect("d"));
+        assert_eq!(ledger.confirm(b, Some(a)), []);
+        assert_eq!(ledger.confirm(a, Some(c)), [("b", true), ("a", false)]);
+        assert_eq!(ledger.confirm(c, None), [("c", false)]);
     }
 
     #[test]
     fn the_last_confirm_settles_all() {
         let mut ledger = Ledger::default();
         let (a, b) = (ledger.expect("a"), ledger.expect("b"));
-        assert_eq!(ledger.confirm(a, Some(b)), []);
-        assert_eq!(ledger.confirm(b, Some(a)), [("a", false), ("b", false)]);
+        assert_eq!(ledger.confirm(b, Some(a)), []);
+        assert_eq!(ledger.confirm(a, Some(b)), [("b", false), ("a", false)]);
     }
 }

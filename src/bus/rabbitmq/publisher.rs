@@ -221,7 +221,7 @@ impl Driver {
                 biased;
                 Some((sequence, written)) = in_flight.next() => {
                     patience = Instant::now() + if leaving.is_none() { STALLED } else { LEAVE_DEADLINE };
-                    if let Some(reason) = settle(&mut ledger, sequence, written) {
+                    if let Some(reason) = self.settle(&mut ledger, sequence, written) {
                         leaving.get_or_insert(Left::Broken(reason));
                     }
                 }
@@ -252,6 +252,36 @@ impl Driver {
                 },
             }
         }
+    }
+
+    /// Settles what can be settled; answers why the channel is to be left, if so.
+    fn settle(
+        &self,
+        ledger: &mut Ledger<Receipt>,
+        sequence: u64,
+        written: Written,
+    ) -> Option<String> {
+        let (carried, outcome, reason) = match written {
+            Written::Confirmed { acked: true, carried } => {
+                for (receipt, published) in ledger.confirm(sequence, carried) {
+                    receipt.settle(if published { Ok(()) } else { Err(NotPublished::Unroutable) });
+                }
+                // A return is how the broker tells of a queue that is gone, and no fault; but
+                // an exchange should always lead to its log.
+                let broken = carried.is_some() && self.exchange.is_some();
+                return broken.then(|| "the broker returns what is published".into());
+            }
+            // What the broker could not take care of it may still have in part.
+            Written::Confirmed { acked: false, carried } => {
+                (carried, NotPublished::Unconfirmed, None)
+            }
+            Written::Lost(reason) => (None, NotPublished::Unconfirmed, Some(reason)),
+            Written::No(reason) => (None, NotPublished::Unavailable(reason.clone()), Some(reason)),
+        };
+        if let Some(receipt) = ledger.give_up(sequence, carried) {
+            receipt.settle(Err(outcome));
+        }
+        reason
     }
 }
 
@@ -307,26 +337,7 @@ fn sequence_of(properties: &BasicProperties) -> u64 {
     let headers = properties.headers().as_ref();
     match headers.and_then(|headers| headers.inner().get(SEQUENCE_HEADER)) {
         Some(AMQPValue::Timestamp(sequence)) => *sequence,
-        _ => u64::MAX,
+        // No message has it.
+        _ => 0,
     }
-}
-
-/// Settles what can be settled; answers why the channel is to be left, if so.
-fn settle(ledger: &mut Ledger<Receipt>, sequence: u64, written: Written) -> Option<String> {
-    let (carried, outcome, reason) = match written {
-        Written::Confirmed { acked: true, carried } => {
-            for (receipt, published) in ledger.confirm(sequence, carried) {
-                receipt.settle(if published { Ok(()) } else { Err(NotPublished::Unroutable) });
-            }
-            return carried.map(|_| "the broker returns what is published".into());
-        }
-        // What the broker could not take care of it may still have in part.
-        Written::Confirmed { acked: false, carried } => (carried, NotPublished::Unconfirmed, None),
-        Written::Lost(reason) => (None, NotPublished::Unconfirmed, Some(reason)),
-        Written::No(reason) => (None, NotPublished::Unavailable(reason.clone()), Some(reason)),
-    };
-    if let Some(receipt) = ledger.give_up(sequence, carried) {
-        receipt.settle(Err(outcome));
-    }
-    reason
 }
