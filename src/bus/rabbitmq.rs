@@ -32,7 +32,7 @@ pub use self::url::{BrokerUrl, InvalidBrokerUrl};
 use self::{
     publisher::{Message, Publisher},
     replica_queue::ReplicaQueue,
-    stream::{Health, Reader},
+    stream::{Health, Reader, Readers},
     supervisor::{Link, Supervisor},
     window::Window,
 };
@@ -79,14 +79,20 @@ impl RabbitMqBus {
         };
         let (publishing, reading) = (connect("publishing"), connect("reading"));
 
-        let window = Window::new();
+        let (window, readers) = (Window::new(), Readers::new(urls.len()));
         let mut exchanges = HashMap::new();
         for config in configs {
             let name = config.name.clone();
             let (publisher, driver) =
                 Publisher::new(publishing.clone(), window.clone(), Some(config.clone()));
-            let (link, listener) = (reading.clone(), listener.clone());
-            let reader = Reader::new(config, link, publisher.clone(), listener, max_event_size);
+            let reader = Reader::new(
+                config,
+                reading.clone(),
+                publisher.clone(),
+                listener.clone(),
+                readers.clone(),
+                max_event_size,
+            );
             exchanges.insert(name, (publisher, reader.health()));
             tasks.spawn(driver.run());
             tasks.spawn(reader.run());

@@ -450,6 +450,60 @@ mod on_rabbitmq {
     }
 
     #[tokio::test]
+    #[tokio::test]
+    async fn an_exchange_that_cannot_be_read_does_not_interrupt_the_others() {
+        let broker = RabbitMq::shared().await;
+        let (url, program) = (broker.url(), Program::connect(broker).await);
+        let broken = [(); 3].map(|()| unique("broken"));
+        for broken in &broken {
+            program.declare_queue_for_log(broken).await;
+        }
+        let becomes_broken = async |replica: &Replica, exchange: &str| {
+            let problem = format!("exchange {exchange}, reading: ");
+            let only = |s: &BusStatus| s.problems.len() == 1 && s.problems[0].contains(&problem);
+            replica
+                .status_becomes("broken", |s| only(s) && s.problems[0].contains("PRECOND"))
+                .await;
+        };
+        let healthy = unique("a");
+        let one_node = Replica::rabbitmq(&[&url], &[&broken[0], &healthy]).attached(1).await;
+        let two_nodes = Replica::rabbitmq(&[&url, &url], &[&broken[1], &healthy]).attached(1).await;
+        let mut before = Vec::new();
+        for (replica, broken) in [&one_node, &two_nodes].into_iter().zip(&broken) {
+            becomes_broken(replica, broken).await;
+            before.push(reading_connection(broker, replica).await.expect("a connection"));
+        }
+
+        // Where nothing else is read another node is tried after many failures. The others
+        // have failed for longer by then.
+        let alone = Replica::rabbitmq(&[&url, &url], &[&broken[2]]);
+        becomes_broken(&alone, &broken[2]).await;
+        let first = reading_connection(broker, &alone).await.expect("a connection");
+        let changed = async {
+            while reading_connection(broker, &alone).await.is_none_or(|now| now == first) {
+                sleep(25 * POLL).await;
+            }
+        };
+        within(3 * DEADLINE, "another node is tried", changed).await;
+
+        for (replica, before) in [&one_node, &two_nodes].into_iter().zip(before) {
+            assert_eq!(reading_connection(broker, replica).await, Some(before));
+        }
+        assert_eq!(one_node.publish(event(&healthy, "k", "still")).await, Ok(()));
+        for replica in [&one_node, &two_nodes] {
+            // Neither a gap nor another attach comes first.
+            assert_eq!(replica.names(1).await, ["still"]);
+        }
+    }
+
+    /// As the broker knows it.
+    async fn reading_connection(broker: &RabbitMq, replica: &Replica) -> Option<String> {
+        let name = format!("myxi {} reading", replica.id);
+        let connections = broker.ctl(&["list_connections", "pid", "client_properties"]).await;
+        let line = connections.lines().find(|line| line.contains(&name))?;
+        line.split_whitespace().next().map(str::to_owned)
+    }
+
     async fn questions_are_answered_by_the_replica_that_was_asked() {
         let url = RabbitMq::shared().await.url();
         let [asking, other, closed] = [(); 3].map(|()| Replica::rabbitmq(&[&url], &[]));
@@ -677,3 +731,10 @@ impl Program {
         self.channel.queue_declare(log, options, arguments).await.expect("declared");
     }
 }
+
+    /// Takes the place of the log with a queue that is none.
+    async fn declare_queue_for_log(&self, exchange: &str) {
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        let queue = format!("myxi.log.{exchange}").into();
+        self.channel.queue_declare(queue, options, FieldTable::default()).await.expect("declared");
+    }

@@ -5,7 +5,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -75,11 +75,32 @@ pub struct Reader {
     listener: Arc<dyn BusListener>,
     max_event_size: usize,
     health: Arc<Health>,
+    readers: Readers,
     start: Start,
     /// The differences between configuration and broker have been looked for.
     compared: bool,
     /// Entries that are no events.
     skipped: u64,
+}
+
+/// What the readers of one bus know of each other: they share a connection.
+#[derive(Clone)]
+pub struct Readers {
+    /// How many read now.
+    attached: Arc<AtomicUsize>,
+    /// Whether there is another node to go to.
+    other_nodes: bool,
+}
+
+impl Readers {
+    pub fn new(nodes: usize) -> Self {
+        Self { attached: Arc::default(), other_nodes: nodes > 1 }
+    }
+
+    /// Whether giving the connection up may help, and interrupts nobody who reads.
+    fn may_change_node(&self) -> bool {
+        self.other_nodes && self.attached.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// What others see of a [`Reader`].
@@ -96,6 +117,7 @@ impl Reader {
         link: Link,
         publisher: Publisher,
         listener: Arc<dyn BusListener>,
+        readers: Readers,
         max_event_size: usize,
     ) -> Self {
         let health = Arc::new(Health::default());
@@ -107,6 +129,7 @@ impl Reader {
             listener,
             max_event_size,
             health,
+            readers,
             start: Start::End,
             compared: false,
             skipped: 0,
@@ -126,7 +149,10 @@ impl Reader {
                     backoff.reset();
                     failures = 0;
                     self.health.problem.set(None);
-                    self.follow(&mut tail).await
+                    self.readers.attached.fetch_add(1, Ordering::Relaxed);
+                    let error = self.follow(&mut tail).await;
+                    self.readers.attached.fetch_sub(1, Ordering::Relaxed);
+                    error
                 }
                 Err(e) => e,
             };
@@ -136,7 +162,7 @@ impl Reader {
                 self.step_over_unreadable(&connection).await;
             }
             failures += 1;
-            if failures % FAILURES_PER_NODE == 0 {
+            if failures % FAILURES_PER_NODE == 0 && self.readers.may_change_node() {
                 connection.cut();
             }
             backoff.wait().await;
