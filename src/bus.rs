@@ -9,6 +9,7 @@ pub mod rabbitmq;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::{
     event::{Event, Exchange, OutgoingEvent},
@@ -36,8 +37,9 @@ pub trait EventBus: Send + Sync {
 
     fn status(&self) -> BusStatus;
 
-    /// Waits (boundedly) for pending confirms, then lets go of the broker.
-    async fn close(&self);
+    /// Waits for pending confirms, then lets go of the broker; has done so by `deadline`,
+    /// however the broker is.
+    async fn close(&self, deadline: Instant);
 }
 
 /// What a bus tells its replica. Calls for one exchange come one after another.

@@ -97,7 +97,7 @@ impl EventBus for MemoryBus {
     }
 
     /// Nobody confirms here: there is nothing to wait for.
-    async fn close(&self) {
+    async fn close(&self, _deadline: Instant) {
         self.closed.store(true, Ordering::Relaxed);
     }
 }

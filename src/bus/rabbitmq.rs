@@ -26,7 +26,10 @@ use std::{
 
 use async_trait::async_trait;
 use lapin::{BasicProperties, types::ShortString};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
 pub use self::url::{BrokerUrl, InvalidBrokerUrl};
 use self::{
@@ -180,11 +183,12 @@ impl EventBus for RabbitMqBus {
         }
     }
 
-    async fn close(&self) {
-        self.window.close(PUBLISH_DEADLINE).await;
+    async fn close(&self, deadline: Instant) {
+        self.window.close(deadline.min(Instant::now() + PUBLISH_DEADLINE)).await;
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        self.replica_queue.close(&mut self.reading.clone()).await;
-        tokio::join!(self.publishing.close(), self.reading.close());
+        let mut reading = self.reading.clone();
+        let _ = timeout_at(deadline, self.replica_queue.close(&mut reading)).await;
+        tokio::join!(self.publishing.close(deadline), self.reading.close(deadline));
     }
 }
 

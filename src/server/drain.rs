@@ -24,6 +24,10 @@ const LATECOMERS: Duration = Duration::from_millis(100);
 /// What a close that is cut short at the end of the drain still has to be written.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// For the calls of the application that are in flight and for the broker's confirms,
+/// together, whatever state the broker is in.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 pub(super) struct Drain {
     pub config: DrainConfig,
     pub action_timeout: Duration,
@@ -49,10 +53,10 @@ impl Drain {
         if timeout_at(cut_off, self.sessions(turns_end)).await.is_err() {
             self.cut_off().await;
         }
+        let deadline = Instant::now() + FAREWELL;
         self.stop_grpc.send_replace(true);
-        // It bounds its own end.
-        let _ = self.grpc.join_next().await;
-        self.bus.close().await;
+        let _ = timeout_at(deadline, self.grpc.join_next()).await;
+        self.bus.close(deadline).await;
         drop(self.tasks);
     }
 

@@ -310,7 +310,8 @@ async fn asking_a_replica_that_is_not_there_is_told(replica: Replica, _: [&str; 
 async fn closing_waits_for_what_is_under_way(replica: Replica, [a, _]: [&str; 2]) {
     let replica = replica.attached(2).await;
     let events = (0..500).map(|n| event(a, "k", &n.to_string())).collect();
-    let (results, ()) = tokio::join!(replica.bus.publish(events), replica.bus.close());
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let (results, ()) = tokio::join!(replica.bus.publish(events), replica.bus.close(deadline));
     all_ok(&results);
     let refused = replica.publish(event(a, "k", "?")).await;
     assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
@@ -450,7 +451,6 @@ mod on_rabbitmq {
     }
 
     #[tokio::test]
-    #[tokio::test]
     async fn an_exchange_that_cannot_be_read_does_not_interrupt_the_others() {
         let broker = RabbitMq::shared().await;
         let (url, program) = (broker.url(), Program::connect(broker).await);
@@ -504,6 +504,7 @@ mod on_rabbitmq {
         line.split_whitespace().next().map(str::to_owned)
     }
 
+    #[tokio::test]
     async fn questions_are_answered_by_the_replica_that_was_asked() {
         let url = RabbitMq::shared().await.url();
         let [asking, other, closed] = [(); 3].map(|()| Replica::rabbitmq(&[&url], &[]));
@@ -524,7 +525,7 @@ mod on_rabbitmq {
         assert_eq!(silence, Err(AskError::NoAnswer(other.id)));
         assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
 
-        closed.bus.close().await;
+        closed.bus.close(tokio::time::Instant::now() + DEADLINE).await;
         let gone = ask(&closed, b"?", DEADLINE).await;
         assert_eq!(gone, Err(AskError::NoSuchReplica(closed.id)));
     }
@@ -652,6 +653,22 @@ mod on_rabbitmq {
     }
 
     #[tokio::test]
+    async fn a_frozen_broker_holds_up_no_close_beyond_its_deadline() {
+        let mut broker = RabbitMq::exclusive().await;
+        let name = unique("a");
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+
+        broker.freeze();
+        let began = Instant::now();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
+        let (published, ()) = tokio::join!(replica.publish(event(&name, "k", "?")), async {
+            replica.bus.close(deadline).await;
+            assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
+        });
+        assert_eq!(published, Err(PublishError::Unconfirmed));
+    }
+
+    #[tokio::test]
     async fn a_broker_that_holds_publishers_back_is_not_queued_for() {
         let mut broker = RabbitMq::exclusive().await;
         let name = unique("a");
@@ -730,7 +747,6 @@ impl Program {
         let log = format!("myxi.log.{exchange}").into();
         self.channel.queue_declare(log, options, arguments).await.expect("declared");
     }
-}
 
     /// Takes the place of the log with a queue that is none.
     async fn declare_queue_for_log(&self, exchange: &str) {
@@ -738,3 +754,4 @@ impl Program {
         let queue = format!("myxi.log.{exchange}").into();
         self.channel.queue_declare(queue, options, FieldTable::default()).await.expect("declared");
     }
+}

@@ -79,7 +79,7 @@ impl EventBus for TestBus {
         BusStatus { kind: "test", attached_once: true, problems: Vec::new() }
     }
 
-    async fn close(&self) {}
+    async fn close(&self, _deadline: tokio::time::Instant) {}
 }
 
 /// One session, and what was done to it.

@@ -17,7 +17,7 @@ use lapin::{
     tcp::TLSConfig,
     uri::{AMQPScheme, AMQPUri},
 };
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout, timeout_at};
 
 use super::url::BrokerUrl;
 
@@ -126,8 +126,10 @@ impl BrokerConnection {
         self.socket.cut();
     }
 
-    pub async fn close(&self) {
-        let _ = timeout(CLOSE_DEADLINE, self.amqp.close(200, "OK".into())).await;
+    /// Politely, while there is time.
+    pub async fn close(&self, deadline: Instant) {
+        let deadline = deadline.min(Instant::now() + CLOSE_DEADLINE);
+        let _ = timeout_at(deadline, self.amqp.close(200, "OK".into())).await;
         self.socket.cut();
     }
 

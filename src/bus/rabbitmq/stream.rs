@@ -272,7 +272,7 @@ impl Reader {
             let apart = connection.open_another().await?;
             let mut tail = Tail::open(&apart, &self.config, Start::Behind(suspect), 1).await?;
             let read = tail.next_within(FIRST_DELIVERY).await.map(drop);
-            apart.close().await;
+            apart.close(Instant::now() + FIRST_DELIVERY).await;
             read
         };
         if read.await.is_err_and(|e| e.is_unreadable()) {

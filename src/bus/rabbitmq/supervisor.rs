@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{connection::BrokerConnection, url::BrokerUrl};
 
@@ -49,10 +52,10 @@ impl Link {
         }
     }
 
-    pub async fn close(&self) {
+    pub async fn close(&self, deadline: Instant) {
         let state = self.0.borrow().clone();
         if let LinkState::Up(connection) = state {
-            connection.close().await;
+            connection.close(deadline).await;
         }
     }
 }

@@ -1,16 +1,13 @@
 //! How much may be on its way to the broker at once.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use super::not_published::NotPublished;
@@ -41,9 +38,9 @@ impl Window {
     }
 
     /// Refuses what is new from now on, and waits for what is under way.
-    pub async fn close(&self, deadline: Duration) {
+    pub async fn close(&self, deadline: Instant) {
         self.closed.store(true, Ordering::Relaxed);
-        let _ = timeout(deadline, self.admitted.acquire_many(MAX_ADMITTED as u32)).await;
+        let _ = timeout_at(deadline, self.admitted.acquire_many(MAX_ADMITTED as u32)).await;
     }
 
     /// Does not wait.
