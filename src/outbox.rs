@@ -5,12 +5,17 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use crate::{
     ids::SessionId,
-    protocol::{CloseReason, Frame},
+    protocol::{self, CloseReason, Frame},
 };
+
+/// What a client is asked to wait before it connects elsewhere, more or less: enough to
+/// spread those that were sent off together.
+const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 
 /// What a queued frame costs beside its text, so that a flood of tiny ones is bounded too.
 const FRAME_OVERHEAD: usize = size_of::<Frame>();
@@ -95,6 +100,14 @@ impl Outbox {
         if state.sealed.is_none() {
             state.seal(reason);
         }
+    }
+
+    /// Closes as a gateway does that ends: the client is asked to come back.
+    pub fn send_elsewhere(&self) {
+        let after = RECONNECT_AFTER.mul_f64(rand::random_range(0.75..1.25));
+        self.push(protocol::reconnect(after));
+        let reason = "the gateway is being restarted, come back";
+        self.seal(CloseReason::new(CloseReason::SERVICE_RESTART, reason));
     }
 
     /// Asks the session to finish what it has read and to send its client elsewhere.

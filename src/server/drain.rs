@@ -10,9 +10,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
-use crate::{
-    bus::EventBus, config::DrainConfig, directory::Directory, health::Health, protocol::CloseReason,
-};
+use crate::{bus::EventBus, config::DrainConfig, directory::Directory, health::Health};
 
 /// Few sessions need no more spreading than this: the next one's turn comes at the latest
 /// so long after the one before.
@@ -86,8 +84,7 @@ impl Drain {
         let sessions = self.directory.all();
         tracing::warn!(sessions = sessions.len(), "the drain's time is over, closing what is left");
         for session in sessions {
-            let reason = "the gateway is being restarted, come back";
-            session.seal(CloseReason::new(CloseReason::SERVICE_RESTART, reason));
+            session.send_elsewhere();
         }
         let _ = timeout(LAST_WORDS, self.all_gone()).await;
     }

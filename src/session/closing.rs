@@ -9,18 +9,11 @@ use tokio_tungstenite::tungstenite::{
     protocol::CloseFrame,
 };
 
-use super::{Session, Socket, jittered};
-use crate::{
-    outbox::Signal,
-    protocol::{self, CloseReason},
-};
+use super::{Session, Socket};
+use crate::{outbox::Signal, protocol::CloseReason};
 
 /// How long a close may take: to flush what is queued, and for the client's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a drained client is asked to wait before it connects elsewhere: enough to spread
-/// those that were sent off together.
-const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 
 pub(super) enum Phase {
     Open,
@@ -120,9 +113,7 @@ impl<S: Socket> Session<'_, S> {
             }
             Phase::Open if outbox.signal() == Signal::Drain => self.phase = Phase::Draining,
             Phase::Draining if idle => {
-                outbox.push(protocol::reconnect(jittered(RECONNECT_AFTER)));
-                let reason = "the gateway is being restarted, come back";
-                outbox.seal(CloseReason::new(CloseReason::SERVICE_RESTART, reason));
+                outbox.send_elsewhere();
             }
             Phase::ClosedByClient { reason, .. } if idle && !self.unflushed => {
                 self.phase = Phase::Ended(reason.clone());

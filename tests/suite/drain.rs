@@ -12,9 +12,12 @@ use tonic::Code;
 use crate::support::{
     DEADLINE,
     client::Client,
+    fleet::Fleet,
     gateway::{Addresses, Gateway},
     handler::{TestHandler, reply},
-    http, within,
+    http,
+    rabbitmq::RabbitMq,
+    within,
 };
 
 const ACTIONS: u64 = 5;
@@ -192,8 +195,26 @@ async fn nobody_holds_it_up_longer_than_its_bounds() {
     let (_, draining) = begin_drain(gateway);
     let first = patient.event("Error").await;
     assert_eq!(first["payload"]["error"], "ActionTimeout");
+    patient.event("Reconnect").await;
     assert_eq!(patient.closed().await.code, 1012);
     draining.await.expect("drained");
     // Delay, drain time and action timeout, and what the last frames and a busy machine take.
     assert!(began.elapsed() < Duration::from_millis(2_500), "took {:?}", began.elapsed());
+}
+
+/// The application's calls wait for confirms that do not come, and so does the bus.
+#[tokio::test]
+async fn a_frozen_broker_does_not_add_its_waits_up() {
+    let mut broker = RabbitMq::exclusive().await;
+    let mut fleet = Fleet::start(&broker, 1).await;
+    let gateway = fleet.replicas.remove(0);
+    let addresses = *gateway;
+    addresses.push(&fleet.exchange, "1", "Before", json!({})).await;
+
+    broker.freeze();
+    let pushing = addresses.try_push(&fleet.exchange, "1", "Lost", json!({}));
+    let began = Instant::now();
+    let (pushed, ()) = tokio::join!(pushing, gateway.drain());
+    assert!(began.elapsed() < Duration::from_secs(7), "took {:?}", began.elapsed());
+    assert_ne!(pushed, Code::Ok);
 }
