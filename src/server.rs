@@ -91,6 +91,7 @@ impl Server {
         let directory = Arc::new(Directory::default());
         let connections = Arc::new(Semaphore::new(config.limits.max_connections));
         let front = Arc::new(front(&config, replica, directory.clone(), connections.clone()));
+        let farewells = front.farewells.clone();
         let handlers = Handlers::new(&config);
         let here = Door::new(exchanges(&config), &config.limits, front.clone(), handlers.make());
         let handler = here.services.handler.clone();
@@ -126,6 +127,7 @@ impl Server {
             stop_accepting,
             directory,
             connections,
+            farewells,
             stop_grpc,
             grpc: grpc_task,
             bus,

@@ -34,6 +34,7 @@ pub(super) struct Drain {
     pub stop_accepting: watch::Sender<bool>,
     pub directory: Arc<Directory>,
     pub connections: Arc<Semaphore>,
+    pub farewells: Arc<Semaphore>,
     pub stop_grpc: watch::Sender<bool>,
     pub grpc: JoinSet<Result<(), tonic::transport::Error>>,
     pub bus: Arc<dyn EventBus>,
@@ -73,10 +74,12 @@ impl Drain {
         }
     }
 
+    /// Every connection is closed, and the application has been told.
     async fn all_gone(&self) {
         // More permits than fit the argument would be more sockets than a system has.
         let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
         let _ = self.connections.acquire_many(all).await;
+        let _ = self.farewells.acquire_many(all).await;
     }
 
     /// What has not finished by now is closed as it is.
