@@ -89,9 +89,7 @@ impl Server {
 
         let replica = ReplicaId::random();
         let directory = Arc::new(Directory::default());
-        let connections = Arc::new(Semaphore::new(config.limits.max_connections));
-        let front = Arc::new(front(&config, replica, directory.clone(), connections.clone()));
-        let farewells = front.farewells.clone();
+        let front = Arc::new(front(&config, replica, directory.clone()));
         let handlers = Handlers::new(&config);
         let here = Door::new(exchanges(&config), &config.limits, front.clone(), handlers.make());
         let handler = here.services.handler.clone();
@@ -125,9 +123,7 @@ impl Server {
             max_connections: config.limits.max_connections,
             health,
             stop_accepting,
-            directory,
-            connections,
-            farewells,
+            front,
             stop_grpc,
             grpc: grpc_task,
             bus,
@@ -169,12 +165,7 @@ impl Handlers {
     }
 }
 
-fn front(
-    config: &Config,
-    replica: ReplicaId,
-    directory: Arc<Directory>,
-    connections: Arc<Semaphore>,
-) -> Front {
+fn front(config: &Config, replica: ReplicaId, directory: Arc<Directory>) -> Front {
     let session = SessionSettings {
         ask_application_first: config.session_opened == SessionOpened::Required,
         ping_interval: config.limits.ping_interval,
@@ -183,6 +174,7 @@ fn front(
         // A few of the largest messages, or many small ones.
         max_unread_bytes: 4 * config.limits.max_message_size,
     };
+    let places = || Arc::new(Semaphore::new(config.limits.max_connections));
     Front {
         origins: config.origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
@@ -190,8 +182,8 @@ fn front(
         handshake_timeout: config.limits.handshake_timeout,
         max_message_size: config.limits.max_message_size,
         max_outbox: config.limits.max_outbox,
-        connections,
-        farewells: Arc::new(Semaphore::new(config.limits.max_connections)),
+        connections: places(),
+        farewells: places(),
         session: Arc::new(session),
         session_ids: SessionIds::new(replica),
         directory,

@@ -47,7 +47,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After the shutdown began, calls in flight may finish this long.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Serves until `shutdown`, then finishes what is in flight, boundedly. With a token,
 /// everything but the health check asks for it.

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use rand::seq::SliceRandom;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
-use crate::{bus::EventBus, config::DrainConfig, directory::Directory, health::Health};
+use crate::{bus::EventBus, config::DrainConfig, health::Health, http::Front};
 
 /// Few sessions need no more spreading than this: the next one's turn comes at the latest
 /// so long after the one before.
@@ -32,9 +32,7 @@ pub(super) struct Drain {
     pub max_connections: usize,
     pub health: Arc<Health>,
     pub stop_accepting: watch::Sender<bool>,
-    pub directory: Arc<Directory>,
-    pub connections: Arc<Semaphore>,
-    pub farewells: Arc<Semaphore>,
+    pub front: Arc<Front>,
     pub stop_grpc: watch::Sender<bool>,
     pub grpc: JoinSet<Result<(), tonic::transport::Error>>,
     pub bus: Arc<dyn EventBus>,
@@ -61,7 +59,7 @@ impl Drain {
 
     /// Asks one session after another to finish; comes back when all have.
     async fn sessions(&self, turns_end: Instant) {
-        let mut sessions = self.directory.all();
+        let mut sessions = self.front.directory.all();
         sessions.shuffle(&mut rand::rng());
         tracing::info!(sessions = sessions.len(), "sending the clients away");
         let turns = turns(Instant::now(), turns_end, sessions.len());
@@ -70,7 +68,7 @@ impl Drain {
             session.drain();
         }
         while timeout(LATECOMERS, self.all_gone()).await.is_err() {
-            self.directory.all().iter().for_each(|session| session.drain());
+            self.front.directory.all().iter().for_each(|session| session.drain());
         }
     }
 
@@ -78,13 +76,13 @@ impl Drain {
     async fn all_gone(&self) {
         // More permits than fit the argument would be more sockets than a system has.
         let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
-        let _ = self.connections.acquire_many(all).await;
-        let _ = self.farewells.acquire_many(all).await;
+        let _ = self.front.connections.acquire_many(all).await;
+        let _ = self.front.farewells.acquire_many(all).await;
     }
 
     /// What has not finished by now is closed as it is.
     async fn cut_off(&self) {
-        let sessions = self.directory.all();
+        let sessions = self.front.directory.all();
         tracing::warn!(sessions = sessions.len(), "the drain's time is over, closing what is left");
         for session in sessions {
             session.send_elsewhere();

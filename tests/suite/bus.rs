@@ -538,7 +538,7 @@ mod on_rabbitmq {
             replica.status_becomes("healthy", |s| s.problems.is_empty()).await;
         }
         let ask = |n: u16| {
-            let replica = if n % 2 == 0 { other.id } else { ReplicaId::random() };
+            let replica = if n.is_multiple_of(2) { other.id } else { ReplicaId::random() };
             let asked = asking.bus.ask(replica, n.to_be_bytes().to_vec(), DEADLINE);
             asked.map(move |answer| (n, replica, answer))
         };
