@@ -8,7 +8,8 @@
 //!
 //! Imports run one way: `event → protocol → outbox → hub → actions → session → http → server`;
 //! `bus`, `action_handler` and `gateway_api` are side branches that only `server` joins.
-//! No lock is held across an await; every queue, wait and retry has a bound.
+//! No lock is held across an await. Every queue, wait and retried call has a bound; only a
+//! lost broker or application is looked for as long as the process runs.
 
 pub mod accept;
 pub mod action_handler;

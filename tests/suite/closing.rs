@@ -1,7 +1,9 @@
 //! How connections end: the closing handshake from either side, and every close code.
 
+use std::time::Duration;
+
 use serde_json::json;
-use tokio::io::AsyncReadExt;
+use socket2::SockRef;
 use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use tonic::Code;
 
@@ -223,22 +225,26 @@ async fn disconnect_session_does_not_wait_for_an_action_under_way() {
 }
 
 #[tokio::test]
-async fn whoever_began_to_close_gave_the_reason_also_when_the_client_just_goes() {
+async fn whoever_began_to_close_gave_the_reason_also_when_the_connection_breaks() {
     let app = TestHandler::start().await;
     let gateway = Gateway::start(&app).await;
     let mut client = gateway.client().await;
-    let disconnect = DisconnectSessionRequest {
-        session_id: client.id.clone(),
-        code: 4100,
-        reason: "moved".into(),
-    };
-    gateway.api().await.disconnect_session(disconnect).await.expect("closed");
-    // Takes the close frame off the socket, answers nothing, and is gone.
-    let mut bytes = [0; 64];
-    let frame = client.socket().get_mut().read(&mut bytes).await.expect("a close frame");
-    assert!(frame > 0, "closed without a word");
+    let mut api = gateway.api().await;
+    let payload = format!("\"{}\"", "x".repeat(200 << 10));
+    // The client does not read: once all buffers are full, it is cut off.
+    loop {
+        let event = SendEventRequest {
+            session_id: client.id.clone(),
+            event: "Big".into(),
+            payload: payload.clone(),
+        };
+        if api.send_event(event).await.is_err() {
+            break;
+        }
+    }
+    SockRef::from(&*client.socket().get_mut()).set_linger(Some(Duration::ZERO)).expect("set");
     drop(client);
-    assert_eq!(told(&app).await, (4100, "moved".into()));
+    assert_eq!(told(&app).await.0, 3008, "not that the connection was reset");
 }
 
 #[tokio::test]
