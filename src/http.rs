@@ -17,13 +17,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        handshake::server::create_response,
-        protocol::{Role, WebSocketConfig},
-    },
-};
+use tokio_tungstenite::tungstenite::handshake::server::create_response;
 
 use crate::{
     accept::Accepted,
@@ -37,6 +31,7 @@ use crate::{
     rate_limit::RateLimit,
     session::{self, End, SessionSettings},
     small_http,
+    websocket::WebSocket,
 };
 
 /// Where the WebSocket is: the Ruby original's path, and the short one.
@@ -45,16 +40,11 @@ const PATHS: [&str; 2] = ["/", "/pushwss"];
 /// Room for a handshake's headers: a few full cookies.
 const REQUEST_BUFFER: usize = 16 * 1024;
 
-/// Small, because every connection has one for its whole life.
-const READ_BUFFER: usize = 2 * 1024;
-
-/// Beyond this, frames that wait are written before more are fed.
-const WRITE_BUFFER: usize = 8 * 1024;
-
 /// After a close, how long and how much is still read, so that what the client was told
 /// last is not lost to a reset.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER_BUFFER: usize = 2 * 1024;
 
 /// What every connection of the gateway shares.
 pub struct Front {
@@ -239,21 +229,8 @@ async fn live(door: Arc<Door>, upgraded: Upgraded, client: ClientInfo) {
         return tracing::error!("an upgraded connection is not the socket it was");
     };
     let front = &door.front;
-    let socket_config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        // One frame may be as large as an outbox.
-        .max_write_buffer_size(WRITE_BUFFER + 2 * front.max_outbox)
-        .max_message_size(Some(front.max_message_size))
-        .max_frame_size(Some(front.max_message_size));
     let stream = parts.io.into_inner();
-    let mut socket = WebSocketStream::from_partially_read(
-        stream,
-        parts.read_buf.into(),
-        Role::Server,
-        Some(socket_config),
-    )
-    .await;
+    let mut socket = WebSocket::new(stream, &parts.read_buf, front.max_message_size);
 
     let id = front.session_ids.next();
     let opened = Instant::now();
@@ -290,7 +267,7 @@ async fn live(door: Arc<Door>, upgraded: Upgraded, client: ClientInfo) {
 async fn linger(mut stream: TcpStream) {
     let reading = async {
         stream.shutdown().await?;
-        let mut discarded = vec![0; READ_BUFFER];
+        let mut discarded = vec![0; LINGER_BUFFER];
         let mut total = 0;
         while total < LINGER_BYTES {
             match stream.read(&mut discarded).await? {

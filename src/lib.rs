@@ -37,4 +37,5 @@ pub mod server;
 pub mod session;
 pub mod small_http;
 pub mod token;
+pub mod websocket;
 pub mod worker;

@@ -1,0 +1,228 @@
+//! From bytes, however they are cut, to messages. Only what belongs to an unfinished message
+//! is kept between two calls.
+
+use std::io::Cursor;
+
+use bytes::Buf;
+use tokio_tungstenite::tungstenite::{
+    Bytes, Error, Message,
+    error::{CapacityError, ProtocolError},
+    protocol::{
+        CloseFrame,
+        frame::{
+            FrameHeader, Utf8Bytes,
+            coding::{Control, Data, OpCode},
+        },
+    },
+};
+
+/// The longest payload of a ping, a pong or a close (RFC 6455, 5.5).
+const CONTROL_PAYLOAD_MAX: usize = 125;
+
+/// Two bytes, a length of eight and a mask of four.
+const HEADER_MAX: usize = 14;
+
+/// After an error there is nothing to decode any more: where the next frame would begin is
+/// not known.
+#[derive(Debug)]
+pub struct Decoder {
+    max_message_size: usize,
+    header: [u8; HEADER_MAX],
+    header_len: usize,
+    /// The frame whose payload is being read.
+    frame: Option<Frame>,
+    control: Vec<u8>,
+    message: Option<Unfinished>,
+}
+
+#[derive(Debug)]
+struct Frame {
+    header: FrameHeader,
+    mask: [u8; 4],
+    /// Payload bytes to come.
+    missing: usize,
+}
+
+/// A message of which the last frame is still to come, or to end.
+#[derive(Debug)]
+struct Unfinished {
+    is_text: bool,
+    bytes: Vec<u8>,
+    /// So much of a text is known to be UTF-8.
+    valid: usize,
+}
+
+impl Decoder {
+    pub fn new(max_message_size: usize) -> Self {
+        let header = [0; HEADER_MAX];
+        Self {
+            max_message_size,
+            header,
+            header_len: 0,
+            frame: None,
+            control: Vec::new(),
+            message: None,
+        }
+    }
+
+    /// Takes bytes from the input until they end a message or there are no more.
+    pub fn decode(&mut self, input: &mut impl Buf) -> Result<Option<Message>, Error> {
+        loop {
+            let Some(frame) = &mut self.frame else {
+                match self.read_header(input)? {
+                    Some((header, length)) => self.begin(header, length)?,
+                    None => return Ok(None),
+                }
+                continue;
+            };
+            let is_control = matches!(frame.header.opcode, OpCode::Control(_));
+            while frame.missing > 0 && input.has_remaining() {
+                let chunk = input.chunk();
+                let taken = chunk.len().min(frame.missing);
+                let bytes = match &mut self.message {
+                    Some(message) if !is_control => &mut message.bytes,
+                    _ => &mut self.control,
+                };
+                append(bytes, &chunk[..taken], frame);
+                input.advance(taken);
+            }
+            let complete = frame.missing == 0;
+            if !is_control
+                && !(complete && frame.header.is_final)
+                && let Some(message) = &mut self.message
+            {
+                message.check()?;
+            }
+            if !complete {
+                return Ok(None);
+            }
+            let header = frame.header.clone();
+            self.frame = None;
+            if let Some(message) = self.end(&header)? {
+                return Ok(Some(message));
+            }
+        }
+    }
+
+    /// Gathers a header from as many reads as it takes.
+    fn read_header(&mut self, input: &mut impl Buf) -> Result<Option<(FrameHeader, usize)>, Error> {
+        while input.has_remaining() {
+            self.header[self.header_len] = input.get_u8();
+            self.header_len += 1;
+            let read = &self.header[..self.header_len];
+            if let Some((header, length)) = FrameHeader::parse(&mut Cursor::new(read))? {
+                self.header_len = 0;
+                return Ok(Some((header, usize::try_from(length).unwrap_or(usize::MAX))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses a frame before its payload is read.
+    fn begin(&mut self, header: FrameHeader, length: usize) -> Result<(), Error> {
+        if header.rsv1 || header.rsv2 || header.rsv3 {
+            return Err(ProtocolError::NonZeroReservedBits.into());
+        }
+        let mask = header.mask.ok_or(ProtocolError::UnmaskedFrameFromClient)?;
+        match header.opcode {
+            OpCode::Control(_) if !header.is_final => {
+                return Err(ProtocolError::FragmentedControlFrame.into());
+            }
+            OpCode::Control(_) if length > CONTROL_PAYLOAD_MAX => {
+                return Err(ProtocolError::ControlFrameTooBig.into());
+            }
+            OpCode::Control(_) => {}
+            OpCode::Data(data) => self.begin_data(data, length)?,
+        }
+        self.frame = Some(Frame { header, mask, missing: length });
+        Ok(())
+    }
+
+    fn begin_data(&mut self, data: Data, length: usize) -> Result<(), Error> {
+        match (data, &self.message) {
+            (Data::Continue, None) => return Err(ProtocolError::UnexpectedContinueFrame.into()),
+            (Data::Continue, Some(_)) => {}
+            (_, Some(_)) => return Err(ProtocolError::ExpectedFragment(data).into()),
+            (_, None) => {
+                let is_text = data == Data::Text;
+                self.message = Some(Unfinished { is_text, bytes: Vec::new(), valid: 0 });
+            }
+        }
+        let so_far = self.message.as_ref().map_or(0, |message| message.bytes.len());
+        let size = so_far.saturating_add(length);
+        let max_size = self.max_message_size;
+        if size > max_size {
+            return Err(CapacityError::MessageTooLong { size, max_size }.into());
+        }
+        Ok(())
+    }
+
+    /// What a frame says, now that it is whole.
+    fn end(&mut self, header: &FrameHeader) -> Result<Option<Message>, Error> {
+        match header.opcode {
+            OpCode::Control(control) => {
+                let payload = Bytes::from(std::mem::take(&mut self.control));
+                Ok(Some(match control {
+                    Control::Ping => Message::Ping(payload),
+                    Control::Pong => Message::Pong(payload),
+                    Control::Close => Message::Close(close_frame(payload)?),
+                    Control::Reserved(code) => {
+                        return Err(ProtocolError::InvalidOpcode(code).into());
+                    }
+                }))
+            }
+            OpCode::Data(_) if header.is_final => {
+                self.message.take().map(Unfinished::complete).transpose()
+            }
+            OpCode::Data(_) => Ok(None),
+        }
+    }
+}
+
+impl Unfinished {
+    /// Fails as soon as a text cannot become UTF-8 any more.
+    fn check(&mut self) -> Result<(), Error> {
+        if !self.is_text {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.bytes[self.valid..]) {
+            Ok(text) => self.valid += text.len(),
+            Err(error) if error.error_len().is_none() => self.valid += error.valid_up_to(),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn complete(self) -> Result<Message, Error> {
+        let bytes = Bytes::from(self.bytes);
+        Ok(if self.is_text { Message::Text(bytes.try_into()?) } else { Message::Binary(bytes) })
+    }
+}
+
+/// Unmasks payload onto what is there. The room grows with what has come: a length alone
+/// reserves nothing.
+fn append(bytes: &mut Vec<u8>, payload: &[u8], frame: &mut Frame) {
+    let old = bytes.len();
+    let room = bytes.capacity() - old;
+    if room < payload.len() {
+        bytes.reserve_exact(payload.len().max(old.min(frame.missing)));
+    }
+    bytes.extend_from_slice(payload);
+    for word in bytes[old..].chunks_mut(4) {
+        word.iter_mut().zip(frame.mask).for_each(|(byte, mask)| *byte ^= mask);
+    }
+    frame.mask.rotate_left(payload.len() % 4);
+    frame.missing -= payload.len();
+}
+
+fn close_frame(payload: Bytes) -> Result<Option<CloseFrame>, Error> {
+    match *payload {
+        [] => Ok(None),
+        [_] => Err(ProtocolError::InvalidCloseSequence.into()),
+        [high, low, ..] => {
+            let code = u16::from_be_bytes([high, low]).into();
+            let reason = Utf8Bytes::try_from(payload.slice(2..))?;
+            Ok(Some(CloseFrame { code, reason }))
+        }
+    }
+}
