@@ -223,15 +223,18 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
     (!values.is_empty()).then(|| values.join(", ").into())
 }
 
+/// Lets go of everything that was only of use for the handshake.
+fn web_socket(upgraded: Upgraded, max_message_size: usize) -> Option<WebSocket<TcpStream>> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some(WebSocket::new(parts.io.into_inner(), &parts.read_buf, max_message_size))
+}
+
 /// The session, from its first frame to the last thing said about it.
 async fn live(door: Arc<Door>, upgraded: Upgraded, client: ClientInfo) {
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+    let front = &door.front;
+    let Some(mut socket) = web_socket(upgraded, front.max_message_size) else {
         return tracing::error!("an upgraded connection is not the socket it was");
     };
-    let front = &door.front;
-    let stream = parts.io.into_inner();
-    let mut socket = WebSocket::new(stream, &parts.read_buf, front.max_message_size);
-
     let id = front.session_ids.next();
     let opened = Instant::now();
     tracing::debug!(session = %id, remote = %client.remote_address, "session opened");

@@ -75,31 +75,22 @@ impl Decoder {
                 }
                 continue;
             };
-            let is_control = matches!(frame.header.opcode, OpCode::Control(_));
-            while frame.missing > 0 && input.has_remaining() {
-                let chunk = input.chunk();
-                let taken = chunk.len().min(frame.missing);
-                let bytes = match &mut self.message {
-                    Some(message) if !is_control => &mut message.bytes,
-                    _ => &mut self.control,
-                };
-                append(bytes, &chunk[..taken], frame);
-                input.advance(taken);
-            }
-            let complete = frame.missing == 0;
-            if !is_control
-                && !(complete && frame.header.is_final)
-                && let Some(message) = &mut self.message
-            {
-                message.check()?;
-            }
-            if !complete {
+            let payload = match (&frame.header.opcode, &mut self.message) {
+                (OpCode::Data(_), Some(message)) => &mut message.bytes,
+                _ => &mut self.control,
+            };
+            frame.read(input, payload);
+            if frame.missing == 0 {
+                let FrameHeader { opcode, is_final, .. } = frame.header;
+                self.frame = None;
+                if let Some(message) = self.end(opcode, is_final)? {
+                    return Ok(Some(message));
+                }
+            } else {
+                if let Some(message) = &mut self.message {
+                    message.check()?;
+                }
                 return Ok(None);
-            }
-            let header = frame.header.clone();
-            self.frame = None;
-            if let Some(message) = self.end(&header)? {
-                return Ok(Some(message));
             }
         }
     }
@@ -158,23 +149,44 @@ impl Decoder {
     }
 
     /// What a frame says, now that it is whole.
-    fn end(&mut self, header: &FrameHeader) -> Result<Option<Message>, Error> {
-        match header.opcode {
-            OpCode::Control(control) => {
-                let payload = Bytes::from(std::mem::take(&mut self.control));
-                Ok(Some(match control {
-                    Control::Ping => Message::Ping(payload),
-                    Control::Pong => Message::Pong(payload),
-                    Control::Close => Message::Close(close_frame(payload)?),
-                    Control::Reserved(code) => {
-                        return Err(ProtocolError::InvalidOpcode(code).into());
-                    }
-                }))
+    fn end(&mut self, opcode: OpCode, is_final: bool) -> Result<Option<Message>, Error> {
+        let control = match opcode {
+            OpCode::Data(_) if is_final => {
+                return self.message.take().map(Unfinished::complete).transpose();
             }
-            OpCode::Data(_) if header.is_final => {
-                self.message.take().map(Unfinished::complete).transpose()
+            OpCode::Data(_) => {
+                return self.message.as_mut().map_or(Ok(()), Unfinished::check).map(|()| None);
             }
-            OpCode::Data(_) => Ok(None),
+            OpCode::Control(control) => control,
+        };
+        let payload = Bytes::from(std::mem::take(&mut self.control));
+        Ok(Some(match control {
+            Control::Ping => Message::Ping(payload),
+            Control::Pong => Message::Pong(payload),
+            Control::Close => Message::Close(close_frame(&payload)?),
+            Control::Reserved(code) => return Err(ProtocolError::InvalidOpcode(code).into()),
+        }))
+    }
+}
+
+impl Frame {
+    /// Unmasks what has come of the payload. The room for it grows with what has come: a
+    /// length alone reserves nothing.
+    fn read(&mut self, input: &mut impl Buf, payload: &mut Vec<u8>) {
+        while self.missing > 0 && input.has_remaining() {
+            let chunk = input.chunk();
+            let chunk = &chunk[..chunk.len().min(self.missing)];
+            let (old, new) = (payload.len(), chunk.len());
+            if payload.capacity() - old < new {
+                payload.reserve_exact(self.missing.min(new.max(old)));
+            }
+            payload.extend_from_slice(chunk);
+            for word in payload[old..].chunks_mut(4) {
+                word.iter_mut().zip(self.mask).for_each(|(byte, mask)| *byte ^= mask);
+            }
+            self.mask.rotate_left(new % 4);
+            self.missing -= new;
+            input.advance(new);
         }
     }
 }
@@ -199,24 +211,8 @@ impl Unfinished {
     }
 }
 
-/// Unmasks payload onto what is there. The room grows with what has come: a length alone
-/// reserves nothing.
-fn append(bytes: &mut Vec<u8>, payload: &[u8], frame: &mut Frame) {
-    let old = bytes.len();
-    let room = bytes.capacity() - old;
-    if room < payload.len() {
-        bytes.reserve_exact(payload.len().max(old.min(frame.missing)));
-    }
-    bytes.extend_from_slice(payload);
-    for word in bytes[old..].chunks_mut(4) {
-        word.iter_mut().zip(frame.mask).for_each(|(byte, mask)| *byte ^= mask);
-    }
-    frame.mask.rotate_left(payload.len() % 4);
-    frame.missing -= payload.len();
-}
-
-fn close_frame(payload: Bytes) -> Result<Option<CloseFrame>, Error> {
-    match *payload {
+fn close_frame(payload: &Bytes) -> Result<Option<CloseFrame>, Error> {
+    match **payload {
         [] => Ok(None),
         [_] => Err(ProtocolError::InvalidCloseSequence.into()),
         [high, low, ..] => {
