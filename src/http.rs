@@ -71,16 +71,30 @@ pub struct Door {
     pub services: Arc<Services>,
 }
 
+/// A client's WebSocket.
+pub type ClientSocket = WebSocket<TcpStream>;
+
 /// Serves one connection until it is upgraded or its time for the handshake is over. The
 /// session goes on in a task of its own.
 pub async fn serve(door: Arc<Door>, accepted: Accepted) {
+    let front = door.front.clone();
+    let live = move |socket, client| session(door.clone(), socket, client);
+    serve_with(front, accepted, live).await;
+}
+
+/// The same, whatever then `live`s over the WebSocket; it gives the socket back at its end.
+pub async fn serve_with<L, F>(front: Arc<Front>, accepted: Accepted, live: L)
+where
+    L: Fn(ClientSocket, ClientInfo) -> F + Clone + Send + 'static,
+    F: Future<Output = ClientSocket> + Send,
+{
     let Accepted { stream, peer, handshake, socket } = accepted;
     // Frames are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
-    let handshake_timeout = door.front.handshake_timeout;
+    let handshake_timeout = front.handshake_timeout;
     let socket = Arc::new(socket);
     let service = service_fn(|request| {
-        let response = answer(&door, peer, &socket, request);
+        let response = answer(&front, peer, &socket, request, &live);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -95,21 +109,29 @@ pub async fn serve(door: Arc<Door>, accepted: Accepted) {
     drop(handshake);
 }
 
-fn answer(
-    door: &Arc<Door>,
+fn answer<L, F>(
+    front: &Arc<Front>,
     peer: IpAddr,
     socket: &Arc<OwnedSemaphorePermit>,
     mut request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
-    match check(&door.front, &request) {
+    live: &L,
+) -> Response<Full<Bytes>>
+where
+    L: Fn(ClientSocket, ClientInfo) -> F + Clone + Send + 'static,
+    F: Future<Output = ClientSocket> + Send,
+{
+    match check(front, &request) {
         Err(refusal) => refusal.response(),
         Ok(Handshake { response, connection }) => {
-            let client = client_info(&door.front, peer, &request);
+            let client = client_info(front, peer, &request);
             let upgrade = hyper::upgrade::on(&mut request);
-            let (door, socket) = (door.clone(), socket.clone());
+            let (front, socket, live) = (front.clone(), socket.clone(), live.clone());
             tokio::spawn(async move {
                 match upgrade.await {
-                    Ok(upgraded) => live(door, upgraded, client).await,
+                    Ok(upgraded) => {
+                        let Some(socket) = client_socket(&front, upgraded) else { return };
+                        linger(live(socket, client).await.into_inner()).await;
+                    }
                     Err(error) => tracing::debug!(%peer, %error, "upgrade failed"),
                 }
                 drop((connection, socket));
@@ -224,17 +246,18 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
 }
 
 /// Lets go of everything that was only of use for the handshake.
-fn web_socket(upgraded: Upgraded, max_message_size: usize) -> Option<WebSocket<TcpStream>> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some(WebSocket::new(parts.io.into_inner(), &parts.read_buf, max_message_size))
+fn client_socket(front: &Front, upgraded: Upgraded) -> Option<ClientSocket> {
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        tracing::error!("an upgraded connection is not the socket it was");
+        return None;
+    };
+    let stream = parts.io.into_inner();
+    Some(WebSocket::new(stream, &parts.read_buf, front.max_message_size))
 }
 
 /// The session, from its first frame to the last thing said about it.
-async fn live(door: Arc<Door>, upgraded: Upgraded, client: ClientInfo) {
+async fn session(door: Arc<Door>, mut socket: ClientSocket, client: ClientInfo) -> ClientSocket {
     let front = &door.front;
-    let Some(mut socket) = web_socket(upgraded, front.max_message_size) else {
-        return tracing::error!("an upgraded connection is not the socket it was");
-    };
     let id = front.session_ids.next();
     let opened = Instant::now();
     tracing::debug!(session = %id, remote = %client.remote_address, "session opened");
@@ -263,7 +286,7 @@ async fn live(door: Arc<Door>, upgraded: Upgraded, client: ClientInfo) {
             drop(place);
         });
     }
-    linger(socket.into_inner()).await;
+    socket
 }
 
 /// Gives the client time to read the end.

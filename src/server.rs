@@ -165,7 +165,8 @@ impl Handlers {
     }
 }
 
-fn front(config: &Config, replica: ReplicaId, directory: Arc<Directory>) -> Front {
+/// What all connections share, as it is configured.
+pub fn front(config: &Config, replica: ReplicaId, directory: Arc<Directory>) -> Front {
     let session = SessionSettings {
         ask_application_first: config.session_opened == SessionOpened::Required,
         ping_interval: config.limits.ping_interval,
@@ -288,7 +289,7 @@ fn start_bus(config: &Config, replica: ReplicaId, listener: Arc<FanOut>) -> Arc<
 }
 
 /// What may be open at once, within what the system allows this process.
-fn bounds(config: &Config) -> Bounds {
+pub fn bounds(config: &Config) -> Bounds {
     let limits = &config.limits;
     let reserved = RESERVED_DESCRIPTORS + DESCRIPTORS_PER_WORKER * config.worker_threads;
     let wanted = limits.max_connections + limits.max_pending_handshakes;
