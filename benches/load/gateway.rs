@@ -1,0 +1,113 @@
+//! The release gateway as a process, and how a client of it gets its subscription.
+
+use std::{
+    net::SocketAddr,
+    process::{Command, Stdio},
+    rc::Rc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use myxi::proto::{PushEventRequest, gateway_client::GatewayClient};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tonic::transport::Channel;
+
+use super::{ServerProcess, Step, step, text, upgrade, within};
+
+pub const EXCHANGE: &str = "bench";
+
+/// The payload of an event that is pushed; every peer's message is as long.
+pub const EVENT_BYTES: usize = 128;
+
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy)]
+pub struct Addresses {
+    pub clients: SocketAddr,
+    pub grpc: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// Killed on drop.
+pub struct Gateway {
+    pub process: ServerProcess,
+    pub addresses: Addresses,
+}
+
+impl Gateway {
+    /// With one exchange, [`EXCHANGE`], on ports of its own; `flags` come last.
+    pub async fn start(handler: &str, flags: &[&str], processors: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
+        command
+            .args(["serve", "--exchange", EXCHANGE, "--log-format=json"])
+            .args(["--action-handler", handler])
+            .args(["--listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0"])
+            .arg("--admin-listen=127.0.0.1:0")
+            .args(flags);
+        let mut process = ServerProcess::spawn_with(&command, processors, |command| {
+            command.stderr(Stdio::piped());
+        })?;
+        let addresses = within(START_DEADLINE, "the gateway starts", addresses(&mut process));
+        let addresses = addresses.await?;
+        Ok(Self { process, addresses })
+    }
+
+    pub async fn api(&self) -> anyhow::Result<GatewayClient<Channel>> {
+        let url = format!("http://{}", self.addresses.grpc);
+        GatewayClient::connect(url).await.context("the gateway's gRPC port")
+    }
+}
+
+/// As the gateway says in its log. What it says later, from warnings up, is passed on.
+async fn addresses(process: &mut ServerProcess) -> anyhow::Result<Addresses> {
+    let log = process.child().stderr.take().context("a log")?;
+    let mut lines = BufReader::new(tokio::process::ChildStderr::from_std(log)?).lines();
+    let mut said = String::new();
+    loop {
+        let line = lines.next_line().await?;
+        let line = line.with_context(|| format!("the gateway ended: {said}"))?;
+        let fields: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        let address = |name: &str| fields[name].as_str()?.parse().ok();
+        if let (Some(clients), Some(grpc), Some(admin)) =
+            (address("clients"), address("grpc"), address("admin"))
+        {
+            tokio::spawn(async move {
+                while let Ok(Some(line)) = lines.next_line().await {
+                    if line.contains("\"WARN\"") || line.contains("\"ERROR\"") {
+                        eprintln!("the gateway: {line}");
+                    }
+                }
+            });
+            return Ok(Addresses { clients, grpc, admin });
+        }
+        said = line;
+    }
+}
+
+/// Upgrade, authenticate, subscribe: each when the one before is answered.
+pub fn myxi_script(gateway: SocketAddr, routing_key: &str) -> Rc<[Step]> {
+    let subscribe = format!(
+        r#"{{"action":"Subscribe","payload":{{"exchange":"{EXCHANGE}","routing_key":"{routing_key}"}}}}"#
+    );
+    Rc::new([
+        upgrade(gateway, "/", None),
+        step(text(br#"{"action":"Authenticate","tag":1}"#), r#""Done""#),
+        step(text(subscribe.as_bytes()), r#""Subscribed""#),
+    ])
+}
+
+/// An event with a payload of [`EVENT_BYTES`].
+pub fn event(routing_key: impl Into<String>) -> PushEventRequest {
+    PushEventRequest {
+        exchange: EXCHANGE.into(),
+        routing_key: routing_key.into(),
+        event: "E".into(),
+        payload: payload(),
+        event_id: None,
+    }
+}
+
+/// JSON of [`EVENT_BYTES`] bytes.
+pub fn payload() -> String {
+    format!("{{\"x\":\"{}\"}}", "x".repeat(EVENT_BYTES - 8))
+}

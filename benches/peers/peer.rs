@@ -1,0 +1,85 @@
+//! A server that the rows measure: started alone, asked through its own protocol in its
+//! shortest form.
+
+use std::{any::Any, net::SocketAddr, rc::Rc, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{
+    args::Server,
+    floor,
+    load::{Clients, Step, Unit, usage, within},
+    nats, nchan, ours, socket_io, web_stomp,
+};
+
+/// What everybody subscribes to where all want the same.
+pub const KEY: &str = "fan-out";
+
+/// Clients on their way in at once.
+pub const AT_ONCE: usize = 128;
+
+const OPEN_DEADLINE: Duration = Duration::from_secs(120);
+
+#[async_trait(?Send)]
+pub trait Publish {
+    /// Publishes one event of [`KEY`]. Comes back when the server has it, or as soon as
+    /// it is written where the protocol has no answer.
+    async fn publish(&self) -> anyhow::Result<()>;
+}
+
+/// A server that runs; it ends with this.
+pub struct Running {
+    pub process: u32,
+    pub address: SocketAddr,
+    pub unit: Unit,
+    /// What a client says until it is subscribed to a key.
+    pub script: fn(SocketAddr, &str) -> Rc<[Step]>,
+    pub publisher: Rc<dyn Publish>,
+    pub alive: Box<dyn Any>,
+}
+
+impl Running {
+    pub async fn start(
+        server: Server,
+        processors: &Processors,
+        gateway_flags: &[String],
+    ) -> anyhow::Result<Self> {
+        match server {
+            Server::Myxi => ours::start(processors, gateway_flags).await,
+            Server::Nats => nats::start(&processors.server).await,
+            Server::Nchan => nchan::start(&processors.server).await,
+            Server::Rabbitmq => web_stomp::start(&processors.server).await,
+            Server::SocketIo => socket_io::start(&processors.server).await,
+            Server::Floor => floor::start(&processors.server).await,
+        }
+    }
+
+    /// Opens clients that are all subscribed to [`KEY`].
+    pub async fn subscribers(&self, count: usize) -> anyhow::Result<Clients> {
+        let script = (self.script)(self.address, KEY);
+        self.open(count, |_| script.clone()).await
+    }
+
+    pub async fn open(
+        &self,
+        count: usize,
+        script: impl Fn(usize) -> Rc<[Step]>,
+    ) -> anyhow::Result<Clients> {
+        let clients = Clients::new(self.unit)?;
+        let what = format!("{count} clients subscribe");
+        let opening = clients.open(self.address, count, AT_ONCE, script);
+        within(OPEN_DEADLINE, &what, opening).await?;
+        Ok(clients)
+    }
+
+    pub fn cpu(&self) -> Duration {
+        usage::cpu(self.process)
+    }
+}
+
+/// Who runs where (see [`crate`]).
+pub struct Processors {
+    pub all: String,
+    pub server: String,
+    pub load: String,
+}
