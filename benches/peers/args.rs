@@ -28,9 +28,9 @@ pub struct Args {
     /// Flags for the gateway, between blanks
     #[arg(long, allow_hyphen_values = true, value_delimiter = ' ')]
     pub gateway_flags: Vec<String>,
-    /// The process of the bare floor
-    #[arg(long, hide = true)]
-    pub serve_floor: bool,
+    /// The process of the bare floor, on these ports
+    #[arg(long, hide = true, num_args = 2)]
+    pub serve_floor: Vec<u16>,
     /// What `cargo bench` passes to every benchmark
     #[arg(long, hide = true)]
     bench: bool,

@@ -6,6 +6,7 @@ mod load;
 mod args;
 mod fan_out;
 mod floor;
+mod line_publisher;
 mod nats;
 mod nchan;
 mod ours;
@@ -24,6 +25,9 @@ use self::{
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if !args.serve_floor.is_empty() {
+        return floor::serve(&args.serve_floor);
+    }
     load::run(measure(args))
 }
 

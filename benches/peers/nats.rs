@@ -1,21 +1,17 @@
 //! nats-server, its WebSocket listener: a subscription each, published to over TCP.
 
 use std::{
-    io,
     net::{Ipv4Addr, SocketAddr},
     process::Command,
     rc::Rc,
 };
 
-use anyhow::Context;
-use async_trait::async_trait;
-use tokio::{io::AsyncWriteExt, net::TcpStream, sync::Mutex};
-
 use crate::{
+    line_publisher::LinePublisher,
     load::{
         EVENT_BYTES, Scratch, ServerProcess, Step, Unit, binary, free_ports, payload, step, upgrade,
     },
-    peer::{KEY, Publish, Running},
+    peer::{KEY, Running},
 };
 
 pub async fn start(processors: &str) -> anyhow::Result<Running> {
@@ -33,13 +29,15 @@ pub async fn start(processors: &str) -> anyhow::Result<Running> {
     let [publishing, address] = [port, websocket_port].map(local);
     process.listens(publishing).await?;
     process.listens(address).await?;
-    let publisher = Rc::new(Publisher::connect(publishing).await?);
+    let publish = format!("PUB {KEY} {EVENT_BYTES}\r\n{}\r\n", payload());
+    let publisher =
+        LinePublisher::connect(publishing, "CONNECT {\"verbose\":false}\r\n", publish).await?;
     Ok(Running {
         process: process.id(),
         address,
         unit: Unit::Bytes(message().len()),
         script,
-        publisher,
+        publisher: Rc::new(publisher),
         alive: Box::new((process, scratch)),
     })
 }
@@ -59,29 +57,6 @@ fn script(server: SocketAddr, key: &str) -> Rc<[Step]> {
         step(Vec::new(), "INFO"),
         step(binary(subscribe.as_bytes()), "PONG"),
     ])
-}
-
-struct Publisher {
-    socket: Mutex<TcpStream>,
-    publish: String,
-}
-
-impl Publisher {
-    async fn connect(server: SocketAddr) -> io::Result<Self> {
-        let mut socket = TcpStream::connect(server).await?;
-        socket.set_nodelay(true)?;
-        socket.write_all(b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\n").await?;
-        let publish = format!("PUB {KEY} {EVENT_BYTES}\r\n{}\r\n", payload());
-        Ok(Self { socket: Mutex::new(socket), publish })
-    }
-}
-
-#[async_trait(?Send)]
-impl Publish for Publisher {
-    async fn publish(&self) -> anyhow::Result<()> {
-        let written = self.socket.lock().await.write_all(self.publish.as_bytes()).await;
-        written.context("publishing to nats-server")
-    }
 }
 
 fn local(port: u16) -> SocketAddr {

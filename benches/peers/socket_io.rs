@@ -1,5 +1,84 @@
-//! nginx with nchan.
+//! Socket.IO on Node.js, with rooms, published to by lines over TCP that a few lines of
+//! JavaScript beside it read. npm installs it below the target directory.
 
-pub async fn start(_: &str) -> anyhow::Result<crate::peer::Running> {
-    anyhow::bail!("not yet")
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Command,
+    rc::Rc,
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    line_publisher::LinePublisher,
+    load::{ServerProcess, Step, Unit, free_ports, payload, step, text, upgrade},
+    peer::{KEY, Running},
+};
+
+const SOURCES: [(&str, &str); 3] = [
+    ("package.json", include_str!("socketio/package.json")),
+    ("package-lock.json", include_str!("socketio/package-lock.json")),
+    ("server.js", include_str!("socketio/server.js")),
+];
+
+pub async fn start(processors: &str) -> anyhow::Result<Running> {
+    let directory = installed()?;
+    let [port, publishing_port] = free_ports()?;
+    let mut command = Command::new("node");
+    command.arg(directory.join("server.js")).args([port, publishing_port].map(|p| p.to_string()));
+    let mut process = ServerProcess::spawn(&command, processors)?;
+    let [address, publishing] = [port, publishing_port].map(local);
+    process.listens(address).await?;
+    let event = format!("{KEY} {}\n", payload());
+    let publisher = LinePublisher::connect(publishing, "", event).await?;
+    Ok(Running {
+        process: process.id(),
+        address,
+        unit: Unit::Frame,
+        script,
+        publisher: Rc::new(publisher),
+        alive: Box::new(process),
+    })
+}
+
+/// Where it is installed, below the target directory.
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("socket-io")
+}
+
+fn installed() -> anyhow::Result<PathBuf> {
+    let directory = directory();
+    fs::create_dir_all(&directory)?;
+    let mut changed = !directory.join("node_modules/socket.io/package.json").exists();
+    for (name, content) in SOURCES {
+        let path = directory.join(name);
+        if fs::read_to_string(&path).ok().as_deref() != Some(content) {
+            fs::write(path, content)?;
+            changed = true;
+        }
+    }
+    if changed {
+        let install = ["ci", "--no-audit", "--no-fund"];
+        let output = Command::new("npm").current_dir(&directory).args(install).output();
+        let output = output.context("install Node.js with npm")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "npm ci: {}", said.trim());
+    }
+    Ok(directory)
+}
+
+/// Engine.IO opens, then Socket.IO, then an acknowledged message of the application.
+fn script(server: SocketAddr, key: &str) -> Rc<[Step]> {
+    Rc::new([
+        upgrade(server, "/socket.io/?EIO=4&transport=websocket", None),
+        step(Vec::new(), "0{"),
+        step(text(br#"40{"token":"secret"}"#), "40{"),
+        step(text(format!(r#"420["subscribe","{key}"]"#).as_bytes()), "430"),
+    ])
+}
+
+fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
 }
