@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_tungstenite::tungstenite::{Bytes, Error as SocketError, Message};
 
 use self::closing::Phase;
+pub use self::closing::fault;
 use crate::{
     actions::Client,
     protocol::{CloseReason, Frame},

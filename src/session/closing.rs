@@ -46,22 +46,11 @@ impl<S: Socket> Session<'_, S> {
         self.phase = Phase::ClosedByClient { reason, until: Instant::now() + CLOSE_TIMEOUT };
     }
 
-    /// What the client did wrong on the socket decides the close code.
     pub(super) fn failed(&mut self, error: &SocketError) {
-        match error {
-            SocketError::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
-                let reason = format!("a message may have {max_size} bytes");
-                self.seal(CloseReason::TOO_BIG, &reason);
-            }
-            SocketError::Capacity(_) => self.seal(CloseReason::TOO_BIG, "message too big"),
-            SocketError::Utf8(_) => self.seal(CloseReason::INVALID_UTF8, "invalid UTF-8"),
-            SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-                self.lost("connection lost");
-            }
-            SocketError::Protocol(error) => {
-                self.seal(CloseReason::PROTOCOL_ERROR, &error.to_string());
-            }
-            error => self.lost(&error.to_string()),
+        let CloseReason { code, reason } = fault(error);
+        match code {
+            CloseReason::ABNORMAL => self.lost(&reason),
+            code => self.seal(code, &reason),
         }
     }
 
@@ -124,6 +113,26 @@ impl<S: Socket> Session<'_, S> {
             _ => return false,
         }
         true
+    }
+}
+
+/// What the client did wrong on the socket decides the close code; `ABNORMAL` stands for a
+/// connection that is gone.
+pub fn fault(error: &SocketError) -> CloseReason {
+    match error {
+        SocketError::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
+            let reason = format!("a message may have {max_size} bytes");
+            CloseReason::new(CloseReason::TOO_BIG, &reason)
+        }
+        SocketError::Capacity(_) => CloseReason::new(CloseReason::TOO_BIG, "message too big"),
+        SocketError::Utf8(_) => CloseReason::new(CloseReason::INVALID_UTF8, "invalid UTF-8"),
+        SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            CloseReason::new(CloseReason::ABNORMAL, "connection lost")
+        }
+        SocketError::Protocol(error) => {
+            CloseReason::new(CloseReason::PROTOCOL_ERROR, &error.to_string())
+        }
+        error => CloseReason::new(CloseReason::ABNORMAL, &error.to_string()),
     }
 }
 

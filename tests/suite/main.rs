@@ -6,6 +6,7 @@ mod browser;
 mod bus;
 mod closing;
 mod config;
+mod conformance;
 mod delivery;
 mod demo;
 mod drain;

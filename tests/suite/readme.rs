@@ -17,7 +17,7 @@ use std::{
 use myxi::config::Config;
 use serde_json::Value;
 
-use super::support::{DEADLINE, handler::free_address, rabbitmq::RabbitMq, unique};
+use super::support::{DEADLINE, handler::free_address, python::python, rabbitmq::RabbitMq, unique};
 
 const README: &str = include_str!("../../README.md");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -265,12 +265,7 @@ impl Newcomer {
 
     /// `python` and `myxi` are those of this build.
     fn shell(&self, script: &str) -> Command {
-        let python = std::env::var_os("MYXI_TEST_PYTHON").unwrap_or_else(|| {
-            panic!(
-                "MYXI_TEST_PYTHON is not set: run scripts/test, or name a Python that has \
-                 what scripts/test-requirements.txt lists"
-            )
-        });
+        let python = python();
         let beside = |program: &Path| program.parent().expect("a folder").to_owned();
         let mut path =
             vec![beside(Path::new(&python)), beside(Path::new(env!("CARGO_BIN_EXE_myxi")))];

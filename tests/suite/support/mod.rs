@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod handler;
 pub mod http;
 pub mod process;
+pub mod python;
 pub mod rabbitmq;
 pub mod raw;
 
