@@ -222,3 +222,99 @@ fn close_frame(payload: &Bytes) -> Result<Option<CloseFrame>, Error> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1_000;
+
+    /// A client's frame.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        const MASK: [u8; 4] = [7, 77, 177, 207];
+        let mut frame = vec![first];
+        match payload.len() {
+            length @ 0..126 => frame.push(0x80 | length as u8),
+            length => {
+                frame.push(0x80 | 126);
+                frame.extend((length as u16).to_be_bytes());
+            }
+        }
+        frame.extend(MASK);
+        frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        frame
+    }
+
+    /// Decodes what comes in these pieces.
+    fn decode(pieces: &[&[u8]]) -> Result<Vec<Message>, Error> {
+        let mut decoder = Decoder::new(LIMIT);
+        let mut messages = Vec::new();
+        for &(mut piece) in pieces {
+            while let Some(message) = decoder.decode(&mut piece)? {
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn wherever_the_bytes_are_cut_they_are_the_same_messages() {
+        let long = "żółw".repeat(50);
+        let (start, end) = long.as_bytes().split_at(101);
+        let bytes = [
+            frame(0x81, b"{}"),
+            frame(0x01, start),
+            frame(0x89, b"ping between fragments"),
+            frame(0x00, b""),
+            frame(0x80, end),
+            frame(0x82, b"\xff\xfe"),
+            frame(0x88, &[3, 232, b'b', b'y', b'e']),
+        ]
+        .concat();
+        let expected = vec![
+            Message::text("{}"),
+            Message::Ping("ping between fragments".into()),
+            Message::text(long),
+            Message::binary(vec![0xff, 0xfe]),
+            Message::Close(Some(CloseFrame { code: 1000.into(), reason: "bye".into() })),
+        ];
+        assert_eq!(decode(&[&bytes]).expect("valid"), expected);
+        for first in 0..bytes.len() {
+            let (head, rest) = bytes.split_at(first);
+            let (middle, tail) = rest.split_at(rest.len() / 2);
+            assert_eq!(decode(&[head, middle, tail]).expect("valid"), expected, "{first}");
+        }
+        let single: Vec<_> = bytes.chunks(1).collect();
+        assert_eq!(decode(&single).expect("valid"), expected);
+    }
+
+    #[test]
+    fn a_length_alone_takes_no_room_and_a_small_message_no_more_than_it_needs() {
+        let mut decoder = Decoder::new(64 * 1024);
+        let header = [0x81, 0x80 | 126, 0xea, 0x60, 0, 0, 0, 0];
+        assert_eq!(decoder.decode(&mut &header[..]).expect("valid"), None);
+        let room = |decoder: &Decoder| decoder.message.as_ref().map(|m| m.bytes.capacity());
+        assert_eq!(room(&decoder), Some(0));
+        for come in 1..=60_000 {
+            let message = decoder.decode(&mut &b"x"[..]).expect("valid");
+            assert_eq!(message.is_some(), come == 60_000);
+            assert!(room(&decoder).is_none_or(|room| room <= 2 * come), "{come}");
+        }
+        assert_eq!(room(&decoder), None);
+    }
+
+    #[test]
+    fn what_is_too_big_or_cannot_become_text_is_refused_before_its_end() {
+        let too_big = frame(0x81, &[b' '; LIMIT + 1]);
+        let error = decode(&[&too_big[..8]]).expect_err("it says so in its header");
+        assert!(matches!(error, Error::Capacity(_)), "{error}");
+        let [half, other_half] = [frame(0x01, &[b' '; LIMIT]), frame(0x80, b" ")];
+        assert!(matches!(decode(&[&half, &other_half]), Err(Error::Capacity(_))));
+
+        let no_text = frame(0x81, b"abc\xff and more");
+        let error = decode(&[&no_text[..10]]).expect_err("there is no such text");
+        assert!(matches!(error, Error::Utf8(_)), "{error}");
+        let unfinished = frame(0x81, "ż".as_bytes().split_at(1).0);
+        assert!(matches!(decode(&[&unfinished]), Err(Error::Utf8(_))));
+    }
+}
