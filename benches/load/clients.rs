@@ -30,6 +30,20 @@ pub enum Unit {
     Bytes(usize),
 }
 
+/// How eagerly clients look for more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// For a load side that has its own processor: it goes on looking for a while before it
+    /// sleeps. To wake a sleeping reader is work for whoever writes, more than the write
+    /// itself: a server whose clients are elsewhere never has it, so it is not measured.
+    Eager,
+    /// For a load side that shares its processor.
+    Sparing,
+}
+
+/// Longer than the pause between two events that wait for each other.
+const LOOKS_AGAIN_FOR: Duration = Duration::from_micros(500);
+
 /// All go with it when it is dropped.
 pub struct Clients {
     shared: Rc<Shared>,
@@ -46,6 +60,8 @@ struct Shared {
     /// What became of connections that ended: how many, and the first one's reason.
     lost: RefCell<(usize, String)>,
     moved: Notify,
+    looks_again_for: Duration,
+    worked: Cell<Duration>,
 }
 
 struct Books {
@@ -60,7 +76,7 @@ struct Books {
 }
 
 impl Clients {
-    pub fn new(unit: Unit) -> io::Result<Self> {
+    pub fn new(unit: Unit, pace: Pace) -> io::Result<Self> {
         let poll = Poll::new()?;
         let books = Books {
             events: Events::with_capacity(1024),
@@ -81,6 +97,8 @@ impl Clients {
             played: Cell::new(0),
             lost: RefCell::default(),
             moved: Notify::new(),
+            looks_again_for: if pace == Pace::Eager { LOOKS_AGAIN_FOR } else { Duration::ZERO },
+            worked: Cell::default(),
         });
         let turning = tokio::task::spawn_local(shared.clone().turn_forever());
         Ok(Self { shared, turning })
@@ -139,6 +157,12 @@ impl Clients {
         self.shared.books.borrow().clients.len()
     }
 
+    /// For how long clients have been served: what the load side costs, without the time in
+    /// which it looks for more, and without its publishers.
+    pub fn worked(&self) -> Duration {
+        self.shared.worked.get()
+    }
+
     pub fn received(&self) -> u64 {
         self.shared.received.get()
     }
@@ -172,7 +196,8 @@ impl Clients {
     }
 
     /// From now on the time is taken from each [`Self::published`] to each client's receipt
-    /// of that message. Everything published before must have been received.
+    /// of that message, everything published before having been received; and from what
+    /// each client repeats to its answer.
     pub fn take_latencies(&self) {
         let mut books = self.shared.books.borrow_mut();
         books.published = Some(Vec::new());
@@ -209,20 +234,29 @@ impl Shared {
     async fn turn_forever(self: Rc<Self>) {
         loop {
             let Ok(mut ready) = self.fd.readable().await else { return };
-            if !self.turn() {
-                ready.clear_ready();
+            ready.clear_ready();
+            let mut last = Instant::now();
+            loop {
+                let began = Instant::now();
+                let served = self.turn();
+                if served > 0 {
+                    last = Instant::now();
+                    self.worked.set(self.worked.get() + (last - began));
+                    self.moved.notify_waiters();
+                } else if began - last >= self.looks_again_for {
+                    break;
+                }
+                // Publishers are tasks of the same thread.
+                tokio::task::yield_now().await;
             }
-            self.moved.notify_waiters();
-            // Publishers are tasks of the same thread.
-            tokio::task::yield_now().await;
         }
     }
 
-    /// Serves whoever is ready. Is there more?
-    fn turn(&self) -> bool {
+    /// Serves whoever is ready, and tells how many were.
+    fn turn(&self) -> usize {
         let books = &mut *self.books.borrow_mut();
-        if let Err(error) = books.poll.poll(&mut books.events, Some(Duration::ZERO)) {
-            return error.kind() == io::ErrorKind::Interrupted;
+        if books.poll.poll(&mut books.events, Some(Duration::ZERO)).is_err() {
+            return 0;
         }
         let mut served = 0;
         for event in &books.events {
@@ -238,6 +272,7 @@ impl Shared {
                 let published = published.iter().take(client.received as usize);
                 let new = published.skip(before as usize);
                 books.latencies.extend(new.map(|at| now.duration_since(*at)));
+                books.latencies.extend(client.answered(now));
             }
             if let Err(error) = outcome {
                 *slot = None;
@@ -248,7 +283,7 @@ impl Shared {
                 }
             }
         }
-        served == books.events.capacity()
+        served
     }
 }
 

@@ -9,7 +9,11 @@ use std::{
 
 use anyhow::Context;
 use myxi::proto::{PushEventRequest, gateway_client::GatewayClient};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    time::sleep,
+};
 use tonic::transport::Channel;
 
 use super::{ServerProcess, Step, step, text, upgrade, within};
@@ -50,6 +54,27 @@ impl Gateway {
         let addresses = within(START_DEADLINE, "the gateway starts", addresses(&mut process));
         let addresses = addresses.await?;
         Ok(Self { process, addresses })
+    }
+
+    /// Waits until the gateway has reached its broker.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let ready = async {
+            while !self.health().await?.starts_with("HTTP/1.1 200") {
+                sleep(Duration::from_millis(50)).await;
+            }
+            Ok(())
+        };
+        within(START_DEADLINE, "the gateway is ready", ready).await
+    }
+
+    /// The answer of `/health/ready`, with its head.
+    pub async fn health(&self) -> anyhow::Result<String> {
+        let mut admin = TcpStream::connect(self.addresses.admin).await?;
+        let request = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        admin.write_all(request).await?;
+        let mut answer = String::new();
+        admin.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     pub async fn api(&self) -> anyhow::Result<GatewayClient<Channel>> {

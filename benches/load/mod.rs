@@ -24,7 +24,7 @@ use anyhow::Context;
 
 pub use self::{
     application::Application,
-    clients::{Clients, Unit},
+    clients::{Clients, Pace, Unit},
     gateway::{Addresses, EVENT_BYTES, EXCHANGE, Gateway, event, myxi_script, payload},
     processors::{available, pin_this_thread},
     rabbitmq::RabbitMq,

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{
-    load::{Clients, usage, within},
+    load::{Clients, within},
     peer::Running,
 };
 
@@ -29,6 +29,12 @@ pub struct Measured {
     /// In microseconds per delivery.
     pub server_cpu: f64,
     pub load_cpu: f64,
+}
+
+impl Measured {
+    pub fn figures(&self) -> [Option<f64>; 3] {
+        [self.deliveries_per_second, self.server_cpu, self.load_cpu].map(Some)
+    }
 }
 
 /// Each publisher's next event waits until everyone has the one before it.
@@ -70,6 +76,13 @@ pub struct Paced {
     pub measured: Measured,
 }
 
+impl Paced {
+    pub fn figures(&self) -> [Option<f64>; 4] {
+        let [p50, p99] = [self.p50, self.p99].map(|latency| latency.as_secs_f64() * 1e3);
+        [p50, p99, self.measured.server_cpu, self.measured.load_cpu].map(Some)
+    }
+}
+
 pub async fn pace(server: &Running, clients: &Clients, time: Duration) -> anyhow::Result<Paced> {
     let events = EVENTS_PER_SECOND * time.as_secs();
     let all = clients.received() + events * clients.len() as u64;
@@ -100,7 +113,7 @@ struct Meter<'a> {
     clients: &'a Clients,
     received: u64,
     server_cpu: Duration,
-    load_cpu: Duration,
+    worked: Duration,
     began: Instant,
 }
 
@@ -111,7 +124,7 @@ impl<'a> Meter<'a> {
             clients,
             received: clients.received(),
             server_cpu: server.cpu(),
-            load_cpu: usage::own_cpu(),
+            worked: clients.worked(),
             began: Instant::now(),
         }
     }
@@ -123,7 +136,7 @@ impl<'a> Meter<'a> {
         Measured {
             deliveries_per_second: deliveries / elapsed,
             server_cpu: each(self.server.cpu() - self.server_cpu),
-            load_cpu: each(usage::own_cpu() - self.load_cpu),
+            load_cpu: each(self.clients.worked() - self.worked),
         }
     }
 }

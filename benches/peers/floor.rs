@@ -37,7 +37,8 @@ pub async fn start(processors: &str) -> anyhow::Result<Running> {
         unit: Unit::Frame,
         script: |server, _| Rc::<[Step]>::from([upgrade(server, "/", None)]),
         publisher: Rc::new(publisher),
-        alive: Box::new(process),
+        application: None,
+        _alive: Box::new(process),
     })
 }
 

@@ -1,66 +1,59 @@
-//! The release gateway beside its peers.
+//! The release gateway beside its peers: `cargo bench --bench peers`, and behind `--` which
+//! rows, which peers, how long and how often (`--help`). Prints tables in Markdown; what
+//! happens meanwhile goes to standard error. `docs/benchmarks.md` explains the rules.
+//!
+//! **In turn.** A server is started, measured alone and killed; then comes the next. All of
+//! it again in the next round, in another order, so that nobody always has the machine warm.
+//!
+//! **Processors.** A server that has only the load side beside it gets one processor, and
+//! the load side another one: what is measured is then a server's work and not how the
+//! scheduler shares. One is also what makes servers comparable that have one thread
+//! (nginx's worker, Node.js, the gateway's default on two processors) and servers that take
+//! all they find (nats-server, RabbitMQ); each of them sees how many it has and sets itself
+//! up for that. Where a third one takes part (a broker, a handler under load) all run on
+//! all processors, the gateway's side as well as what it is compared with.
+//!
+//! **Clients.** The same ones for everybody: a script of frames to get in, then lengths are
+//! counted ([`load::Clients`]). What they cost is shown beside each rate.
+//!
+//! **Counting.** Processor time of a server's threads from the scheduler's statistics,
+//! memory as the proportional set size, both with all child processes.
 
 #[path = "../load/mod.rs"]
 mod load;
 
+mod actions;
 mod args;
+mod broker;
 mod fan_out;
 mod floor;
+mod idle;
 mod line_publisher;
+mod machine;
 mod nats;
 mod nchan;
 mod ours;
 mod peer;
+mod placement;
+mod report;
+mod rows;
 mod socket_io;
 mod web_stomp;
 
-use std::time::Duration;
-
 use clap::Parser;
 
-use self::{
-    args::Args,
-    peer::{Processors, Running},
-};
+use self::{args::Args, placement::Placement, report::Report, rows::Rows};
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if !args.serve_floor.is_empty() {
         return floor::serve(&args.serve_floor);
     }
-    load::run(measure(args))
-}
-
-async fn measure(args: Args) -> anyhow::Result<()> {
-    let processors = Processors { all: "0,1".into(), server: "0".into(), load: "1".into() };
-    load::pin_this_thread(&processors.load)?;
-    for server in args.servers() {
-        let running = match Running::start(server, &processors, &args.gateway_flags).await {
-            Ok(running) => running,
-            Err(e) => {
-                println!("{server:?} not run: {e:#}");
-                continue;
-            }
-        };
-        let clients = running.subscribers(500).await?;
-        for outstanding in [8, 1] {
-            let m = fan_out::saturate(
-                &running,
-                &clients,
-                outstanding,
-                Duration::from_secs(args.seconds()),
-            )
-            .await?;
-            println!(
-                "{server:?} {outstanding}: {:.0}/s {:.2} µs, load {:.2} µs",
-                m.deliveries_per_second, m.server_cpu, m.load_cpu
-            );
-        }
-        let p = fan_out::pace(&running, &clients, Duration::from_secs(args.seconds())).await?;
-        println!(
-            "{server:?} p50 {:?} p99 {:?} {:.2} µs, load {:.2}",
-            p.p50, p.p99, p.measured.server_cpu, p.measured.load_cpu
-        );
-    }
+    let placement = Placement::apart(args.server_processors.as_deref());
+    let mut rows =
+        Rows { placement, together: Placement::shared(), args, report: Report::default() };
+    load::run(rows.measure())?;
+    print!("{}", machine::describe(&rows.args.servers(), &rows.placement));
+    rows.report.print();
     Ok(())
 }

@@ -11,10 +11,11 @@ use crate::{
     load::{
         EVENT_BYTES, Scratch, ServerProcess, Step, Unit, binary, free_ports, payload, step, upgrade,
     },
-    peer::{KEY, Running},
+    peer::{KEY, Running, require},
 };
 
 pub async fn start(processors: &str) -> anyhow::Result<Running> {
+    require("nats-server", "Debian's nats-server")?;
     let [port, websocket_port] = free_ports()?;
     let scratch = Scratch::new("nats")?;
     // A ping would disturb the count of bytes.
@@ -38,7 +39,8 @@ pub async fn start(processors: &str) -> anyhow::Result<Running> {
         unit: Unit::Bytes(message().len()),
         script,
         publisher: Rc::new(publisher),
-        alive: Box::new((process, scratch)),
+        application: None,
+        _alive: Box::new((process, scratch)),
     })
 }
 

@@ -61,7 +61,8 @@ pub async fn start(processors: &str) -> anyhow::Result<Running> {
         unit: Unit::Frame,
         script,
         publisher: Rc::new(Publisher::new(address)),
-        alive: Box::new((process, scratch)),
+        application: None,
+        _alive: Box::new((process, scratch)),
     })
 }
 

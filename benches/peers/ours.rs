@@ -1,4 +1,4 @@
-//! The gateway, with the memory bus and one thread for sessions.
+//! The gateway, with the memory bus.
 
 use std::rc::Rc;
 
@@ -8,21 +8,28 @@ use tonic::transport::Channel;
 
 use crate::{
     load::{Application, Gateway, Unit, event, myxi_script},
-    peer::{KEY, Processors, Publish, Running},
+    peer::{KEY, Publish, Running},
+    placement::Placement,
 };
 
-pub async fn start(processors: &Processors, flags: &[String]) -> anyhow::Result<Running> {
-    let application = Application::start(&processors.load).await?;
+pub async fn start(
+    placement: &Placement,
+    worker_threads: usize,
+    flags: &[String],
+) -> anyhow::Result<Running> {
+    let application = Application::start(&placement.load).await?;
+    let threads = format!("--worker-threads={worker_threads}");
     let flags: Vec<&str> =
-        ["--worker-threads=1"].into_iter().chain(flags.iter().map(String::as_str)).collect();
-    let gateway = Gateway::start(&application.url(), &flags, &processors.server).await?;
+        [threads.as_str()].into_iter().chain(flags.iter().map(String::as_str)).collect();
+    let gateway = Gateway::start(&application.url(), &flags, &placement.server).await?;
     Ok(Running {
         process: gateway.process.id(),
         address: gateway.addresses.clients,
         unit: Unit::Frame,
         script: myxi_script,
         publisher: Rc::new(Pushes(gateway.api().await?)),
-        alive: Box::new((gateway, application)),
+        application: Some(application),
+        _alive: Box::new(gateway),
     })
 }
 

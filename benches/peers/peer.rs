@@ -3,13 +3,16 @@
 
 use std::{any::Any, net::SocketAddr, rc::Rc, time::Duration};
 
+use anyhow::ensure;
 use async_trait::async_trait;
 
 use crate::{
     args::Server,
     floor,
-    load::{Clients, Step, Unit, usage, within},
-    nats, nchan, ours, socket_io, web_stomp,
+    load::{Application, Clients, Pace, Step, Unit, usage, within},
+    nats, nchan, ours,
+    placement::Placement,
+    socket_io, web_stomp,
 };
 
 /// What everybody subscribes to where all want the same.
@@ -35,37 +38,41 @@ pub struct Running {
     /// What a client says until it is subscribed to a key.
     pub script: fn(SocketAddr, &str) -> Rc<[Step]>,
     pub publisher: Rc<dyn Publish>,
-    pub alive: Box<dyn Any>,
+    /// Of the gateway.
+    pub application: Option<Application>,
+    pub _alive: Box<dyn Any>,
 }
 
 impl Running {
     pub async fn start(
         server: Server,
-        processors: &Processors,
+        placement: &Placement,
         gateway_flags: &[String],
     ) -> anyhow::Result<Self> {
+        let processors = &placement.server;
         match server {
-            Server::Myxi => ours::start(processors, gateway_flags).await,
-            Server::Nats => nats::start(&processors.server).await,
-            Server::Nchan => nchan::start(&processors.server).await,
-            Server::Rabbitmq => web_stomp::start(&processors.server).await,
-            Server::SocketIo => socket_io::start(&processors.server).await,
-            Server::Floor => floor::start(&processors.server).await,
+            Server::Myxi => ours::start(placement, 1, gateway_flags).await,
+            Server::Nats => nats::start(processors).await,
+            Server::Nchan => nchan::start(processors).await,
+            Server::Rabbitmq => web_stomp::start(processors).await,
+            Server::SocketIo => socket_io::start(processors).await,
+            Server::Floor => floor::start(processors).await,
         }
     }
 
     /// Opens clients that are all subscribed to [`KEY`].
-    pub async fn subscribers(&self, count: usize) -> anyhow::Result<Clients> {
+    pub async fn subscribers(&self, count: usize, pace: Pace) -> anyhow::Result<Clients> {
         let script = (self.script)(self.address, KEY);
-        self.open(count, |_| script.clone()).await
+        self.open(count, pace, |_| script.clone()).await
     }
 
     pub async fn open(
         &self,
         count: usize,
+        pace: Pace,
         script: impl Fn(usize) -> Rc<[Step]>,
     ) -> anyhow::Result<Clients> {
-        let clients = Clients::new(self.unit)?;
+        let clients = Clients::new(self.unit, pace)?;
         let what = format!("{count} clients subscribe");
         let opening = clients.open(self.address, count, AT_ONCE, script);
         within(OPEN_DEADLINE, &what, opening).await?;
@@ -77,9 +84,11 @@ impl Running {
     }
 }
 
-/// Who runs where (see [`crate`]).
-pub struct Processors {
-    pub all: String,
-    pub server: String,
-    pub load: String,
+/// A peer that is not installed says what to install.
+pub fn require(program: &str, install: &str) -> anyhow::Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut directories = std::env::split_paths(&path);
+    let found = directories.any(|directory| directory.join(program).exists());
+    ensure!(found, "no {program}: install {install}");
+    Ok(())
 }

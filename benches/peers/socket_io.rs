@@ -14,7 +14,7 @@ use anyhow::{Context, ensure};
 use crate::{
     line_publisher::LinePublisher,
     load::{ServerProcess, Step, Unit, free_ports, payload, step, text, upgrade},
-    peer::{KEY, Running},
+    peer::{KEY, Running, require},
 };
 
 const SOURCES: [(&str, &str); 3] = [
@@ -24,6 +24,8 @@ const SOURCES: [(&str, &str); 3] = [
 ];
 
 pub async fn start(processors: &str) -> anyhow::Result<Running> {
+    require("node", "Node.js")?;
+    require("npm", "npm")?;
     let directory = installed()?;
     let [port, publishing_port] = free_ports()?;
     let mut command = Command::new("node");
@@ -39,7 +41,8 @@ pub async fn start(processors: &str) -> anyhow::Result<Running> {
         unit: Unit::Frame,
         script,
         publisher: Rc::new(publisher),
-        alive: Box::new(process),
+        application: None,
+        _alive: Box::new(process),
     })
 }
 
@@ -62,7 +65,7 @@ fn installed() -> anyhow::Result<PathBuf> {
     if changed {
         let install = ["ci", "--no-audit", "--no-fund"];
         let output = Command::new("npm").current_dir(&directory).args(install).output();
-        let output = output.context("install Node.js with npm")?;
+        let output = output.context("npm")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "npm ci: {}", said.trim());
     }

@@ -21,7 +21,8 @@ pub async fn start(processors: &str) -> anyhow::Result<Running> {
         unit: Unit::Frame,
         script,
         publisher: Rc::new(Publisher { channel, _connection: connection }),
-        alive: Box::new(node),
+        application: None,
+        _alive: Box::new(node),
     })
 }
 

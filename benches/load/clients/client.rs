@@ -4,7 +4,7 @@ use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mio::net::TcpStream;
@@ -26,6 +26,8 @@ pub struct Client {
     frames: Frames,
     script: Option<Box<script::Progress>>,
     repeat: Option<Rc<[u8]>>,
+    /// When it was repeated, once somebody wants to know.
+    repeated: Option<Instant>,
     bytes: usize,
     /// Messages.
     pub received: u64,
@@ -54,6 +56,7 @@ impl Client {
             frames: Frames::default(),
             script: Some(Box::new(script)),
             repeat: None,
+            repeated: None,
             bytes: 0,
             received: 0,
         })
@@ -79,7 +82,13 @@ impl Client {
     }
 
     pub fn restart_count(&mut self) {
-        (self.received, self.bytes) = (0, 0);
+        (self.received, self.bytes, self.repeated) = (0, 0, None);
+    }
+
+    /// How long the answer took that came now. Of the first one it is not known.
+    pub fn answered(&mut self, now: Instant) -> Option<Duration> {
+        self.repeat.as_ref()?;
+        self.repeated.replace(now).map(|repeated| now - repeated)
     }
 
     /// Writes and reads what can be.

@@ -1,0 +1,249 @@
+//! Which row is measured with whom, in which order. What fails is reported, and the rest
+//! goes on.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::{
+    actions,
+    args::{Args, Row, Server},
+    broker, fan_out, idle,
+    load::{RabbitMq, available, pin_this_thread},
+    ours,
+    peer::Running,
+    placement::Placement,
+    report::{GATEWAY, Report},
+};
+
+const SUBSCRIBERS: usize = 500;
+const MANY_SUBSCRIBERS: usize = 5_000;
+const OUTSTANDING: usize = 8;
+const SESSIONS: usize = 50;
+
+/// Between the end of one server and the start of the next.
+const PAUSE: Duration = Duration::from_millis(300);
+
+pub struct Rows {
+    pub args: Args,
+    /// A server alone with the load side.
+    pub placement: Placement,
+    /// Where more take part.
+    pub together: Placement,
+    pub report: Report,
+}
+
+impl Rows {
+    pub async fn measure(&mut self) -> anyhow::Result<()> {
+        pin_this_thread(&self.placement.load)?;
+        self.beside_peers().await;
+        pin_this_thread(&self.together.load)?;
+        self.calls().await;
+        self.threads().await;
+        self.through_broker().await;
+        Ok(())
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_secs(self.args.seconds())
+    }
+
+    fn wants_any(&self, rows: &[Row]) -> bool {
+        rows.iter().any(|row| self.args.wants(*row))
+    }
+
+    /// The rows that every server has.
+    async fn beside_peers(&mut self) {
+        let mut absent = BTreeSet::new();
+        for round in 0..self.args.rounds() {
+            let mut servers = self.args.servers();
+            let first = round % servers.len();
+            servers.rotate_left(first);
+            for server in servers {
+                for lives in Life::ALL {
+                    if absent.contains(&server) || !self.wants_any(lives.rows()) {
+                        continue;
+                    }
+                    eprintln!("round {}, {server:?}, {lives:?}", round + 1);
+                    let flags = &self.args.gateway_flags;
+                    match Running::start(server, &self.placement, flags).await {
+                        Ok(running) => {
+                            let done = self.live(lives, server, &running).await;
+                            self.note(&format!("{}, {lives:?}", name(server)), done);
+                        }
+                        Err(error) => {
+                            self.report.failed(&format!("{}: not run", name(server)), &error);
+                            absent.insert(server);
+                        }
+                    }
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn live(&mut self, life: Life, server: Server, running: &Running) -> anyhow::Result<()> {
+        let (time, pace, name) = (self.time(), self.placement.pace(), name(server));
+        match life {
+            Life::OfAFew => {
+                let clients = running.subscribers(SUBSCRIBERS, pace).await?;
+                for (row, outstanding) in [(Row::FanOut, OUTSTANDING), (Row::OneOutstanding, 1)] {
+                    if self.args.wants(row) {
+                        let all = fan_out::saturate(running, &clients, outstanding, time).await?;
+                        self.report.record(row, name, all.figures());
+                    }
+                }
+                if self.args.wants(Row::Paced) {
+                    let all = fan_out::pace(running, &clients, time).await?;
+                    self.report.record(Row::Paced, name, all.figures());
+                }
+            }
+            Life::OfMany => {
+                let clients = running.subscribers(MANY_SUBSCRIBERS, pace).await?;
+                let all = fan_out::saturate(running, &clients, OUTSTANDING, time).await?;
+                self.report.record(Row::Many, name, all.figures());
+            }
+            Life::OfIdlers => {
+                let all = idle::measure(server, running, pace).await?;
+                let entry = [Some(all.per_second), Some(all.server_cpu), all.handler_cpu];
+                self.report.record(Row::Connect, name, entry);
+                self.report.record(Row::Idle, name, [Some(all.idle), all.after_large]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Actions, beside the same calls without a gateway.
+    async fn calls(&mut self) {
+        let (time, processors) = (self.time(), self.together.server.clone());
+        for round in 0..self.args.rounds() {
+            for (row, sessions) in [(Row::Actions, SESSIONS), (Row::OneAction, 1)] {
+                if !self.args.wants(row) {
+                    continue;
+                }
+                eprintln!("round {}, {row:?}", round + 1);
+                let straight = actions::straight(sessions, time, &processors).await;
+                sleep(PAUSE).await;
+                let flags = &self.args.gateway_flags;
+                let through = actions::through_gateway(sessions, time, flags, &processors).await;
+                sleep(PAUSE).await;
+                let both = through.and_then(|through| Ok((through, straight?)));
+                let done = both.map(|(through, straight)| {
+                    let added = through.micros() - straight.micros();
+                    for (name, all, added) in
+                        [(GATEWAY, through, Some(added)), ("tonic, straight", straight, None)]
+                    {
+                        if row == Row::OneAction {
+                            self.report.record(row, name, [Some(all.micros()), added]);
+                        } else {
+                            self.report.record(row, name, all.figures());
+                        }
+                    }
+                });
+                self.note(&format!("{row:?}"), done);
+            }
+        }
+    }
+
+    /// One thread for sessions, two, … as many as there are processors.
+    async fn threads(&mut self) {
+        if !self.args.wants(Row::Threads) {
+            return;
+        }
+        for round in 0..self.args.rounds() {
+            for threads in 1..=available().len() {
+                eprintln!("round {}, {threads} threads", round + 1);
+                let name = format!("--worker-threads={threads}");
+                let done = self.scaled(threads, &name).await;
+                self.note(&name, done);
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn scaled(&mut self, threads: usize, name: &str) -> anyhow::Result<()> {
+        let running = ours::start(&self.together, threads, &self.args.gateway_flags).await?;
+        let clients = running.subscribers(SUBSCRIBERS, self.together.pace()).await?;
+        let all = fan_out::saturate(&running, &clients, OUTSTANDING, self.time()).await?;
+        self.report.record(Row::Threads, name, all.figures());
+        Ok(())
+    }
+
+    /// On one broker, which the other rows do not have beside them.
+    async fn through_broker(&mut self) {
+        if !self.wants_any(&[Row::Keys, Row::Unwanted]) {
+            return;
+        }
+        let broker = match RabbitMq::start("", &self.together.server).await {
+            Ok(broker) => broker,
+            Err(error) => return self.report.failed("through RabbitMQ: not run", &error),
+        };
+        for round in 0..self.args.rounds() {
+            eprintln!("round {}, through RabbitMQ", round + 1);
+            let done = self.keys(&broker).await;
+            self.note("through RabbitMQ", done);
+            let done = self.unwanted(&broker).await;
+            self.note("unwanted events", done);
+        }
+    }
+
+    async fn keys(&mut self, broker: &RabbitMq) -> anyhow::Result<()> {
+        if !self.args.wants(Row::Keys) {
+            return Ok(());
+        }
+        let (time, processors) = (self.time(), &self.together.server);
+        let bare = broker::bare(broker, time).await?;
+        self.report.record(Row::Keys, "lapin, bare", bare.figures());
+        let flags = &self.args.gateway_flags;
+        let through = broker::through_gateway(broker, time, flags, processors).await?;
+        self.report.record(Row::Keys, GATEWAY, through.figures());
+        Ok(())
+    }
+
+    async fn unwanted(&mut self, broker: &RabbitMq) -> anyhow::Result<()> {
+        if !self.args.wants(Row::Unwanted) {
+            return Ok(());
+        }
+        let (flags, processors) = (&self.args.gateway_flags, &self.together.server);
+        let (cpu, rate) = broker::unwanted(broker, self.time(), flags, processors).await?;
+        self.report.record(Row::Unwanted, GATEWAY, [Some(cpu), Some(rate)]);
+        Ok(())
+    }
+
+    fn note(&mut self, what: &str, done: anyhow::Result<()>) {
+        if let Err(error) = done {
+            self.report.failed(what, &error);
+        }
+    }
+}
+
+/// What a server is started for: rows that share a process.
+#[derive(Clone, Copy, Debug)]
+enum Life {
+    OfAFew,
+    OfMany,
+    OfIdlers,
+}
+
+impl Life {
+    const ALL: [Self; 3] = [Self::OfAFew, Self::OfMany, Self::OfIdlers];
+
+    fn rows(self) -> &'static [Row] {
+        match self {
+            Self::OfAFew => &[Row::FanOut, Row::OneOutstanding, Row::Paced],
+            Self::OfMany => &[Row::Many],
+            Self::OfIdlers => &[Row::Idle, Row::Connect],
+        }
+    }
+}
+
+fn name(server: Server) -> &'static str {
+    match server {
+        Server::Myxi => GATEWAY,
+        Server::Nats => "nats-server",
+        Server::Nchan => "nginx, nchan",
+        Server::Rabbitmq => "RabbitMQ, Web-STOMP",
+        Server::SocketIo => "Socket.IO",
+        Server::Floor => "bare floor",
+    }
+}
