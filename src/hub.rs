@@ -1,11 +1,14 @@
 //! Who is subscribed to what, and the hand-over of each event to them. A hub serves the
 //! sessions of one runtime; it knows no bus and no socket.
 
+mod wakeups;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use self::wakeups::Wakeups;
 use crate::{
     event::{Event, Exchange, Topic},
     ids::SessionId,
@@ -16,6 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Hub {
     exchanges: Mutex<HashMap<Exchange, Subscribers>>,
+    wakeups: Wakeups,
 }
 
 /// The subscribers of one exchange.
@@ -63,7 +67,7 @@ pub enum ExchangeState {
 impl Hub {
     pub fn new(exchanges: impl IntoIterator<Item = Exchange>) -> Self {
         let exchanges = exchanges.into_iter().map(|name| (name, Subscribers::default()));
-        Self { exchanges: Mutex::new(exchanges.collect()) }
+        Self { exchanges: Mutex::new(exchanges.collect()), wakeups: Wakeups::default() }
     }
 
     pub fn exchange_state(&self, exchange: &Exchange) -> ExchangeState {
@@ -106,15 +110,19 @@ impl Hub {
         }
     }
 
-    /// Queues the event for everyone who is subscribed.
+    /// Queues the event for everyone who is subscribed. They are woken by [`Hub::wake`].
     pub fn deliver(&self, delivery: &Delivery) {
         let topic = &delivery.event.topic;
         let exchanges = self.lock();
         let Some(subscribers) = exchanges.get(&topic.exchange) else { return };
         let Some(of_key) = subscribers.by_key.get(topic.routing_key()) else { return };
-        for subscriber in of_key {
-            subscriber.outbox.push(delivery.frame());
-        }
+        let pushed = |to: &Subscriber| to.outbox.push_without_waking(delivery.frame());
+        self.wakeups.add(of_key.iter().filter_map(pushed));
+    }
+
+    /// Wakes, for ever, the sessions that events were queued for.
+    pub async fn wake(&self) {
+        self.wakeups.run().await;
     }
 
     /// Tells each subscription of the exchange that events may be missing.

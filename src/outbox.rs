@@ -81,6 +81,7 @@ impl Outbox {
         for frame in greeting.into_iter().chain(early) {
             state.push(frame, self.limit);
         }
+        state.wake();
     }
 
     /// Queues a frame. On a sealed outbox it is dropped: the connection is about to close.
@@ -90,7 +91,19 @@ impl Outbox {
 
     /// The same, for who needs to know whether it was queued.
     pub fn try_push(&self, frame: Frame) -> bool {
-        self.lock().push(frame, self.limit)
+        let mut state = self.lock();
+        let pushed = state.push(frame, self.limit);
+        if pushed && state.frames.len() == 1 {
+            state.wake();
+        }
+        pushed
+    }
+
+    /// Queues a frame, and leaves it to the caller to wake the session, where it must be.
+    pub fn push_without_waking(&self, frame: Frame) -> Option<Waker> {
+        let mut state = self.lock();
+        let must_wake = state.push(frame, self.limit) && state.frames.len() == 1;
+        state.waker.clone().filter(|_| must_wake)
     }
 
     /// Closes the connection once everything queued before has been written; nothing is
@@ -176,9 +189,6 @@ impl State {
             return false;
         }
         self.frames.push_back(frame);
-        if self.frames.len() == 1 {
-            self.wake();
-        }
         true
     }
 

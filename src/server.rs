@@ -92,13 +92,14 @@ impl Server {
         let front = Arc::new(front(&config, replica, directory.clone()));
         let handlers = Handlers::new(&config);
         let here = Door::new(exchanges(&config), &config.limits, front.clone(), handlers.make());
-        let handler = here.services.handler.clone();
+        let (handler, hub) = (here.services.handler.clone(), here.services.hub.clone());
         let workers = Arc::new(workers(&config, here, &front, &handlers)?);
         let fan_out = Arc::new(FanOut { workers: workers.clone(), sessions: directory.clone() });
         let bus = start_bus(&config, replica, fan_out);
 
         let health = Arc::new(Health::new(bus.clone(), handler, config.ready_requires_bus));
         let mut tasks = JoinSet::new();
+        tasks.spawn(async move { hub.wake().await });
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
         let admin_api = Admin { health: health.clone(), hosts: config.admin_hosts.clone() };

@@ -46,6 +46,8 @@ impl Worker {
         thread::Builder::new().name(name).spawn(move || {
             runtime.block_on(async move {
                 let door = make_door();
+                let hub = door.services.hub.clone();
+                tokio::spawn(async move { hub.wake().await });
                 while let Some(job) = queue.recv().await {
                     match job {
                         Job::Notice(notice) => notice.tell(&door.services.hub),

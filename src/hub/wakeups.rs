@@ -1,0 +1,50 @@
+//! The sessions that have something new to write. An event for thousands wakes them a few
+//! at a time: what else the runtime has to do is done in between and does not wait for the
+//! last of them, and events that come meanwhile are written together with this one.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use tokio::{sync::Notify, task::yield_now};
+
+/// About as many tasks as tokio runs before it looks for what has come from outside.
+const AT_ONCE: usize = 64;
+
+/// No longer than there are sessions: one that was woken and has written may come again, but
+/// is behind all others.
+#[derive(Debug, Default)]
+pub struct Wakeups {
+    due: Mutex<VecDeque<Waker>>,
+    some_due: Notify,
+}
+
+impl Wakeups {
+    pub fn add(&self, wakers: impl Iterator<Item = Waker>) {
+        self.lock().extend(wakers);
+        self.some_due.notify_one();
+    }
+
+    /// Wakes whoever is due, for ever.
+    pub async fn run(&self) {
+        loop {
+            self.some_due.notified().await;
+            while self.wake_some() {
+                yield_now().await;
+            }
+        }
+    }
+
+    fn wake_some(&self) -> bool {
+        let mut due = self.lock();
+        let some = AT_ONCE.min(due.len());
+        due.drain(..some).for_each(Waker::wake);
+        some > 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Waker>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
