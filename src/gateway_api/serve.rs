@@ -27,8 +27,13 @@ use crate::{
     token::BearerToken,
 };
 
+const DESCRIPTORS_OF_THE_BUILD: &str = "the descriptors are those of the build";
+
 /// A little more than is allowed, so that a request just too large is told so in words.
 const MESSAGE_MAX: usize = EVENTS_BYTES_MAX + (256 << 10);
+
+/// What the health check and reflection are asked about is a name.
+const NAME_MAX: usize = 4 << 10;
 
 /// An application has a few; whoever comes beyond these waits to be accepted.
 const CONNECTIONS_MAX: usize = 1_000;
@@ -58,19 +63,23 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let gateway = GatewayServer::new(api).max_decoding_message_size(MESSAGE_MAX);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .with_service_name(SERVICE_NAME)
-        .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
-        .build_v1()
-        .expect("the descriptors are those of the build");
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(SERVICE_NAME)
+            .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
+    };
+    let v1 = reflection().build_v1().expect(DESCRIPTORS_OF_THE_BUILD);
+    // What Python's client and older tools ask for.
+    let v1alpha = reflection().build_v1alpha().expect(DESCRIPTORS_OF_THE_BUILD);
     let (health, health_server) = tonic_health::server::health_reporter();
     health.set_serving::<GatewayServer<GatewayApi>>().await;
 
     let routes = Routes::new(token)
-        .add(Access::Open, health_server)
-        .add(Access::Token, reflection)
+        .add(Access::Open, health_server.max_decoding_message_size(NAME_MAX))
+        .add(Access::Token, v1.max_decoding_message_size(NAME_MAX))
+        .add(Access::Token, v1alpha.max_decoding_message_size(NAME_MAX))
         .add(Access::Token, gateway);
     let (stopping, stopped) = oneshot::channel();
     let server = Server::builder()

@@ -3,16 +3,24 @@
 
 use std::{path::Path, process::Stdio, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
 
-use crate::support::{DEADLINE, python::printed_by, within};
+use crate::support::{
+    DEADLINE, gateway::Gateway, handler::TestHandler, python::printed_by, within,
+};
 
 /// Autobahn's cases outside compression.
 const CASES: usize = 301;
+
+/// A script's lines of JSON.
+async fn reported_by(script: &str, args: &[&str], deadline: Duration) -> Vec<Value> {
+    let printed = printed_by(script, args, deadline).await;
+    printed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
 
 /// `examples/echo.rs`, which cargo builds beside the tests. Killed on drop.
 async fn echo() -> (Child, String) {
@@ -31,9 +39,7 @@ async fn echo() -> (Child, String) {
 async fn no_case_of_autobahn_fails() {
     let (_echo, address) = echo().await;
     let url = format!("ws://{address}");
-    let report = printed_by("autobahn.py", &[&url], Duration::from_secs(90)).await;
-    let results: Vec<Value> =
-        report.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let results = reported_by("autobahn.py", &[&url], Duration::from_secs(90)).await;
 
     // NON-STRICT would pass too, by Autobahn's book; there is none.
     let passed = |verdict: &Value| verdict == "OK" || verdict == "INFORMATIONAL";
@@ -43,4 +49,60 @@ async fn no_case_of_autobahn_fails() {
         .collect();
     assert!(failed.is_empty(), "{} failed: {failed:#?}", failed.len());
     assert_eq!(results.len(), CASES);
+}
+
+/// What a caller without stubs is answered: the services, and each call in turn.
+async fn reflected(gateway: &Gateway, version: &str, token: &str, session: &str) -> Vec<Value> {
+    let grpc = gateway.grpc().to_string();
+    reported_by("reflection.py", &[&grpc, version, token, session], DEADLINE).await
+}
+
+#[tokio::test]
+async fn reflection_of_both_versions_is_enough_to_make_every_call() {
+    let app = TestHandler::start().await;
+    let gateway = Gateway::start(&app).await;
+    for version in ["v1", "v1alpha"] {
+        let mut client = gateway.client().await;
+        client.subscribe("widgets", "1").await;
+        let answers = reflected(&gateway, version, "", &client.id).await;
+        let services = ["grpc.health.v1.Health", "myxi.v1.Gateway"];
+        let no_event = "event must be a name of 1 to 255 bytes";
+        let results = json!([
+            {"event_id": "b"},
+            {"event_id": "c", "code": 3, "message": no_event},
+        ]);
+        let expected = [
+            json!({"call": "services", "answer": {"services": services}}),
+            json!({"call": "Check", "answer": {"status": "SERVING"}}),
+            json!({"call": "PushEvent", "answer": {"event_id": "a"}}),
+            json!({"call": "PushEvents", "answer": {"results": results}}),
+            json!({"call": "PushEvent", "status": "NOT_FOUND"}),
+            json!({"call": "SendEvent", "answer": {}}),
+            json!({"call": "DisconnectSession", "answer": {}}),
+            json!({"call": "DisconnectSession", "status": "NOT_FOUND"}),
+        ];
+        assert_eq!(answers, expected, "{version}");
+
+        for name in ["One", "Two", "Three"] {
+            client.event(name).await;
+        }
+        assert_eq!(client.closed().await.code, 4001);
+    }
+}
+
+#[tokio::test]
+async fn reflection_of_both_versions_asks_for_the_token() {
+    let app = TestHandler::start().await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--grpc-token=s3cret"]).await;
+    for version in ["v1", "v1alpha"] {
+        for wrong in ["", "wrong"] {
+            let answers = reflected(&gateway, version, wrong, "").await;
+            let refused = json!({"call": "services", "status": "UNAUTHENTICATED"});
+            assert_eq!(answers, [refused], "{version}");
+        }
+        let answers = reflected(&gateway, version, "s3cret", "").await;
+        let called = answers.iter().filter(|answer| answer["status"] != "UNAUTHENTICATED");
+        assert_eq!(called.count(), 8, "{version}: {answers:#?}");
+        assert_eq!(answers[2]["answer"]["event_id"], "a", "{version}");
+    }
 }
