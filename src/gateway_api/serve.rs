@@ -17,7 +17,11 @@ use tonic::{
 };
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-use super::{EVENTS_BYTES_MAX, GatewayApi, connection::Connection};
+use super::{
+    EVENTS_BYTES_MAX, GatewayApi,
+    connection::Connection,
+    load::{Call, Load},
+};
 use crate::{
     accept::accept_stream,
     proto::{
@@ -40,6 +44,15 @@ const CONNECTIONS_MAX: usize = 1_000;
 
 /// Beyond these a caller waits for its own earlier calls.
 const STREAMS_PER_CONNECTION: u32 = 256;
+
+/// What the calls of a service may hold together. Of those of the gateway, so many that
+/// nobody who leaves calls open keeps others out; each costs 8 KiB until it times out.
+const CALLS_MAX: usize = 16 << 10;
+/// Of the health check and reflection, whose streams may stay for ever.
+const STREAMS_MAX: usize = 1_024;
+/// Sixteen of the largest requests.
+const CALLS_BYTES_MAX: usize = 64 << 20;
+
 const CONNECTION_WINDOW: u32 = 8 << 20;
 const STREAM_WINDOW: u32 = 1 << 20;
 const HEADERS_MAX: u32 = 16 << 10;
@@ -77,10 +90,10 @@ pub async fn serve(
     health.set_serving::<GatewayServer<GatewayApi>>().await;
 
     let routes = Routes::new(token)
-        .add(Access::Open, health_server.max_decoding_message_size(NAME_MAX))
-        .add(Access::Token, v1.max_decoding_message_size(NAME_MAX))
-        .add(Access::Token, v1alpha.max_decoding_message_size(NAME_MAX))
-        .add(Access::Token, gateway);
+        .add(Access::Open, STREAMS_MAX, health_server.max_decoding_message_size(NAME_MAX))
+        .add(Access::Token, STREAMS_MAX, v1.max_decoding_message_size(NAME_MAX))
+        .add(Access::Token, STREAMS_MAX, v1alpha.max_decoding_message_size(NAME_MAX))
+        .add(Access::Token, CALLS_MAX, gateway);
     let (stopping, stopped) = oneshot::channel();
     let server = Server::builder()
         .timeout(REQUEST_TIMEOUT)
@@ -119,7 +132,7 @@ fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
         let (stream, _) = accept_stream(&listener).await;
         // Fails only on a socket that is gone already.
         let _ = stream.set_nodelay(true);
-        let connection = Connection { stream, _permit: permit };
+        let connection = Connection::new(stream, permit);
         Some((Ok(connection), (listener, permits)))
     })
 }
@@ -132,7 +145,7 @@ type Route = BoxCloneSyncService<HttpRequest, HttpResponse, Infallible>;
 /// bring a web framework along.)
 struct Routes {
     token: Option<BearerToken>,
-    services: Vec<(&'static str, Access, Route)>,
+    services: Vec<(&'static str, Access, Load, Route)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +160,7 @@ impl Routes {
         Self { token, services: Vec::new() }
     }
 
-    fn add<S>(mut self, access: Access, service: S) -> Self
+    fn add<S>(mut self, access: Access, calls_max: usize, service: S) -> Self
     where
         S: Service<HttpRequest, Response = HttpResponse, Error = Infallible>
             + NamedService
@@ -157,14 +170,15 @@ impl Routes {
             + 'static,
         S::Future: Send,
     {
-        self.services.push((S::NAME, access, Route::new(service)));
+        let load = Load::new(calls_max, CALLS_BYTES_MAX);
+        self.services.push((S::NAME, access, load, Route::new(service)));
         self
     }
 
-    /// Where a request goes, or what it is told instead.
-    fn find(&self, request: &HttpRequest) -> Result<Route, Status> {
+    /// Where a request goes and its place there, or what it is told instead.
+    fn find(&self, request: &HttpRequest) -> Result<(Route, Call), Status> {
         let name = request.uri().path().split('/').nth(1);
-        let (_, access, route) = self
+        let (_, access, load, route) = self
             .services
             .iter()
             .find(|(service, ..)| name == Some(*service))
@@ -173,7 +187,7 @@ impl Routes {
             Some(token) if *access == Access::Token && !token.is_borne_by(request.headers()) => {
                 Err(Status::unauthenticated("the bearer token (--grpc-token) is missing or wrong"))
             }
-            _ => Ok(route.clone()),
+            _ => Ok((route.clone(), load.admit()?)),
         }
     }
 
@@ -185,10 +199,14 @@ impl Routes {
     + 'static {
         let routes = Arc::new(self);
         service_fn(move |request: HttpRequest| {
-            let route = routes.find(&request);
+            let found = routes.find(&request);
             async move {
-                match route {
-                    Ok(route) => route.oneshot(request).await,
+                match found {
+                    Ok((route, call)) => {
+                        let request = request.map(|body| call.request(body));
+                        let response = route.oneshot(request).await?;
+                        Ok(response.map(|body| call.response(body)))
+                    }
                     Err(status) => Ok(status.into_http()),
                 }
             }
