@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::support::{
-    DEADLINE, gateway::Gateway, handler::TestHandler, python::printed_by, within,
+    DEADLINE, gateway::Gateway, handler::TestHandler, process::Myxi, python::printed_by, within,
 };
 
 /// Autobahn's cases outside compression.
@@ -105,4 +105,20 @@ async fn reflection_of_both_versions_asks_for_the_token() {
         assert_eq!(called.count(), 8, "{version}: {answers:#?}");
         assert_eq!(answers[2]["answer"]["event_id"], "a", "{version}");
     }
+}
+
+/// Attacks that `h2_negatives.py` knows.
+const ATTACKS: usize = 51;
+
+#[tokio::test]
+async fn nothing_that_http2_forbids_costs_much_or_keeps_others_out() {
+    let app = TestHandler::start().await;
+    let mut myxi = Myxi::serve(&app, &["--exchange=widgets"]).await;
+    let (grpc, pid) = (myxi.grpc().to_string(), myxi.pid().to_string());
+    let deadline = Duration::from_secs(240);
+    let attacks = reported_by("h2_negatives.py", &[&grpc, &pid], deadline).await;
+    let costly: Vec<_> = attacks.iter().filter(|attack| attack["problems"] != json!([])).collect();
+    assert!(costly.is_empty(), "{costly:#?}");
+    assert_eq!(attacks.len(), ATTACKS);
+    assert!(myxi.is_running());
 }

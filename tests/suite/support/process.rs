@@ -102,6 +102,10 @@ impl Myxi {
         assert!(status.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("its state").is_none()
     }
