@@ -17,6 +17,7 @@ mod handler;
 mod handshake;
 mod health;
 mod hostile;
+mod hostile_sessions;
 mod limits;
 mod logs;
 mod process;
