@@ -12,6 +12,7 @@ use crate::{
     action_handler::{CheckReason, Decision},
     event::{Exchange, InvalidEvent, Topic},
     hub::ExchangeState,
+    outbox::Signal,
     protocol::{
         self, ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, RoutingKey, Tag,
     },
@@ -65,6 +66,9 @@ impl Client {
         let candidates = self.candidates(&exchange, &keys);
         let mut decisions = self.ask(&exchange, &candidates).await?.into_iter();
         for candidate in candidates {
+            if self.hears_no_more() {
+                break;
+            }
             let refusal = match candidate {
                 Candidate::Refused(error) => error,
                 Candidate::Ask(topic, form) => match decisions.next() {
@@ -85,6 +89,12 @@ impl Client {
             self.outbox.push(protocol::error(message.tag, &refusal));
         }
         Ok(())
+    }
+
+    /// Replies by the hundred, with a great tag, cut off a client long before the last: what
+    /// it will never read need not be written.
+    fn hears_no_more(&self) -> bool {
+        self.outbox.signal() == Signal::Sealed
     }
 
     fn ready_exchange(&self, name: &str) -> Result<Exchange, ClientError> {
@@ -177,6 +187,9 @@ impl Client {
             (Some(exchange), KeySelection::Named(keys)) => {
                 self.check_key_count(&keys)?;
                 for sent in keys {
+                    if self.hears_no_more() {
+                        break;
+                    }
                     match KeyForm::read(&exchange, sent) {
                         Ok((topic, form)) => self.end_own(&topic, form, message.tag),
                         Err(error) => {
