@@ -9,6 +9,7 @@
 mod application;
 mod attack;
 mod cost;
+mod dice;
 mod frames;
 mod handshake;
 mod healthy;
@@ -18,24 +19,21 @@ mod keys;
 mod pacing;
 mod plan;
 mod play;
+mod verdict;
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    env,
-    ops::Range,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, env, ops::Range, sync::Arc, time::Duration};
 
 use tokio::{io::AsyncReadExt, net::TcpStream, sync::oneshot, time::sleep};
 
 use self::{
     application::Books,
     attack::{Attacker, Outcome},
-    cost::{Cost, Costs, Process},
+    cost::Process,
+    dice::Dice,
     healthy::{CLIENTS, Healthy, Latencies, Time},
-    plan::{Class, Dice, Expect, Plan, Request},
+    plan::{Class, Expect, Plan, Request},
     play::play,
+    verdict::{BYTES_OUT_MAX, CPU_MAX, amplified, by_class, cpu, report},
 };
 use crate::support::{
     DEADLINE, client::Client, gateway::Addresses, handler::TestHandler, process::Myxi, within,
@@ -55,15 +53,20 @@ const FLAGS: [&str; 7] = [
     "--max-pending-handshakes=200",
 ];
 
-/// How long it is quiet before, between and after the attacks.
-const QUIET: Duration = Duration::from_secs(2);
+/// How long it is quiet before, between and after the attacks: where the verdict is strict,
+/// long enough that a p99 is more than a few events.
+const QUIET: Duration = Duration::from_secs(1);
+const QUIET_STRICT: Duration = Duration::from_secs(10);
 
 /// What may stay of memory, beside what the first round left: the allocator's own waste,
 /// not something of each session.
 const MEMORY_GROWTH_MAX: i64 = 2 << 20;
 
-/// In a slice, on a machine that has other things to do: no client may feel it.
-const P99_MAX: Duration = Duration::from_millis(250);
+/// In a slice: unoptimised, on a machine that has other things to do.
+const P99_MAX: Duration = Duration::from_secs(2);
+
+/// Of what they measure in quiet times, where the verdict is strict.
+const P99_RATIO_MAX: f64 = 1.1;
 
 fn classes() -> Vec<Class> {
     let tables = [
@@ -110,6 +113,7 @@ async fn hostile_sessions_get_what_they_deserve_and_leave_nothing_behind() {
     }
     let sessions = setting("MYXI_HOSTILE_SESSIONS", 5_000);
     let strict = setting("MYXI_HOSTILE_STRICT", 0) == 1;
+    let quiet = if strict { QUIET_STRICT } else { QUIET };
     let draining = tokio::spawn(forget_calls(Arc::new(app)));
 
     let process = Process(myxi.pid());
@@ -119,7 +123,7 @@ async fn hostile_sessions_get_what_they_deserve_and_leave_nothing_behind() {
     let mut memory = Vec::new();
     for numbers in rounds(sessions) {
         healthy.it_is(Time::Quiet);
-        sleep(QUIET).await;
+        sleep(quiet).await;
         healthy.it_is(Time::Attack);
         let (begun, all_begun) = oneshot::channel();
         let attack = attacker.sessions(numbers, begun);
@@ -129,13 +133,13 @@ async fn hostile_sessions_get_what_they_deserve_and_leave_nothing_behind() {
         });
         outcome.costs.merge(round.costs);
         outcome.failures.extend(round.failures);
-        // One after another: each of these leaks would hide behind the one before.
+        // In this order: a session that has not ended yet has its descriptor.
         becomes("sessions without a farewell", CLIENTS, || books.open()).await;
         becomes("descriptors", descriptors, || process.descriptors()).await;
         memory.push(process.memory());
     }
     healthy.it_is(Time::Quiet);
-    sleep(QUIET).await;
+    sleep(quiet).await;
     let latencies = healthy.stop().await;
 
     report(&attacker, sessions, &outcome, &memory);
@@ -161,7 +165,7 @@ async fn hostile_sessions_get_what_they_deserve_and_leave_nothing_behind() {
     assert!(p99.1 <= P99_MAX, "{p99:?}");
     assert!(dear.is_empty(), "more than {CPU_MAX} times an ordinary byte's CPU: {dear:#?}");
     if strict {
-        assert!(ratio <= 1.1, "healthy clients' p99: {p99:?}");
+        assert!(ratio <= P99_RATIO_MAX, "healthy clients' p99: {p99:?}");
     }
 }
 
@@ -225,87 +229,4 @@ async fn all_places_are_free(gateway: Addresses, books: &Books) {
         client = Client::connect(gateway.clients) => client.close().await,
     }
     within(DEADLINE, "the end of the silent", silent[0].read(&mut nothing)).await.expect("an end");
-}
-
-const BYTES_OUT_MAX: f64 = 10.0;
-
-/// Where the wire owes more than ten bytes for one, and why.
-const AMPLIFYING: &[(&str, &str)] = &[
-    ("keys/many/", "each key of a message is answered, with its tag"),
-    ("pacing/answer/", "the application answers as much as it likes"),
-    ("pacing/storm/big answers", "the application answers as much as it likes"),
-    ("pacing/reads late/big answers", "the application answers as much as it likes"),
-    ("pacing/never reads/", "the application answers as much as it likes"),
-    ("frames/a hundred empty ", "an empty message is six bytes, its error is a hundred"),
-    ("pacing/storm/nonsense", "one byte of nonsense is seven bytes, its error is a hundred"),
-];
-
-fn amplified(costs: &Costs) -> Vec<(&str, f64)> {
-    let owed = |class: &str| AMPLIFYING.iter().any(|(prefix, _)| class.starts_with(prefix));
-    let mut classes = costs.by(Cost::bytes_out_per_in);
-    classes.retain(|(class, ratio)| *ratio > BYTES_OUT_MAX && !owed(class));
-    classes
-}
-
-/// How many times the CPU of an ordinary session's byte a hostile one may cost.
-const CPU_MAX: f64 = 10.0;
-
-/// Each class alone, and what it costs of the gateway's CPU for a byte, as a multiple of an
-/// ordinary session's. Answers those that cost too much.
-async fn cpu(attacker: &Attacker, process: Process, books: &Books) -> Vec<(String, f64)> {
-    const SESSIONS: u64 = 8;
-    let measure = async |attacker: &Attacker, class: usize| {
-        let before = process.cpu();
-        let mut costs = attacker.of_class(class, SESSIONS).await.costs;
-        becomes("sessions", 0, || books.open()).await;
-        for cost in costs.0.values_mut() {
-            cost.cpu = process.cpu() - before;
-        }
-        costs
-    };
-    let classes = Arc::new(vec![pacing::ordinary_session()]);
-    let ordinary = measure(&Attacker { classes, ..attacker.clone() }, 0).await;
-    let ordinary = ordinary.by(Cost::cpu_nanos_per_byte)[0].1;
-    let mut costs = Costs::default();
-    for class in 0..attacker.classes.len() {
-        costs.merge(measure(attacker, class).await);
-    }
-    println!("most CPU per byte in, an ordinary session ({ordinary:.0} ns) being 1:");
-    let dear = costs.by(|cost| cost.cpu_nanos_per_byte() / ordinary);
-    for (class, ratio) in &dear[..10] {
-        println!("  {ratio:7.1}  {class}");
-    }
-    let too_dear = dear.into_iter().filter(|(_, ratio)| *ratio > CPU_MAX);
-    too_dear.map(|(class, ratio)| (class.to_owned(), ratio)).collect()
-}
-
-fn report(attacker: &Attacker, sessions: u64, outcome: &Outcome, memory: &[i64]) {
-    let Attacker { classes, seed, rate, .. } = attacker;
-    println!(
-        "{sessions} sessions of {} classes, seed {seed}, {rate} begun per second, {} failed",
-        classes.len(),
-        outcome.failures.len(),
-    );
-    println!("PSS after each round: {memory:?}");
-    let sum = |of: fn(&Cost) -> u64| outcome.costs.0.values().map(of).sum::<u64>();
-    println!("{} bytes in, {} bytes out", sum(|cost| cost.bytes_in), sum(|cost| cost.bytes_out));
-    println!("most bytes out per byte in:");
-    for (class, ratio) in outcome.costs.by(Cost::bytes_out_per_in).into_iter().take(10) {
-        println!("  {ratio:7.1}  {class}");
-    }
-}
-
-/// A few of each class.
-fn by_class(failures: &[String]) -> String {
-    const SHOWN: usize = 2;
-    let mut classes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for failure in failures {
-        let class = failure.split(": ").next().unwrap_or_default();
-        classes.entry(class).or_default().push(failure);
-    }
-    let shown = |(class, failures): (&&str, &Vec<&str>)| {
-        let some = failures[..failures.len().min(SHOWN)].join("\n");
-        format!("{} of {class}\n{some}\n", failures.len())
-    };
-    classes.iter().map(shown).collect()
 }

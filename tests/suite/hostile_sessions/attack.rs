@@ -22,6 +22,9 @@ const SESSION_DEADLINE: Duration = Duration::from_secs(20);
 /// At any time.
 pub const SESSIONS_AT_ONCE: usize = 500;
 
+/// Where everything fails, a part tells as much.
+const FAILURES_KEPT: usize = 1_000;
+
 #[derive(Clone)]
 pub struct Attacker {
     pub gateway: SocketAddr,
@@ -105,7 +108,9 @@ impl Attacker {
             }
             None => Err(format!("no end within {SESSION_DEADLINE:?}")),
         };
-        if let Err(problem) = verdict {
+        if let Err(problem) = verdict
+            && outcome.failures.len() < FAILURES_KEPT
+        {
             let seed = self.seed;
             outcome.failures.push(format!(
                 "{name}: {problem}\n    again: scripts/hostile again {seed} {number}"

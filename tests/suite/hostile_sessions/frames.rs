@@ -1,6 +1,9 @@
 //! Hostile frames, behind a good handshake: RFC 6455 and everything it forbids.
 
-use super::plan::{ALIVE, Class, Dice, Expect, Plan, Step, error, reply};
+use super::{
+    dice::Dice,
+    plan::{ALIVE, Class, Expect, Plan, Step, error, reply},
+};
 use crate::support::frames::{
     BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, close_payload, unmasked,
 };

@@ -1,6 +1,9 @@
 //! Hostile handshakes: spoilt requests, other protocols, slowness, what is pipelined.
 
-use super::plan::{Class, Expect, Plan, Request, Step, error};
+use super::{
+    dice::Dice,
+    plan::{Class, Expect, Plan, Request, Step, error},
+};
 
 type Spoil = fn(Request) -> Request;
 
@@ -182,7 +185,7 @@ pub fn classes() -> Vec<Class> {
     classes
 }
 
-type PlanOf = Box<dyn Fn(&mut super::plan::Dice) -> Plan + Send + Sync>;
+type PlanOf = Box<dyn Fn(&mut Dice) -> Plan + Send + Sync>;
 
 /// Of another shape than one spoilt request.
 fn odd() -> Vec<Class> {

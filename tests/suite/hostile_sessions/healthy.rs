@@ -19,7 +19,7 @@ use crate::support::{client::Client, gateway::Addresses};
 pub const CLIENTS: usize = 20;
 
 /// Between two events.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(10);
 
 const TOPIC: (&str, &str) = ("widgets", "healthy");
 

@@ -222,6 +222,15 @@ fn many() -> Vec<Class> {
         let plan = Plan::open(dice).messages(dice, [full.as_str(), one_more.as_str()]);
         plan.hear(&error("1", "TooManySubscriptions")).expect(Expect::Alive)
     }));
+    let long_keys: Vec<String> = (0..240).map(|n| format!("\"{n:0>255}\"")).collect();
+    let held = array("Subscribe", "1", &long_keys.join(","));
+    classes.push(Class::new("keys/many/long ones, listed again and again", move |dice| {
+        let list = r#"{"action":"ListSubscriptions","tag":2}"#;
+        let texts = std::iter::once(held.as_str()).chain([list; 30]);
+        let mut replies = vec![reply("Subscribed", "1", ""); 240];
+        replies.resize(270, reply("YourSubscriptions", "2", r#"{"subscriptions":{"widgets":["#));
+        Plan::open(dice).messages(dice, texts).expect(Expect::Replies(replies))
+    }));
     let greedy = array("Subscribe", &format!("\"{}\"", "t".repeat(50_000)), &numbers(0, 1_000));
     classes.push(Class::new("keys/many/more replies than may wait", move |dice| {
         Plan::open(dice).message(dice, &greedy).expect(Expect::Closes(vec![3008]))

@@ -3,7 +3,8 @@
 
 use super::{
     application::{NEVER, STATUSES},
-    plan::{ALIVE, Class, Dice, Expect, Plan, Request, Step, error, reply},
+    dice::Dice,
+    plan::{ALIVE, Class, Expect, Plan, Request, Step, error, reply},
 };
 use crate::support::frames::{CLOSE, FIN, PING, close_payload};
 

@@ -14,8 +14,9 @@ use tokio::{
 };
 
 use super::{
+    dice::Dice,
     heard::Heard,
-    plan::{ALIVE, Dice, Expect, IS_ALIVE, Plan, Step},
+    plan::{ALIVE, Expect, IS_ALIVE, Plan, Step},
 };
 use crate::support::frames::{CLOSE, FIN, close_payload};
 
