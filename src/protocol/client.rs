@@ -16,6 +16,9 @@ use crate::event::{self, Exchange, InvalidEvent, Topic};
 /// Beyond this a payload breaks many a JSON parser behind the gateway.
 const DEPTH_MAX: usize = 128;
 
+/// Of what the parser says, in characters.
+const MESSAGE_MAX: usize = 200;
+
 /// One message, its action and members not yet understood.
 #[derive(Debug)]
 pub struct ClientMessage<'a> {
@@ -39,7 +42,7 @@ impl<'a> ClientMessage<'a> {
             error: ClientError::new(ErrorCode::InvalidJSON).message(message),
         };
         let members: Members =
-            serde_json::from_str(text).map_err(|e| invalid_json(e.to_string()))?;
+            serde_json::from_str(text).map_err(|e| invalid_json(in_short(&e)))?;
         // In a reply it stands one level deeper.
         let tag = members.tag.filter(|tag| depth(tag.get()) < DEPTH_MAX);
         let invalid = |error: ClientError| InvalidMessage { tag, error };
@@ -146,7 +149,7 @@ impl<'a> TopicRequest<'a> {
         if !payload.starts_with('{') {
             return Err("the payload must be an object".into());
         }
-        let payload: Payload = serde_json::from_str(payload).map_err(|e| e.to_string())?;
+        let payload: Payload = serde_json::from_str(payload).map_err(|e| in_short(&e))?;
         let keys = match (payload.routing_key, payload.routing_keys) {
             (Some(_), Some(_)) => {
                 return Err("give \"routing_key\" or \"routing_keys\", not both".into());
@@ -207,6 +210,11 @@ impl Serialize for RoutingKey<'_> {
                 .serialize(serializer),
         }
     }
+}
+
+/// What the parser says quotes the client, at any length and escaped.
+fn in_short(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(MESSAGE_MAX).collect()
 }
 
 /// Counts brackets outside strings; whether they match is the parser's business.
