@@ -132,11 +132,12 @@ fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
         "" => None,
         _ => Some(rest.strip_prefix(':').filter(|port| is_decimal(port))?.parse().ok()?),
     };
-    let bare = host.trim_matches(['[', ']']);
-    let is_host_byte = |b: u8| match host.starts_with('[') {
-        true => b.is_ascii_hexdigit() || b":.".contains(&b),
-        false => b.is_ascii_alphanumeric() || b"-._".contains(&b),
+    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host_byte = |b: u8| match v6 {
+        Some(_) => b.is_ascii_hexdigit() || b":.".contains(&b),
+        None => b.is_ascii_alphanumeric() || b"-._".contains(&b),
     };
+    let bare = v6.unwrap_or(host);
     let valid = !bare.is_empty() && host.len() <= HOST_MAX && bare.bytes().all(is_host_byte);
     valid.then_some((host, port))
 }
@@ -234,8 +235,10 @@ mod tests {
     #[test]
     fn hostile_text_is_refused_and_cannot_harm_the_log() {
         let long = format!("https://{}", "x".repeat(100_000));
-        let hostile: [&[u8]; 11] = [
+        let hostile: [&[u8]; 13] = [
             b"",
+            b"https://a]",
+            b"https://[[::1]",
             b"https://",
             b"https://a b",
             b"https://a/",
