@@ -26,7 +26,8 @@ impl TrustedProxies {
 
     /// One network: `10.0.0.0/8`, or `10.1.2.3` for a single address.
     pub fn network(text: &str) -> Result<IpNet, InvalidNetwork> {
-        let network = IpNet::from_str(text).or_else(|_| text.parse().map(IpAddr::into));
+        let single = || text.parse().map(|address: IpAddr| address.to_canonical().into());
+        let network = IpNet::from_str(text).or_else(|_| single());
         network.map(|network| network.trunc()).map_err(|_| InvalidNetwork)
     }
 
@@ -113,6 +114,12 @@ mod tests {
         assert_eq!(client("10.0.0.1", &[b"[2001:db8::5]"]), "2001:db8::5");
         assert_eq!(client("10.0.0.1", &[b"1.2.3.4:5678"]), "1.2.3.4");
         assert_eq!(client("::ffff:10.0.0.1", &[b"::ffff:1.2.3.4"]), "1.2.3.4");
+    }
+
+    #[test]
+    fn a_mapped_address_is_trusted_as_what_it_is() {
+        let network = TrustedProxies::network("::ffff:10.0.0.1").expect("an address");
+        assert_eq!(network.to_string(), "10.0.0.1/32");
     }
 
     #[test]
