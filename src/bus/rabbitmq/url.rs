@@ -30,17 +30,24 @@ impl FromStr for BrokerUrl {
         if !text.starts_with("amqp://") && !text.starts_with("amqps://") {
             return Err(InvalidBrokerUrl::Scheme);
         }
+        // The parser would pass over some of these.
+        if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return Err(InvalidBrokerUrl::Form);
+        }
         let mut uri: AMQPUri = text.parse().map_err(|_| InvalidBrokerUrl::Form)?;
+        let (host, rest) = host_and_rest(text);
+        // Behind the host an @ tells of a password with a / in it: what looks like host, port
+        // and virtual host is the password.
+        if host.is_empty() || host.starts_with(':') || rest.contains('@') {
+            return Err(InvalidBrokerUrl::Form);
+        }
         // The parser takes an IPv6 address, and no host at all, for localhost.
-        match host(text) {
-            "" => return Err(InvalidBrokerUrl::Form),
-            host if host.starts_with(':') => return Err(InvalidBrokerUrl::Form),
-            host => {
-                if let Some((address, _)) = host.strip_prefix('[').and_then(|v6| v6.split_once(']'))
-                {
-                    uri.authority.host = address.to_owned();
-                }
+        match host.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
+            Some((address, _)) => uri.authority.host = address.to_owned(),
+            None if !uri.authority.host.chars().all(is_host_char) => {
+                return Err(InvalidBrokerUrl::Form);
             }
+            None => {}
         }
         if uri.vhost.is_empty() {
             // What a closing slash means by the letter is a virtual host without a name,
@@ -60,11 +67,15 @@ impl BrokerUrl {
     }
 }
 
-/// `host:port` of a URL, as written.
-fn host(url: &str) -> &str {
+/// `host:port` of a URL as written, and what stands behind it.
+fn host_and_rest(url: &str) -> (&str, &str) {
     let (_, rest) = url.split_once("://").unwrap_or_default();
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    authority.rsplit('@').next().unwrap_or_default()
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    (authority.rsplit('@').next().unwrap_or_default(), rest)
+}
+
+fn is_host_char(c: char) -> bool {
+    c.is_alphanumeric() || "-._".contains(c)
 }
 
 impl fmt::Display for BrokerUrl {
@@ -102,6 +113,11 @@ mod tests {
             "s3cret@host",
             "amqp://u:s3cret@/",
             "amqp://",
+            "amqp://user:12/s3cret@host",
+            "amqp://user:12?s3cret@host/v",
+            "amqp://user:12#s3cret@host",
+            "amqp://host%0As3cret/",
+            "amqp://\t[::1]/s3cret",
         ] {
             let error = broken.parse::<BrokerUrl>().expect_err(broken);
             assert!(!error.to_string().contains("s3cret"), "{error}");
