@@ -3,7 +3,7 @@
 
 mod check;
 mod default;
-mod exchanges;
+pub mod exchanges;
 mod flags;
 mod given;
 mod listen;

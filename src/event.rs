@@ -121,6 +121,10 @@ impl EventBody {
             #[serde(borrow, default, deserialize_with = "present")]
             payload: Option<&'a RawValue>,
         }
+        // An array of the two would do for the parser.
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return Err(InvalidEvent::Body("no object".into()));
+        }
         let body: Body =
             serde_json::from_slice(json).map_err(|e| InvalidEvent::Body(e.to_string()))?;
         if body.event.is_empty() || body.event.len() > SHORT_STRING_MAX {
@@ -151,6 +155,25 @@ pub struct Event {
     pub body: EventBody,
     /// Absent on a bus without a log.
     pub position: Option<Position>,
+}
+
+impl Event {
+    /// Reads an entry of an exchange's log. Other programs publish there too: nothing about
+    /// it is taken for granted. `max_size` bounds the JSON of the body, in bytes.
+    pub fn read(
+        exchange: &Exchange,
+        routing_key: &str,
+        body: &[u8],
+        max_size: usize,
+        position: Position,
+    ) -> Result<Self, InvalidEvent> {
+        if body.len() > max_size {
+            return Err(InvalidEvent::TooBig { size: body.len(), max: max_size });
+        }
+        let topic = Topic::new(exchange.clone(), routing_key)?;
+        let body = EventBody::from_json(body)?;
+        Ok(Self { topic, body, position: Some(position) })
+    }
 }
 
 /// One event on its way to the bus.

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     bus::{BusListener, BusNotice, ExchangeConfig},
-    event::{Event, EventBody, Position, Topic},
+    event::{Event, InvalidEvent, Position},
 };
 
 /// What the broker sends ahead of acks; bounds what waits in this process.
@@ -233,22 +233,17 @@ impl Reader {
         if is_marker(&delivery.properties) {
             return;
         }
-        match self.read_event(&delivery, entry) {
+        let read = Event::read(
+            &self.config.name,
+            delivery.routing_key.as_str(),
+            &delivery.data,
+            self.max_event_size,
+            Position(entry.offset),
+        );
+        match read {
             Ok(event) => self.listener.notice(BusNotice::Event(Arc::new(event))).await,
-            Err(what) => self.skip(entry.offset, what),
+            Err(error) => self.skip(entry.offset, what_is_wrong(&error)),
         }
-    }
-
-    /// Other programs publish here too: nothing about an entry is taken for granted.
-    fn read_event(&self, delivery: &Delivery, entry: Entry) -> Result<Event, &'static str> {
-        if delivery.data.len() > self.max_event_size {
-            return Err("it is too big");
-        }
-        let topic = Topic::new(self.config.name.clone(), delivery.routing_key.as_str())
-            .map_err(|_| "its routing key is not valid")?;
-        let body = EventBody::from_json(&delivery.data)
-            .map_err(|_| "it is not JSON of the form {\"event\":\"Name\",\"payload\":…}")?;
-        Ok(Event { topic, body, position: Some(Position(entry.offset)) })
     }
 
     /// Logs less and less, for whoever publishes nonsense may publish a lot of it.
@@ -384,6 +379,15 @@ fn entry_of(delivery: &Delivery) -> Result<Entry, BrokerError> {
     delivery.properties.message_id().as_ref().map(|id| id.as_str()).hash(&mut hasher);
     delivery.data.hash(&mut hasher);
     Ok(Entry { offset: *offset as u64, hash: hasher.finish() })
+}
+
+/// In words of ours: what an entry says is not for the log.
+fn what_is_wrong(error: &InvalidEvent) -> &'static str {
+    match error {
+        InvalidEvent::TooBig { .. } => "it is too big",
+        InvalidEvent::RoutingKey => "its routing key is not valid",
+        _ => "it is not JSON of the form {\"event\":\"Name\",\"payload\":…}",
+    }
 }
 
 fn is_marker(properties: &BasicProperties) -> bool {
