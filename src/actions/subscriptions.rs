@@ -47,8 +47,9 @@ impl Subscriptions {
 enum Candidate {
     Refused(ClientError),
     Ask(Topic, KeyForm),
-    /// Named before in the same message: what is decided there holds here.
-    Repeated(Topic, KeyForm),
+    /// Held, or named before in the same message. A re-check may end the one and the
+    /// application refuse the other before it is answered.
+    Known(Topic, KeyForm),
 }
 
 impl Client {
@@ -78,7 +79,7 @@ impl Client {
                     }
                     _ => key_error(ErrorCode::SubscriptionDenied, &topic, form),
                 },
-                Candidate::Repeated(topic, form) => {
+                Candidate::Known(topic, form) => {
                     let code = match self.holds(&topic) {
                         true => ErrorCode::AlreadySubscribed,
                         false => ErrorCode::SubscriptionDenied,
@@ -116,20 +117,16 @@ impl Client {
                 Ok(read) => read,
                 Err(error) => return Candidate::Refused(invalid_key(exchange, sent, &error)),
             };
-            if asked.contains(&topic) {
-                return Candidate::Repeated(topic, form);
+            let held = &state.subscriptions.held;
+            if held.contains_key(&topic) || asked.contains(&topic) {
+                return Candidate::Known(topic, form);
             }
-            let code = if state.subscriptions.held.contains_key(&topic) {
-                ErrorCode::AlreadySubscribed
-            } else if state.subscriptions.held.len() + asked.len()
-                >= self.services.max_subscriptions
-            {
-                ErrorCode::TooManySubscriptions
-            } else {
-                asked.insert(topic.clone());
-                return Candidate::Ask(topic, form);
-            };
-            Candidate::Refused(key_error(code, &topic, form))
+            if held.len() + asked.len() >= self.services.max_subscriptions {
+                let error = key_error(ErrorCode::TooManySubscriptions, &topic, form);
+                return Candidate::Refused(error);
+            }
+            asked.insert(topic.clone());
+            Candidate::Ask(topic, form)
         };
         keys.iter().map(|sent| candidate(sent)).collect()
     }
@@ -144,7 +141,7 @@ impl Client {
             .iter()
             .filter_map(|candidate| match candidate {
                 Candidate::Ask(topic, _) => Some(topic.clone()),
-                Candidate::Refused(_) | Candidate::Repeated(..) => None,
+                Candidate::Refused(_) | Candidate::Known(..) => None,
             })
             .collect();
         if topics.is_empty() {
@@ -247,8 +244,10 @@ impl Client {
             match candidate {
                 Candidate::Refused(error) => self.outbox.push(protocol::error(None, &error)),
                 Candidate::Ask(topic, form) => self.start(topic, form, None),
-                // There is only one.
-                Candidate::Repeated(..) => {}
+                Candidate::Known(topic, form) => {
+                    let error = key_error(ErrorCode::AlreadySubscribed, &topic, form);
+                    self.outbox.push(protocol::error(None, &error));
+                }
             }
         }
     }
