@@ -13,6 +13,7 @@ mod demo;
 mod drain;
 mod failures;
 mod fleet;
+mod fuzz_corpus;
 mod gateway_api;
 mod handler;
 mod handshake;
