@@ -8,10 +8,11 @@ mod exchange_list;
 mod forwarded;
 mod json;
 mod origin;
+mod websocket;
 
 pub use self::{
     broker_url::broker_url, bus_event::bus_event, client_message::client_message,
-    exchange_list::exchange_list, forwarded::forwarded, origin::origin,
+    exchange_list::exchange_list, forwarded::forwarded, origin::origin, websocket::websocket,
 };
 
 /// Exchange and queue names, routing keys: one line, whoever reads the log.

@@ -6,6 +6,7 @@ mod app;
 mod model;
 mod op;
 mod promises;
+mod sockets;
 mod world;
 
 use std::{
@@ -16,12 +17,16 @@ use std::{
 use rand::{SeedableRng, rngs::SmallRng};
 
 use self::{op::Op, world::World};
+use crate::support::{DEADLINE, within};
 
 /// For more, set this variable: MYXI_BOOKS=1000000.
-const SEQUENCES: u64 = 3_000;
+const SEQUENCES: u64 = 2_000;
 const MORE: &str = "MYXI_BOOKS";
 
 const OPS: usize = 120;
+
+/// Over sockets.
+const ROUNDS: u64 = 4;
 
 #[test]
 fn any_interleaving_keeps_the_books_true() {
@@ -33,6 +38,13 @@ fn any_interleaving_keeps_the_books_true() {
             let (ops, problem) = shortened(ops, problem);
             panic!("seed {seed}, made short: {ops:#?}\n{problem}");
         }
+    }
+}
+
+#[tokio::test]
+async fn promises_are_kept_over_sockets() {
+    for seed in 0..ROUNDS {
+        within(DEADLINE, &format!("seed {seed}"), sockets::round(seed)).await;
     }
 }
 

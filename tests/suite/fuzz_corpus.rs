@@ -48,6 +48,11 @@ fn origin() {
     replay("origin", checks::origin);
 }
 
+#[test]
+fn websocket() {
+    replay("websocket", checks::websocket);
+}
+
 fn replay(target: &str, check: fn(&[u8])) {
     let corpus = read_corpus(target);
     assert!(corpus.len() >= 10, "the corpus of {target} is gone");

@@ -83,23 +83,21 @@ pub fn random(rng: &mut SmallRng) -> Op {
 }
 
 fn action(rng: &mut SmallRng) -> Action {
-    // Mostly one that is known and attached, else nothing much happens.
-    let exchange = match rng.random_bool(0.8) {
-        true => pick(rng, &EXCHANGES[..2]),
+    // Mostly one, so that what happens meets.
+    let exchange = match rng.random_bool(0.6) {
+        true => EXCHANGES[0],
         false => pick(rng, &EXCHANGES),
     };
-    let mut keys = |most| {
-        let count = rng.random_range(0..=most);
-        (0..count).map(|_| pick(rng, &KEYS)).collect::<Vec<_>>()
-    };
-    match keys(1).len() + 2 * keys(4).len() {
-        0..5 => Action::Subscribe { exchange, keys: keys(MAX_SUBSCRIPTIONS + 1) },
-        5 | 6 => {
-            let keys = keys(2);
+    let kind = rng.random_range(0..100);
+    let most = if kind < 45 { MAX_SUBSCRIPTIONS + 1 } else { 2 };
+    let keys: Vec<_> = (0..rng.random_range(0..=most)).map(|_| pick(rng, &KEYS)).collect();
+    match kind {
+        0..45 => Action::Subscribe { exchange, keys },
+        45..70 => {
             let exchange = (!keys.is_empty() || rng.random()).then_some(exchange);
             Action::Unsubscribe { exchange, keys }
         }
-        7 => Action::List,
+        70..75 => Action::List,
         _ => Action::Forward,
     }
 }
