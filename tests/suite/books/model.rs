@@ -272,11 +272,15 @@ impl Model {
         (!self.held.is_empty()).then_some(asked)
     }
 
+    /// Whether auth is what the re-check asks about.
+    pub fn still(&self, asked: &Asked) -> bool {
+        self.auth_version == asked.auth_version
+    }
+
     /// A denial ends only what was asked about, and only by the auth that was asked about.
     pub fn denied(&mut self, asked: &Asked, topic: &Topic) {
         let held = self.held.get(topic).map(|held| held.generation);
-        if self.auth_version == asked.auth_version && held == asked.generations.get(topic).copied()
-        {
+        if self.still(asked) && held == asked.generations.get(topic).copied() {
             self.end(topic);
         }
     }

@@ -72,7 +72,7 @@ pub fn random(rng: &mut SmallRng) -> Op {
         6..34 => Op::Act(session, action(rng)),
         34..44 => Op::Recheck(session),
         44..68 => Op::Answer(rng.random_range(0..4), answer(rng)),
-        68..84 => Op::Deliver(pick(rng, &EXCHANGES), pick(rng, &KEY_TEXTS)),
+        68..84 => Op::Deliver(exchange(rng), pick(rng, &KEY_TEXTS)),
         84..87 => Op::Gap(pick(rng, &EXCHANGES)),
         87..88 => Op::Attach,
         88..96 => Op::Read(session),
@@ -83,11 +83,7 @@ pub fn random(rng: &mut SmallRng) -> Op {
 }
 
 fn action(rng: &mut SmallRng) -> Action {
-    // Mostly one, so that what happens meets.
-    let exchange = match rng.random_bool(0.6) {
-        true => EXCHANGES[0],
-        false => pick(rng, &EXCHANGES),
-    };
+    let exchange = exchange(rng);
     let kind = rng.random_range(0..100);
     let most = if kind < 45 { MAX_SUBSCRIPTIONS + 1 } else { 2 };
     let keys: Vec<_> = (0..rng.random_range(0..=most)).map(|_| pick(rng, &KEYS)).collect();
@@ -105,7 +101,7 @@ fn action(rng: &mut SmallRng) -> Action {
 fn answer(rng: &mut SmallRng) -> Answer {
     let mut topics = |most| {
         let count = rng.random_range(0..=most);
-        let topic = |_| (pick(rng, &EXCHANGES), pick(rng, &KEY_TEXTS));
+        let topic = |_| (exchange(rng), pick(rng, &KEY_TEXTS));
         (0..count).map(topic).collect::<Vec<_>>()
     };
     let (unsubscribe, subscribe) = (topics(1), topics(2));
@@ -122,6 +118,14 @@ fn answer(rng: &mut SmallRng) -> Answer {
         // Two in three are allowed.
         denied: if rng.random_bool(0.33) { 0 } else { rng.random() },
         reply,
+    }
+}
+
+/// Mostly one, so that what happens meets.
+fn exchange(rng: &mut SmallRng) -> &'static str {
+    match rng.random_bool(0.6) {
+        true => EXCHANGES[0],
+        false => pick(rng, &EXCHANGES),
     }
 }
 

@@ -153,7 +153,7 @@ impl World {
 
     fn act(&mut self, at: usize, action: &Action) -> Result<()> {
         self.tags += 1;
-        let tag = if self.tags % 4 == 0 { "-".into() } else { format!("t{}", self.tags) };
+        let tag = if self.tags.is_multiple_of(4) { "-".into() } else { format!("t{}", self.tags) };
         let (app, late) = (self.app.clone(), self.late_attached);
         match self.session(at) {
             Some(session) if !session.draining => {
@@ -164,13 +164,15 @@ impl World {
         }
     }
 
-    /// As a session does it: only while it is open, and only one at a time.
+    /// As a session does it: only while it is open, and only one at a time, unless auth has
+    /// changed since.
     fn recheck(&mut self, at: usize) -> Result<()> {
         let app = self.app.clone();
         let Some(session) = self.session(at).filter(|session| !session.draining) else {
             return Ok(());
         };
-        if session.model.sealed {
+        let asking = session.rechecking.as_ref();
+        if session.model.sealed || asking.is_some_and(|(_, asked)| session.model.still(asked)) {
             return Ok(());
         }
         let mut rechecking: BoxFuture<bool> = Box::pin(session.client.clone().recheck());
