@@ -23,8 +23,11 @@ pub struct Wakeups {
 
 impl Wakeups {
     pub fn add(&self, wakers: impl Iterator<Item = Waker>) {
-        self.lock().extend(wakers);
-        self.some_due.notify_one();
+        let mut due = self.lock();
+        due.extend(wakers);
+        if !due.is_empty() {
+            self.some_due.notify_one();
+        }
     }
 
     /// Wakes whoever is due, for ever.

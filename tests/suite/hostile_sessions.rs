@@ -218,15 +218,30 @@ async fn all_places_are_free(gateway: Addresses, books: &Books) {
     drop(clients);
     becomes("the last sessions", 0, || books.open()).await;
 
+    for _ in 0..5 {
+        if a_handshake_beside_the_silent(gateway).await {
+            return;
+        }
+    }
+    panic!("a place for a handshake was lost");
+}
+
+/// Whether the last place is free: whoever finds none is served when the time of the silent
+/// ones is over. On a busy machine that may be the case before they all are there.
+async fn a_handshake_beside_the_silent(gateway: Addresses) -> bool {
     let mut silent = Vec::with_capacity(MAX_PENDING_HANDSHAKES);
     for _ in 1..MAX_PENDING_HANDSHAKES {
         silent.push(TcpStream::connect(gateway.clients).await.expect("a connection"));
     }
     let mut nothing = [0];
-    tokio::select! {
+    let free = tokio::select! {
         biased;
-        _ = silent[0].read(&mut nothing) => panic!("a place for a handshake was lost"),
-        client = Client::connect(gateway.clients) => client.close().await,
+        _ = silent[0].read(&mut nothing) => false,
+        client = Client::connect(gateway.clients) => { client.close().await; true }
+    };
+    for stream in &mut silent {
+        // Its end, or that it is over already.
+        let _ = within(DEADLINE, "the end of the silent", stream.read(&mut nothing)).await;
     }
-    within(DEADLINE, "the end of the silent", silent[0].read(&mut nothing)).await.expect("an end");
+    free
 }

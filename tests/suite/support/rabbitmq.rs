@@ -168,7 +168,12 @@ impl RabbitMq {
     /// Stops its clock: it keeps its connections, takes new ones, and answers nothing.
     pub fn freeze(&mut self) {
         self.frozen = true;
-        signal("STOP", &self.pid());
+        let pid = self.pid();
+        signal("STOP", &pid);
+        // One thread after another stops.
+        while !is_stopped(&pid) {
+            std::thread::yield_now();
+        }
     }
 
     pub fn thaw(&mut self) {
@@ -362,4 +367,12 @@ fn signal(name: &str, pid: &str) {
 fn free_ports() -> [u16; 3] {
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("its address").port())
+}
+
+fn is_stopped(pid: &str) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("Linux");
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('T'))
+    })
 }
