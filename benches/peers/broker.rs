@@ -214,7 +214,11 @@ impl Publisher {
 
     async fn publish(&mut self, routing_key: &str) -> anyhow::Result<()> {
         if self.unconfirmed.len() == OUTSTANDING {
-            self.confirm_first().await?;
+            // As many at once as a call of PushEvents holds: one by one they would also be
+            // written one by one.
+            for _ in 0..OUTSTANDING / CALLS {
+                self.confirm_first().await?;
+            }
         }
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let id = format!("{:032x}", rand::random::<u128>());

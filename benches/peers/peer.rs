@@ -38,9 +38,9 @@ pub struct Running {
     /// What a client says until it is subscribed to a key.
     pub script: fn(SocketAddr, &str) -> Rc<[Step]>,
     pub publisher: Rc<dyn Publish>,
-    /// Of the gateway.
-    pub application: Option<Application>,
     pub _alive: Box<dyn Any>,
+    /// The gateway's, which outlives it.
+    pub application: Option<Application>,
 }
 
 impl Running {

@@ -148,7 +148,10 @@ impl Report {
             println!("| | {} |", names.join(" | "));
             println!("|---|{}", "---|".repeat(columns.len()));
             let ours = servers.iter().find(|(name, _)| name == GATEWAY).map(|(_, all)| all);
-            for (name, all) in servers {
+            let is_ours = |name: &str| name == GATEWAY;
+            let in_order = servers.iter().filter(|(name, _)| is_ours(name));
+            let in_order = in_order.chain(servers.iter().filter(|(name, _)| !is_ours(name)));
+            for (name, all) in in_order {
                 let ours = ours.filter(|_| name != GATEWAY);
                 let cells = columns.iter().enumerate().map(|(n, column)| {
                     let figure = spread(&all[n], column.digits);
