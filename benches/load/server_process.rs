@@ -33,6 +33,8 @@ static GUARDED: LazyLock<Guarded> = LazyLock::new(Guarded::start);
 struct Guarded {
     directory: PathBuf,
     groups: Mutex<ChildStdin>,
+    /// It ends after this process.
+    _guard: Child,
 }
 
 impl Guarded {
@@ -48,7 +50,7 @@ impl Guarded {
             .spawn()
             .expect("sh");
         let groups = Mutex::new(guard.stdin.take().expect("a pipe"));
-        Self { directory, groups }
+        Self { directory, groups, _guard: guard }
     }
 }
 

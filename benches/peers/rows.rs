@@ -60,16 +60,16 @@ impl Rows {
             let first = round % servers.len();
             servers.rotate_left(first);
             for server in servers {
-                for lives in Life::ALL {
-                    if absent.contains(&server) || !self.wants_any(lives.rows()) {
+                for life in Life::ALL {
+                    if absent.contains(&server) || !self.wants_any(life.rows()) {
                         continue;
                     }
-                    eprintln!("round {}, {server:?}, {lives:?}", round + 1);
+                    eprintln!("round {}, {server:?}, {life:?}", round + 1);
                     let flags = &self.args.gateway_flags;
                     match Running::start(server, &self.placement, flags).await {
                         Ok(running) => {
-                            let done = self.live(lives, server, &running).await;
-                            self.note(&format!("{}, {lives:?}", name(server)), done);
+                            let done = self.live(life, server, &running).await;
+                            self.note(&format!("{}, {life:?}", name(server)), done);
                         }
                         Err(error) => {
                             self.report.failed(&format!("{}: not run", name(server)), &error);
@@ -85,7 +85,7 @@ impl Rows {
     async fn live(&mut self, life: Life, server: Server, running: &Running) -> anyhow::Result<()> {
         let (time, pace, name) = (self.time(), self.placement.pace(), name(server));
         match life {
-            Life::OfAFew => {
+            Life::Few => {
                 let clients = running.subscribers(SUBSCRIBERS, pace).await?;
                 for (row, outstanding) in [(Row::FanOut, OUTSTANDING), (Row::OneOutstanding, 1)] {
                     if self.args.wants(row) {
@@ -98,12 +98,12 @@ impl Rows {
                     self.report.record(Row::Paced, name, all.figures());
                 }
             }
-            Life::OfMany => {
+            Life::Many => {
                 let clients = running.subscribers(MANY_SUBSCRIBERS, pace).await?;
                 let all = fan_out::saturate(running, &clients, OUTSTANDING, time).await?;
                 self.report.record(Row::Many, name, all.figures());
             }
-            Life::OfIdlers => {
+            Life::Idle => {
                 let all = idle::measure(server, running, pace).await?;
                 let entry = [Some(all.per_second), Some(all.server_cpu), all.handler_cpu];
                 self.report.record(Row::Connect, name, entry);
@@ -220,19 +220,19 @@ impl Rows {
 /// What a server is started for: rows that share a process.
 #[derive(Clone, Copy, Debug)]
 enum Life {
-    OfAFew,
-    OfMany,
-    OfIdlers,
+    Few,
+    Many,
+    Idle,
 }
 
 impl Life {
-    const ALL: [Self; 3] = [Self::OfAFew, Self::OfMany, Self::OfIdlers];
+    const ALL: [Self; 3] = [Self::Few, Self::Many, Self::Idle];
 
     fn rows(self) -> &'static [Row] {
         match self {
-            Self::OfAFew => &[Row::FanOut, Row::OneOutstanding, Row::Paced],
-            Self::OfMany => &[Row::Many],
-            Self::OfIdlers => &[Row::Idle, Row::Connect],
+            Self::Few => &[Row::FanOut, Row::OneOutstanding, Row::Paced],
+            Self::Many => &[Row::Many],
+            Self::Idle => &[Row::Idle, Row::Connect],
         }
     }
 }
