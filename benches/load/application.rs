@@ -28,6 +28,11 @@ pub struct Application {
 impl Application {
     /// Starts it on these processors (see [`super::processors`]).
     pub async fn start(processors: &str) -> anyhow::Result<Self> {
+        Self::start_with(Answers, processors).await
+    }
+
+    /// As [`Self::start`], with another handler.
+    pub async fn start_with(handler: impl ActionHandler, processors: &str) -> anyhow::Result<Self> {
         let (running, stopped) = oneshot::channel::<()>();
         let (started, start) = oneshot::channel();
         let processors = processors.to_owned();
@@ -39,7 +44,7 @@ impl Application {
                 let address = listener.local_addr().expect("its address");
                 let _ = started.send((address, usage::this_thread()));
                 let serving = Server::builder().serve_with_incoming(
-                    ActionHandlerServer::new(Answers).max_decoding_message_size(1 << 20),
+                    ActionHandlerServer::new(handler).max_decoding_message_size(1 << 20),
                     TcpIncoming::from(listener).with_nodelay(Some(true)),
                 );
                 tokio::select! {

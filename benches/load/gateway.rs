@@ -1,7 +1,7 @@
 //! The release gateway as a process, and how a client of it gets its subscription.
 
 use std::{
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     process::{Command, Stdio},
     rc::Rc,
     time::Duration,
@@ -41,12 +41,23 @@ pub struct Gateway {
 impl Gateway {
     /// With one exchange, [`EXCHANGE`], on ports of its own; `flags` come last.
     pub async fn start(handler: &str, flags: &[&str], processors: &str) -> anyhow::Result<Self> {
+        let any_port = (Ipv4Addr::LOCALHOST, 0).into();
+        Self::start_at(any_port, handler, flags, processors).await
+    }
+
+    /// As [`Self::start`], where clients have been told to go.
+    pub async fn start_at(
+        clients: SocketAddr,
+        handler: &str,
+        flags: &[&str],
+        processors: &str,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
         command
             .args(["serve", "--exchange", EXCHANGE, "--log-format=json"])
             .args(["--action-handler", handler])
-            .args(["--listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0"])
-            .arg("--admin-listen=127.0.0.1:0")
+            .args(["--listen", &clients.to_string()])
+            .args(["--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
             .args(flags);
         let mut process = ServerProcess::spawn_with(&command, processors, |command| {
             command.stderr(Stdio::piped());

@@ -10,7 +10,7 @@
 
 mod application;
 mod clients;
-mod frames;
+pub mod frames;
 mod gateway;
 mod processors;
 mod rabbitmq;

@@ -32,6 +32,10 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
+    pub fn is_installed() -> bool {
+        Path::new(SCRIPTS).join("rabbitmq-server").exists()
+    }
+
     /// With these plugins, if any, for example `rabbitmq_web_stomp`.
     pub async fn start(plugins: &str, processors: &str) -> anyhow::Result<Self> {
         let server = format!("{SCRIPTS}/rabbitmq-server");

@@ -41,6 +41,12 @@ pub fn descriptors(process: u32) -> usize {
     tree(process).into_iter().filter_map(open).sum()
 }
 
+/// Threads, children included.
+pub fn threads(process: u32) -> usize {
+    let tasks = |process| fs::read_dir(format!("/proc/{process}/task")).ok().map(Iterator::count);
+    tree(process).into_iter().filter_map(tasks).sum()
+}
+
 pub fn this_thread() -> u32 {
     let path = fs::read_link("/proc/thread-self").expect("Linux");
     let thread = path.file_name().and_then(|name| name.to_str()?.parse().ok());
