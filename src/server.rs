@@ -2,12 +2,12 @@
 
 mod drain;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use async_trait::async_trait;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -49,6 +49,11 @@ const RESERVED_DESCRIPTORS: usize = 64;
 /// while that is made anew.
 const DESCRIPTORS_PER_WORKER: usize = 4;
 
+/// Connections that may wait to be accepted, as far as the system lets them (on Linux
+/// `net.core.somaxconn`, 4096 unless changed). Whoever finds no room tries again after a
+/// second, then after three: everybody who lost a replica comes at once.
+const BACKLOG: u32 = 4096;
+
 /// Serves until a signal asks for an end, and then drains. A second signal ends at once,
 /// which is an error: clients may have lost what a drain would have given them.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -82,9 +87,9 @@ pub struct Server {
 impl Server {
     /// Comes back once everything listens; neither the broker nor the application need be up.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let clients = bind("--listen", config.listen).await?;
-        let grpc = bind("--grpc-listen", config.grpc.listen).await?;
-        let admin = bind("--admin-listen", config.admin_listen).await?;
+        let clients = bind("--listen", config.listen)?;
+        let grpc = bind("--grpc-listen", config.grpc.listen)?;
+        let admin = bind("--admin-listen", config.admin_listen)?;
         let addresses = (clients.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
 
         let replica = ReplicaId::random();
@@ -139,8 +144,16 @@ impl Server {
     }
 }
 
-async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({flag})"))
+fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen(address).with_context(|| format!("cannot listen on {address} ({flag})"))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // What is left of a former gateway's connections must not keep the next one out.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Makes one handler for each runtime: each has a connection of its own, all share the

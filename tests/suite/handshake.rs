@@ -228,6 +228,21 @@ async fn connections_without_a_handshake_are_bounded() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_comes_at_once_finds_room_to_wait() {
+    let app = TestHandler::start().await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--max-pending-handshakes=1"]).await;
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux");
+    let crowd = somaxconn.trim().parse::<usize>().expect("a number").min(500);
+    let mut waiting = Vec::new();
+    within(DEADLINE, "everybody connects", async {
+        for _ in 0..crowd {
+            waiting.push(TcpStream::connect(gateway.clients()).await.expect("a connection"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_gateway_that_is_full_says_so_and_a_place_is_free_again_after_a_close() {
     let app = TestHandler::start().await;
     let gateway = Gateway::with(&app, &["--exchange=widgets", "--max-connections=2"]).await;
