@@ -40,6 +40,11 @@ const PATHS: [&str; 2] = ["/", "/pushwss"];
 /// Room for a handshake's headers: a few full cookies.
 const REQUEST_BUFFER: usize = 16 * 1024;
 
+/// What the system may hold of a connection that was not sent yet. Left to itself it takes
+/// megabytes for each client that does not read: more than the outbox, and 1,000 of them
+/// leave the system short of memory for everybody's sockets.
+const UNSENT_MAX: u32 = 128 * 1024;
+
 /// After a close, how long and how much is still read, so that what the client was told
 /// last is not lost to a reset.
 const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -91,6 +96,8 @@ where
     let Accepted { stream, peer, handshake, socket } = accepted;
     // Frames are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
     let handshake_timeout = front.handshake_timeout;
     let socket = Arc::new(socket);
     let service = service_fn(|request| {

@@ -14,6 +14,7 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 use tokio_tungstenite::{client_async, tungstenite::Message};
+use tonic::Code;
 
 use crate::support::{
     DEADLINE,
@@ -21,7 +22,7 @@ use crate::support::{
     gateway::Gateway,
     handler::{
         TestHandler,
-        proto::{PushEventRequest, PushEventsRequest},
+        proto::{PushEventRequest, PushEventsRequest, SendEventRequest},
         reply,
     },
     within,
@@ -343,4 +344,28 @@ async fn a_stopped_reader_that_never_reads_again_is_let_go_of() {
     }
     // Also though the close frame could not be sent.
     assert_eq!(told_code(&app, &stopped.id).await, 3008);
+}
+
+#[tokio::test]
+async fn the_system_does_not_hold_much_more_than_an_outbox_for_a_stopped_reader() {
+    const EVENT: usize = 15 << 10;
+    const HELD_MAX: usize = 1 << 20;
+    let app = TestHandler::start().await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--max-outbox=64KiB"]).await;
+    let stopped = stopped_reader(&gateway).await;
+    let mut api = gateway.api().await;
+    let mut taken = 0;
+    let cut_off = loop {
+        let request = SendEventRequest {
+            session_id: stopped.id.clone(),
+            event: "E".into(),
+            payload: format!("\"{}\"", "x".repeat(EVENT)),
+        };
+        match api.send_event(request).await {
+            Ok(_) => taken += EVENT,
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(cut_off.code(), Code::NotFound, "{cut_off}");
+    assert!(taken < HELD_MAX, "{taken} bytes were taken for a client that does not read");
 }
