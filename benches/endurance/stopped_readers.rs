@@ -24,7 +24,7 @@ use crate::{
     application::Handler,
     args,
     client::{self, Client, Counts},
-    load::{Application, Clients, Gateway, Unit, event, myxi_script, usage, within},
+    load::{Application, Clients, Gateway, Pace, Unit, event, myxi_script, usage, within},
     verdict::Verdicts,
 };
 
@@ -114,7 +114,7 @@ pub async fn run(
 }
 
 async fn healthy(args: &args::Stopped, gateway: &Gateway) -> anyhow::Result<Clients> {
-    let clients = Clients::new(Unit::Frame)?;
+    let clients = Clients::new(Unit::Frame, Pace::Sparing)?;
     let address = gateway.addresses.clients;
     let script = myxi_script(address, KEY);
     let opening = clients.open(address, args.healthy, AT_ONCE, |_| script.clone());
