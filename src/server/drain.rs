@@ -83,7 +83,10 @@ impl Drain {
     /// What has not finished by now is closed as it is.
     async fn cut_off(&self) {
         let sessions = self.front.directory.all();
-        tracing::warn!(sessions = sessions.len(), "the drain's time is over, closing what is left");
+        // Sessions that ended, which the application has not been told of.
+        let untold = self.max_connections - self.front.farewells.available_permits();
+        let sessions_left = sessions.len();
+        tracing::warn!(sessions_left, untold, "the drain's time is over, closing what is left");
         for session in sessions {
             session.send_elsewhere();
         }

@@ -48,8 +48,12 @@ impl Output {
         }
     }
 
-    /// What cannot be written now may stay for long: it gets room of its own.
+    /// What cannot be written now may stay for long: it gets room of its own, unless what it
+    /// has is not much larger.
     pub fn shrink(&mut self) {
+        if self.buffer.capacity() < 2 * self.len() {
+            return;
+        }
         let rest = self.bytes().to_vec();
         self.give_back();
         self.buffer = rest;

@@ -28,7 +28,6 @@ use tokio::{io::AsyncReadExt, net::TcpStream, sync::oneshot, time::sleep};
 use self::{
     application::Books,
     attack::{Attacker, Outcome},
-    cost::Process,
     dice::Dice,
     healthy::{CLIENTS, Healthy, Latencies, Time},
     plan::{Class, Expect, Plan, Request},
@@ -36,7 +35,8 @@ use self::{
     verdict::{BYTES_OUT_MAX, CPU_MAX, amplified, by_class, cpu, report},
 };
 use crate::support::{
-    DEADLINE, client::Client, gateway::Addresses, handler::TestHandler, process::Myxi, within,
+    DEADLINE, client::Client, gateway::Addresses, handler::TestHandler, process::Myxi,
+    usage::Process, within,
 };
 
 const MAX_CONNECTIONS: usize = 1_000;

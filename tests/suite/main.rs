@@ -22,6 +22,7 @@ mod hostile;
 mod hostile_sessions;
 mod limits;
 mod logs;
+mod memory;
 mod process;
 mod readme;
 mod rechecks;

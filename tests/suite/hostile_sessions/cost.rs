@@ -1,36 +1,6 @@
-//! What the sessions cost: the gateway's process as the operating system counts it, and
-//! bytes and CPU for each class.
+//! What the sessions cost, in bytes and CPU for each class.
 
-use std::{collections::BTreeMap, fs, time::Duration};
-
-/// The gateway, from outside.
-#[derive(Debug, Clone, Copy)]
-pub struct Process(pub u32);
-
-impl Process {
-    pub fn descriptors(self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.0)).expect("a running process").count()
-    }
-
-    /// Proportional set size, in bytes.
-    pub fn memory(self) -> i64 {
-        let path = format!("/proc/{}/smaps_rollup", self.0);
-        let text = fs::read_to_string(path).expect("a running process");
-        let pss = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("Pss");
-        let kib = pss.trim().trim_end_matches(" kB").parse::<i64>().expect("a number");
-        kib * 1024
-    }
-
-    /// Of all its threads.
-    pub fn cpu(self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).expect("a running process");
-        let nanos = tasks.flatten().map(|task| {
-            let stat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            stat.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0)
-        });
-        Duration::from_nanos(nanos.sum())
-    }
-}
+use std::{collections::BTreeMap, time::Duration};
 
 /// What a connection costs in each direction before anybody says a word: the headers of
 /// four packets. Without it, whoever connects and says one byte would seem to be answered

@@ -6,9 +6,10 @@ use super::{
     application::Books,
     attack::{Attacker, Outcome},
     becomes,
-    cost::{Cost, Costs, Process},
+    cost::{Cost, Costs},
     pacing::ordinary_session,
 };
+use crate::support::usage::Process;
 
 /// What the gateway may answer to one byte.
 pub const BYTES_OUT_MAX: f64 = 10.0;
