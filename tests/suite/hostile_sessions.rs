@@ -58,9 +58,9 @@ const FLAGS: [&str; 7] = [
 const QUIET: Duration = Duration::from_secs(1);
 const QUIET_STRICT: Duration = Duration::from_secs(10);
 
-/// What may stay of memory, beside what the first round left: the allocator's own waste,
-/// not something of each session.
-const MEMORY_GROWTH_MAX: i64 = 2 << 20;
+/// What may stay of memory, beside what the first round left: the allocator's own waste, which
+/// goes up and down by some MB, not something of each session. Of 100,000 that is 60 bytes.
+const MEMORY_GROWTH_MAX: i64 = 6 << 20;
 
 /// In a slice: unoptimised, on a machine that has other things to do.
 const P99_MAX: Duration = Duration::from_secs(2);
@@ -136,7 +136,7 @@ async fn hostile_sessions_get_what_they_deserve_and_leave_nothing_behind() {
         // In this order: a session that has not ended yet has its descriptor.
         becomes("sessions without a farewell", CLIENTS, || books.open()).await;
         becomes("descriptors", descriptors, || process.descriptors()).await;
-        memory.push(process.memory());
+        memory.push(settled_memory(process).await);
     }
     healthy.it_is(Time::Quiet);
     sleep(quiet).await;
@@ -191,6 +191,16 @@ async fn forget_calls(app: Arc<TestHandler>) {
         drop(app.seen().await);
         sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The least of some seconds: an allocator gives back what is free when it gets to it.
+async fn settled_memory(process: Process) -> i64 {
+    let mut least = process.memory();
+    for _ in 0..30 {
+        sleep(Duration::from_millis(100)).await;
+        least = least.min(process.memory());
+    }
+    least
 }
 
 /// Waits until what is counted is what it was.
