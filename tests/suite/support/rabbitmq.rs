@@ -363,9 +363,14 @@ fn signal(name: &str, pid: &str) {
     assert!(status.is_ok_and(|status| status.success()), "kill -{name} {pid}");
 }
 
-/// Ports that were free a moment ago.
+/// Ports that were free a moment ago, from below those that the system gives to connections:
+/// no other test's connection takes one before the broker does.
 fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let free = || {
+        let mut ports = std::iter::repeat_with(|| rand::random_range(10_000..32_000));
+        ports.find_map(|port: u16| TcpListener::bind(("127.0.0.1", port)).ok()).expect("a port")
+    };
+    let listeners = [(); 3].map(|()| free());
     listeners.map(|listener| listener.local_addr().expect("its address").port())
 }
 
