@@ -8,13 +8,15 @@ use std::{
 };
 
 use myxi::proto::{
-    ActionError, CheckSubscriptionsRequest, CheckSubscriptionsResponse, Decision, Disconnect,
-    Event, HandleActionRequest, HandleActionResponse, Session, SessionClosedRequest,
+    ActionError, CheckSubscriptionsRequest, CheckSubscriptionsResponse, Disconnect,
+    HandleActionRequest, HandleActionResponse, Session, SessionClosedRequest,
     SessionClosedResponse, SessionDecision, SessionOpenedRequest, SessionOpenedResponse,
-    SessionUpdate, action_handler_server::ActionHandler,
+    action_handler_server::ActionHandler,
 };
 use tokio::time::sleep;
 use tonic::{Request, Response, Status};
+
+use crate::load::Answers;
 
 /// The code with which it closes a session that asks for that.
 pub const SENT_AWAY: u16 = 4001;
@@ -113,17 +115,9 @@ impl ActionHandler for Handler {
         &self,
         request: Request<HandleActionRequest>,
     ) -> Result<Response<HandleActionResponse>, Status> {
-        let request = request.into_inner();
-        let _call = self.call(request.session.as_ref()).await;
+        let _call = self.call(request.get_ref().session.as_ref()).await;
         let mut response = HandleActionResponse::default();
-        match request.action.as_str() {
-            "Authenticate" => {
-                let set_auth = Some("\"somebody\"".into());
-                response.session_update = Some(SessionUpdate { set_auth, ..Default::default() });
-            }
-            "Echo" => {
-                response.events = vec![Event { event: "Echo".into(), payload: request.payload }];
-            }
+        match request.get_ref().action.as_str() {
             "Refuse" => {
                 let code = "Refused".into();
                 response.error = Some(ActionError { code, ..Default::default() });
@@ -133,7 +127,7 @@ impl ActionHandler for Handler {
                 response.disconnect = Some(Disconnect { code, reason: "as you wish".into() });
             }
             "Break" => return Err(Status::internal("broken")),
-            other => return Err(Status::unimplemented(format!("no action {other}"))),
+            _ => return Answers.handle_action(request).await,
         }
         Ok(Response::new(response))
     }
@@ -142,12 +136,8 @@ impl ActionHandler for Handler {
         &self,
         request: Request<CheckSubscriptionsRequest>,
     ) -> Result<Response<CheckSubscriptionsResponse>, Status> {
-        let request = request.get_ref();
-        let _call = self.call(request.session.as_ref()).await;
-        let known = request.session.as_ref().is_some_and(|session| session.auth.is_some());
-        let decision = if known { Decision::Allow } else { Decision::Deny };
-        let decisions = vec![decision.into(); request.topics.len()];
-        Ok(Response::new(CheckSubscriptionsResponse { decisions }))
+        let _call = self.call(request.get_ref().session.as_ref()).await;
+        Answers.check_subscriptions(request).await
     }
 
     async fn session_opened(

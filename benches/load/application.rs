@@ -66,7 +66,8 @@ impl Application {
     }
 }
 
-struct Answers;
+/// Whoever authenticates may subscribe, and is echoed.
+pub struct Answers;
 
 #[tonic::async_trait]
 impl ActionHandler for Answers {

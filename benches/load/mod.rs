@@ -23,7 +23,7 @@ use std::{future::Future, time::Duration};
 use anyhow::Context;
 
 pub use self::{
-    application::Application,
+    application::{Answers, Application},
     clients::{Clients, Pace, Unit},
     gateway::{Addresses, EVENT_BYTES, EXCHANGE, Gateway, event, myxi_script, payload},
     processors::{available, pin_this_thread},
