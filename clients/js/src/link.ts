@@ -91,8 +91,10 @@ export class Link {
       this.events.frame(data);
     });
     socket.onclose = mine(({ code, reason }) => this.#over({ code, reason }));
-    // Always followed by a close, but without a handler Node would say so itself.
-    socket.onerror = () => {};
+    // In a browser a close follows. In Node 22 none does where the gateway was not reached.
+    socket.onerror = mine(() => {
+      if (this.state === "connecting") this.#over({ code: 1006, reason: "" });
+    });
     const late = { code: 1006, reason: "the gateway was not reached in time" };
     this.#timer = setTimeout(() => this.#over(late), this.options.connectTimeout ?? 15_000);
     this.events.connecting();
