@@ -1,6 +1,8 @@
 //! The clients' listener: the upgrade to a WebSocket, what is answered to everything else,
 //! and the bounds on connections that have not got that far.
 
+mod library;
+
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -127,6 +129,9 @@ where
     L: Fn(ClientSocket, ClientInfo) -> F + Clone + Send + 'static,
     F: Future<Output = ClientSocket> + Send,
 {
+    if let Some(response) = library::answer(&request) {
+        return response;
+    }
     match check(front, &request) {
         Err(refusal) => refusal.response(),
         Ok(Handshake { response, connection }) => {
@@ -189,7 +194,7 @@ impl Refusal {
 
 fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Refusal> {
     if !PATHS.contains(&request.uri().path()) {
-        let text = "nothing here; the WebSocket is at / and at /pushwss";
+        let text = "nothing here; the WebSocket is at / and at /pushwss, its library at /myxi.js";
         return Err(Refusal::new(StatusCode::NOT_FOUND, &[], text));
     }
     if request.method() != Method::GET {

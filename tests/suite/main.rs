@@ -3,7 +3,6 @@
 
 mod books;
 mod broker;
-mod browser;
 mod bus;
 mod closing;
 mod config;
@@ -20,6 +19,7 @@ mod handshake;
 mod health;
 mod hostile;
 mod hostile_sessions;
+mod library;
 mod limits;
 mod logs;
 mod memory;
