@@ -7,19 +7,21 @@ mod page;
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use tokio::{net::TcpListener, signal};
+use tokio::net::TcpListener;
 use tonic::transport::{Channel, Endpoint, Server as GrpcServer, server::TcpIncoming};
 
 use self::application::{Application, EXCHANGE, TOKEN};
 use crate::{
     config::{Config, DemoConfig},
     proto::{action_handler_server::ActionHandlerServer, gateway_client::GatewayClient},
-    server::Server,
+    server::{Server, StopSignals},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Until a signal asks for an end; the application is there to the end of the drain.
 pub async fn run(config: DemoConfig) -> anyhow::Result<()> {
+    let signals = StopSignals::new()?;
     let application = TcpListener::bind("127.0.0.1:0").await?;
     let application_address = application.local_addr()?;
     let page = TcpListener::bind(config.page_listen)
@@ -31,11 +33,12 @@ pub async fn run(config: DemoConfig) -> anyhow::Result<()> {
     let gateway = Server::start(gateway_config(config, application_address)?).await?;
     println!("{}", greeting(&gateway, application_address, page_address));
     let client = GatewayClient::new(channel(gateway.grpc)?);
+    let around = page::Around { clients: gateway.clients, console: gateway.admin };
     tokio::select! {
         result = serve_application(application) => result,
         () = application::push_changes(client, token) => Ok(()),
-        () = page::serve(page, gateway.clients.port()) => Ok(()),
-        result = signal::ctrl_c() => Ok(result?),
+        () = page::serve(page, around) => Ok(()),
+        result = gateway.run_until(signals) => result,
     }
 }
 
@@ -75,7 +78,7 @@ myxi demo is up. Open  http://{page}/
 
   WebSocket    ws://{clients}/
   Gateway      {grpc} (gRPC: PushEvent, with reflection)
-  health       http://{admin}/health/ready
+  console      http://{admin}/
   application  {application} (gRPC ActionHandler, bundled)
 
 By hand, with any WebSocket client:

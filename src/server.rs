@@ -8,7 +8,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use tokio::{
     net::{TcpListener, TcpSocket},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
@@ -54,25 +54,31 @@ const DESCRIPTORS_PER_WORKER: usize = 4;
 /// second, then after three: everybody who lost a replica comes at once.
 const BACKLOG: u32 = 4096;
 
-/// Serves until a signal asks for an end, and then drains. A second signal ends at once,
-/// which is an error: clients may have lost what a drain would have given them.
+/// Serves until a signal asks for an end.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut stop = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    let server = Server::start(config).await?;
-    stop().await;
-    tracing::info!("draining; a second signal ends at once");
-    tokio::select! {
-        () = server.drain() => tracing::info!("drained"),
-        () = stop() => anyhow::bail!("ended by a second signal, before the drain was over"),
+    let signals = StopSignals::new()?;
+    Server::start(config).await?.run_until(signals).await
+}
+
+/// What asks a process to end: SIGINT and SIGTERM.
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// From here on they do not end the process by themselves.
+    pub fn new() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// A running gateway. Dropped without a drain, it ends at once.
@@ -136,6 +142,18 @@ impl Server {
             tasks,
         };
         Ok(Self { clients, grpc: grpc_address, admin, drain })
+    }
+
+    /// Serves until a signal asks for an end, and then drains. A second signal ends at once,
+    /// which is an error: clients may have lost what a drain would have given them.
+    pub async fn run_until(self, mut signals: StopSignals) -> anyhow::Result<()> {
+        signals.next().await;
+        tracing::info!("draining; a second signal ends at once");
+        tokio::select! {
+            () = self.drain() => tracing::info!("drained"),
+            () = signals.next() => anyhow::bail!("ended by a second signal, before the drain was over"),
+        }
+        Ok(())
     }
 
     /// Sends the clients away in turn, finishes what was begun, and ends.

@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status, transport::Channel};
 
 use crate::{
     proto::{
-        ActionError, CheckSubscriptionsRequest, CheckSubscriptionsResponse, Decision, Event,
-        HandleActionRequest, HandleActionResponse, PushEventRequest, SessionClosedRequest,
+        ActionError, CheckSubscriptionsRequest, CheckSubscriptionsResponse, Decision, Disconnect,
+        Event, HandleActionRequest, HandleActionResponse, PushEventRequest, SessionClosedRequest,
         SessionClosedResponse, SessionOpenedRequest, SessionOpenedResponse, SessionUpdate,
         action_handler_server::ActionHandler, gateway_client::GatewayClient,
     },
@@ -41,6 +41,7 @@ impl ActionHandler for Application {
         let response = match request.action.as_str() {
             "Authenticate" => authenticate(&payload),
             "SayHello" => say_hello(&payload)?,
+            "DropMe" => drop_me(),
             other => return Err(Status::unimplemented(format!("no action {other}"))),
         };
         Ok(Response::new(response))
@@ -96,6 +97,12 @@ fn say_hello(payload: &Value) -> Result<HandleActionResponse, Status> {
     let payload = json!({"message": format!("Hello, {name}!")}).to_string();
     let events = vec![Event { event: "Hello".into(), payload }];
     Ok(HandleActionResponse { events, ..Default::default() })
+}
+
+/// As if the connection were lost: with a code that asks the client to come back.
+fn drop_me() -> HandleActionResponse {
+    let disconnect = Disconnect { code: 4000, reason: "as you wished".into() };
+    HandleActionResponse { disconnect: Some(disconnect), ..Default::default() }
 }
 
 /// Changes widgets for ever and tells those who are subscribed. One change that nobody

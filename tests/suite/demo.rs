@@ -73,15 +73,44 @@ async fn what_it_prints_can_be_connected_to_where_it_listens_on_every_interface(
     assert!(!printed.contains("0.0.0.0"), "{printed}");
 }
 
+/// The page comes from the name that it is asked under, as its gateway must (`Origin`).
 #[tokio::test]
-async fn its_page_is_served_and_knows_the_gateway() {
+async fn its_page_is_served_and_knows_the_gateway_and_the_console() {
     let demo = start(&[]).await;
     let page = page(&demo);
-    let (status, body) = http::get(page, "/", "localhost").await;
-    assert_eq!(status, 200);
-    assert!(body.contains(&format!("content=\"{}\"", demo.clients.port())), "{body}");
-    assert!(!body.contains("{{"), "a placeholder is left");
+    let port = demo.clients.port();
+    for (host, name) in [
+        ("localhost", "localhost"),
+        ("Machine.example:5008", "Machine.example"),
+        ("[::1]:5008", "[::1]"),
+        ("\"><script>alert(1)</script>", "127.0.0.1"),
+        ("a'b", "127.0.0.1"),
+    ] {
+        let (status, body) = http::get(page, "/", host).await;
+        assert_eq!(status, 200);
+        let library = format!("<script src=\"http://{name}:{port}/myxi.js\"></script>");
+        assert!(body.contains(&library), "{host}: {body}");
+        assert!(body.contains(&format!("content=\"ws://{name}:{port}/pushwss\"")), "{body}");
+        assert!(body.contains(&format!("href=\"http://{}/\"", demo.admin)), "{body}");
+        assert!(!body.contains("{{"), "a placeholder is left");
+    }
     assert_eq!(http::get(page, "/favicon.ico", "localhost").await.0, 404);
+}
+
+/// As `serve` does, whoever asks: a terminal, or a supervisor.
+#[tokio::test]
+async fn asked_to_end_it_sends_its_clients_away_and_ends_without_an_error() {
+    for signal in ["TERM", "INT"] {
+        let mut demo = start(&[]).await;
+        let mut client = demo.client().await;
+        client.request("Ping", json!({})).await;
+        demo.signal(signal);
+        client.event("Reconnect").await;
+        assert_eq!(client.closed().await.code, 1012);
+        let status = demo.ended().await;
+        assert_eq!(status.code(), Some(0), "SIG{signal}: {status}");
+        assert!(demo.log().iter().any(|line| line.contains(r#""drained""#)), "{:#?}", demo.log());
+    }
 }
 
 /// What the greeting and the page invite to.
@@ -119,6 +148,8 @@ async fn a_whole_session_works_as_the_greeting_says() {
     );
     assert_eq!(client.error("SayHello", json!({})).await["error"], "InvalidPayload");
     assert_eq!(client.error("Nonsense", json!({})).await["error"], "InvalidAction");
+    client.send(json!({"action": "DropMe"})).await;
+    assert_eq!(client.closed().await.code, 4000, "come back");
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! What the tests share.
 
-pub mod browser;
 pub mod client;
 pub mod fleet;
 pub mod frames;
