@@ -1,0 +1,35 @@
+// What stands before a fleet: hands each new connection to the replica of the moment.
+
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+
+export class Proxy {
+  #server = createServer((client) => this.#join(client));
+  #sockets = new Set();
+
+  static async start(t, replica) {
+    const proxy = new Proxy();
+    proxy.replica = replica;
+    t.after(() => proxy.#stop());
+    proxy.#server.listen(0, "127.0.0.1");
+    await once(proxy.#server, "listening");
+    proxy.address = `127.0.0.1:${proxy.#server.address().port}`;
+    return proxy;
+  }
+
+  #join(client) {
+    const [host, port] = this.replica.clients.split(":");
+    const server = connect(Number(port), host);
+    for (const [from, to] of [[client, server], [server, client]]) {
+      this.#sockets.add(from);
+      // Whatever goes wrong on one side, the other is to see it as an end.
+      from.on("error", () => to.destroy()).on("close", () => this.#sockets.delete(from));
+      from.pipe(to);
+    }
+  }
+
+  #stop() {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
