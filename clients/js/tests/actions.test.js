@@ -123,6 +123,20 @@ test("a signal ends the waiting, sent or not", async (t) => {
   assert.equal(await sent.catch((reason) => reason), "enough");
 });
 
+test("an action that is over leaves nothing behind", async (t) => {
+  const { clock, socket, gateway } = await connectOpen(t);
+  const { signal } = new AbortController();
+  const listeners = new Set();
+  signal.addEventListener = (_, listener) => listeners.add(listener);
+  signal.removeEventListener = (_, listener) => listeners.delete(listener);
+  const before = clock.pending;
+  const reply = socket.action("SayHello", {}, { signal });
+  assert.deepEqual([clock.pending, listeners.size], [before + 1, 1]);
+  await gateway.say({ event: "Done", tag: gateway.takes("SayHello").tag });
+  await reply;
+  assert.deepEqual([clock.pending, listeners.size], [before, 0]);
+});
+
 test("what waits for the connection is bounded", async (t) => {
   const { sockets, socket } = connect(t, { maxQueue: 3 });
   socket.sendAction("One");
@@ -134,6 +148,27 @@ test("what waits for the connection is bounded", async (t) => {
   assert.deepEqual(sockets[0].sent.splice(0, 2), [{ action: "One" }, { action: "Two", tag: ["my tag"], payload: { a: 1 } }]);
   await sockets[0].say({ event: "Done", tag: sockets[0].takes("Three").tag });
   await three;
+});
+
+test("what has been sent waits no more", async (t) => {
+  const { clock, sockets, socket } = connect(t);
+  for (const round of [0, 1, 2]) {
+    socket.sendAction("Large", "x".repeat(700_000));
+    await sockets[round].open();
+    sockets[round].takes("Large");
+    await sockets[round].end();
+    await clock.advance(1_000);
+  }
+});
+
+test("what waited and was sent may have happened", async (t) => {
+  const { sockets, socket } = connect(t);
+  const reply = held(socket.action("Waited"));
+  await sockets[0].open();
+  sockets[0].takes("Waited");
+  await sockets[0].end();
+  const { error } = await outcome(reply);
+  assert.deepEqual([error.code, error.outcome, error.retryable], ["ConnectionLost", "unknown", false]);
 });
 
 test("and so is its size, and what a slow network has not taken yet", async (t) => {

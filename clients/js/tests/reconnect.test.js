@@ -104,12 +104,15 @@ test("without reconnection a lost connection is closed", async (t) => {
 });
 
 test("an attempt that nobody answers is given up", async (t) => {
-  const { clock, sockets, states } = connect(t, { connectTimeout: 2_000 });
+  const { clock, sockets, socket, states } = connect(t, { connectTimeout: 2_000 });
+  const told = [];
+  socket.on("SocketDisconnected", () => told.push("there was no connection"));
   await clock.advance(2_000);
   assert.equal(sockets[0].closedWith, 1000);
   assert.deepEqual(states, ["waiting"]);
   await clock.advance(500);
   assert.deepEqual(states, ["waiting", "connecting"]);
+  assert.deepEqual(told, []);
 });
 
 test("disconnect while connecting, while waiting, and twice", async (t) => {

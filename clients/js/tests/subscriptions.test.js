@@ -151,6 +151,43 @@ test("unsubscribed while the question is open: the answer changes nothing", asyn
   await second.ready;
 });
 
+test("what nobody wants any more is not asked for again", async (t) => {
+  const { clock, socket, gateway } = await connectOpen(t);
+  const subscription = socket.subscribe("widgets", 1);
+  await settled();
+  const { tag } = gateway.takes("Subscribe");
+  subscription.unsubscribe();
+  gateway.takes("Unsubscribe");
+  const payload = { error: "Busy", retryable: true, exchange: "widgets", routing_key: "1" };
+  await gateway.say({ event: "Error", tag, payload });
+  await clock.advance(20_000);
+  assert.deepEqual(gateway.sent, []);
+});
+
+test("a handler may end the subscription of another component", async (t) => {
+  const { socket, gateway } = await connectOpen(t);
+  const heard = [];
+  const [one, two] = [socket.subscribe("widgets", 1), socket.subscribe("widgets", 1)];
+  one.on("Changed", () => two.unsubscribe());
+  two.on("Changed", () => heard.push("two"));
+  await settled();
+  await gateway.allows();
+  await gateway.push("widgets", "1", "Changed");
+  assert.deepEqual(heard, []);
+});
+
+test("a signal that lives on does not hold what has ended", async (t) => {
+  const { socket } = connect(t);
+  const { signal } = new AbortController();
+  const listeners = new Set();
+  signal.addEventListener = (_, listener) => listeners.add(listener);
+  signal.removeEventListener = (_, listener) => listeners.delete(listener);
+  const subscription = socket.subscribe("widgets", 1, { signal });
+  assert.equal(listeners.size, 1);
+  subscription.unsubscribe();
+  assert.equal(listeners.size, 0);
+});
+
 test("unsubscribed before anything was sent: nothing is", async (t) => {
   const { sockets, socket } = connect(t);
   const controller = new AbortController();
@@ -240,6 +277,12 @@ for (const [error, more] of [["ExchangeUnavailable", { retryable: true }], ["Bus
     assert.deepEqual(waits, [1_000, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
     assert.deepEqual(await gateway.allows(), { exchange: "widgets", routing_keys: ["1", "2"] });
     for (const { ready } of subscriptions) await ready;
+    // With an answer the waits begin anew.
+    socket.subscribe("widgets", 3);
+    await settled();
+    await gateway.refuses(error, more);
+    await clock.advance(1_000);
+    await gateway.allows();
   });
 }
 
