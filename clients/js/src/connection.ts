@@ -252,7 +252,7 @@ export class Connection<Events extends object = AnyEvents> {
 
   /** What the gateway says of the session itself. */
   #control(message: Message): void {
-    const { id, ping_interval_ms: interval, after_ms: after, auto } = asObject(message.payload);
+    const { id, ping_interval_ms: interval, after_ms: after } = asObject(message.payload);
     switch (message.event) {
       case "Welcome":
         if (typeof id === "string") this.#id = id;
@@ -265,7 +265,7 @@ export class Connection<Events extends object = AnyEvents> {
         this.#topics.gap(message);
         break;
       case "Unsubscribed":
-        if (auto === true) this.#topics.ended(message.payload);
+        this.#topics.ended(message.payload);
     }
   }
 

@@ -2,7 +2,7 @@
 
 import { report } from "./errors.js";
 
-// biome-ignore lint: any function can be a handler; the typed doors are in front of it.
+/** Any function: the typed doors are in front of this. */
 type Listener = (...given: any[]) => void;
 
 export class Emitter {

@@ -1,7 +1,5 @@
 // `for await` over events that come whether or not somebody is ready for them.
 
-import { MyxiError } from "./errors.js";
-
 export class Iteration<T> implements AsyncIterableIterator<T> {
   #buffer: T[] = [];
   #waiting: { resolve: (result: IteratorResult<T>) => void; reject: (error: unknown) => void }[] = [];
@@ -10,6 +8,7 @@ export class Iteration<T> implements AsyncIterableIterator<T> {
 
   constructor(
     private readonly max: number,
+    private readonly overflow: () => unknown,
     private readonly detach: (iteration: Iteration<T>) => void,
   ) {}
 
@@ -19,7 +18,7 @@ export class Iteration<T> implements AsyncIterableIterator<T> {
     const waiting = this.#waiting.shift();
     if (waiting) waiting.resolve({ value: item, done: false });
     else if (this.#buffer.length < this.max) this.#buffer.push(item);
-    else this.end(new MyxiError("BufferOverflow", { message: `${this.max} events were not read in time` }));
+    else this.end(this.overflow());
   }
 
   /** What is in the buffer is still given, then the error, then nothing more. */

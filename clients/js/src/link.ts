@@ -2,7 +2,7 @@
 // dead, waits, connects again. Knows nothing of what is said over it but how to ping.
 
 import { Backoff } from "./backoff.js";
-import { Liveness } from "./liveness.js";
+import { Liveness, TIMER_MAX } from "./liveness.js";
 import type { CloseInfo, ConnectionOptions } from "./types.js";
 import { onWake } from "./wake.js";
 
@@ -133,7 +133,7 @@ export class Link {
     const hint = this.#comeBackAfter;
     this.#comeBackAfter = undefined;
     if (code === TRY_LATER) backoff.later();
-    return hint ?? backoff.next();
+    return Math.min(hint ?? backoff.next(), TIMER_MAX);
   }
 
   #wake(): void {

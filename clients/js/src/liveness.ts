@@ -38,7 +38,8 @@ export class Liveness {
 
   /** Asks now: the machine woke up, or its network changed. */
   probe(): void {
-    if (this.#timer !== undefined && performance.now() - this.#heard > LATE) this.#ask();
+    const running = this.#timer !== undefined && !this.#asked;
+    if (running && performance.now() - this.#heard > LATE) this.#ask();
   }
 
   stop(): void {

@@ -74,7 +74,12 @@ export class Subscription<Events extends object = AnyEvents> implements AsyncIte
   /** From now on; leaving the loop does not unsubscribe. */
   [Symbol.asyncIterator](): AsyncIterableIterator<EventOf<Events>> {
     const max = this.#options.maxBuffer ?? MAX_BUFFER;
-    const iteration = new Iteration<EventOf<Events>>(max, () => this.#iterations.delete(iteration));
+    const overflow = () => new MyxiError("BufferOverflow", {
+      message: `${max} events of ${this.exchange} ${this.routingKey} were not read in time`,
+      details: { exchange: this.exchange, routing_key: this.routingKey },
+    });
+    const detach = () => this.#iterations.delete(iteration);
+    const iteration = new Iteration<EventOf<Events>>(max, overflow, detach);
     if (this.#ended) iteration.end(this.#ended.error);
     else this.#iterations.add(iteration);
     return iteration;
@@ -82,6 +87,8 @@ export class Subscription<Events extends object = AnyEvents> implements AsyncIte
 
   /** @internal */
   _deliver(message: Message): void {
+    // One before it may have ended it.
+    if (this.#ended) return;
     this.#emitter.emit(message.event, message.payload, message.tag, message.mq);
     for (const iteration of [...this.#iterations]) iteration.push(message as EventOf<Events>);
   }

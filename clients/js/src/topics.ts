@@ -130,10 +130,10 @@ export class Topics {
     this.#deliver(this.#find(message.payload), message);
   }
 
-  /** `Unsubscribed` that nobody here asked for. */
+  /** `Unsubscribed`, which is only news where nobody here asked for it. */
   ended(payload: unknown): void {
     const topic = this.#find(payload);
-    // Where the question is still open, it is about an earlier subscription.
+    // What was unsubscribed here is known no more; what is asked for anew stands later.
     if (topic?.status === "standing") this.#end(topic, new MyxiError("Unsubscribed"), "Unsubscribed", payload);
   }
 

@@ -1,7 +1,5 @@
 // The shapes that users of the library meet: messages of the wire, options, handlers.
 
-import type { MyxiError } from "./errors.js";
-
 /** Any JSON value that was sent with an action; `undefined` where there was none. */
 export type Tag = unknown;
 
@@ -142,5 +140,3 @@ export type EventOf<Events> =
 
 /** The first reply to an action: an event of the application, or `Done` without a payload. */
 export type Reply<Payload = any> = Message<string, Payload>;
-
-export type { MyxiError };
