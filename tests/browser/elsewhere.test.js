@@ -38,7 +38,7 @@ test("in a worker", async (t) => {
 });
 
 test("in Node, with its own WebSocket, and back after a restart", async (t) => {
-  const { Connection, MyxiError } = await import("../../clients/js/dist/myxi.mjs");
+  const { Connection, MyxiError } = await import("../../clients/js/build/myxi.mjs");
   const app = await Application.start(t);
   const flags = [`--listen=127.0.0.1:${await freePort()}`];
   const gateway = await Gateway.serve(t, app, flags);
