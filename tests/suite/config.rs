@@ -54,7 +54,7 @@ fn defaults_are_those_that_are_promised() {
     let config = valid(&[]);
     assert_eq!(config.listen, SocketAddr::from(([0, 0, 0, 0], 5005)));
     assert_eq!(config.grpc.listen, SocketAddr::from(([127, 0, 0, 1], 5006)));
-    assert_eq!(config.admin_listen, SocketAddr::from(([127, 0, 0, 1], 5007)));
+    assert_eq!(config.admin.listen, SocketAddr::from(([127, 0, 0, 1], 5007)));
     assert_eq!(config.action_handler.timeout, Duration::from_secs(3));
     assert_eq!(config.action_handler.max_in_flight, 256);
     assert_eq!(config.session_opened, SessionOpened::Off);
