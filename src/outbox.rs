@@ -143,6 +143,11 @@ impl Outbox {
         }
     }
 
+    /// What waits to be written, in bytes of [`Outbox::cost`].
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     /// Whether a reply of the greatest size might not fit any more.
     pub fn is_half_full(&self) -> bool {
         self.lock().bytes > self.limit / 2
