@@ -35,6 +35,7 @@ use crate::{
     http::{Door, Front},
     hub::{Delivery, Hub},
     ids::{ReplicaId, SessionId, SessionIds},
+    metrics::Metrics,
     peers::{self, LocalSessions, Peers, SessionCommand},
     protocol,
     rate_limit::RateLimit,
@@ -93,6 +94,7 @@ impl Server {
         let addresses = (clients.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
 
         let replica = ReplicaId::random();
+        let metrics = Arc::new(Metrics::default());
         let directory = Arc::new(Directory::default());
         let front = Arc::new(front(&config, replica, directory.clone()));
         let handlers = Handlers::new(&config);
@@ -107,7 +109,12 @@ impl Server {
         tasks.spawn(async move { hub.wake().await });
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
-        let admin_api = Admin { health: health.clone(), hosts: config.admin_hosts.clone() };
+        let admin_api = Admin {
+            health: health.clone(),
+            metrics,
+            directory: directory.clone(),
+            hosts: config.admin_hosts.clone(),
+        };
         tasks.spawn(admin::serve(admin, admin_api));
         let (stop_grpc, grpc_stopped) = watch::channel(false);
         let peers = Peers::new(replica, directory.clone(), bus.clone());
