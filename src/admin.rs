@@ -5,6 +5,7 @@
 mod access;
 mod answer;
 mod history;
+mod metrics_page;
 mod overview;
 mod page;
 mod push;
@@ -99,9 +100,8 @@ impl Admin {
         if request.uri().path() == "/api/push" {
             return self.push(request).await;
         }
-        let found = self.look_up(&request).await?;
         reads(request.method())?;
-        Ok(found)
+        self.look_up(&request).await
     }
 
     fn health(&self, path: &str) -> Option<Answer> {

@@ -107,7 +107,8 @@ impl Hub {
     /// How many sessions of this hub are subscribed to the topic.
     pub fn subscribers(&self, topic: &Topic) -> usize {
         let exchanges = self.lock();
-        let of_key = exchanges.get(&topic.exchange).and_then(|of| of.by_key.get(topic.routing_key()));
+        let of_key =
+            exchanges.get(&topic.exchange).and_then(|of| of.by_key.get(topic.routing_key()));
         of_key.map_or(0, Vec::len)
     }
 

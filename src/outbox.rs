@@ -130,6 +130,11 @@ impl Outbox {
         state.wake();
     }
 
+    /// Bytes that wait to be written, of [`Outbox::cost`].
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     pub fn sealed(&self) -> Option<CloseReason> {
         self.lock().sealed.clone()
     }
@@ -141,11 +146,6 @@ impl Outbox {
             None if state.draining => Signal::Drain,
             None => Signal::None,
         }
-    }
-
-    /// What waits to be written, in bytes of [`Outbox::cost`].
-    pub fn bytes(&self) -> usize {
-        self.lock().bytes
     }
 
     /// Whether a reply of the greatest size might not fit any more.

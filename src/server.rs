@@ -21,7 +21,7 @@ use crate::{
         grpc::{CallLimit, GrpcActionHandler, GrpcHandlerConfig},
     },
     actions::Services,
-    admin::{self, Access, Admin, Tail, Topics},
+    admin::{self, About, Access, Admin, History, Tail, Topics},
     bus::{
         BusListener, BusNotice, EventBus,
         memory::MemoryBus,
@@ -35,6 +35,7 @@ use crate::{
     http::{Door, Front},
     hub::{Delivery, Hub},
     ids::{ReplicaId, SessionId, SessionIds},
+    metrics::Metrics,
     peers::{self, LocalSessions, Peers, SessionCommand},
     protocol,
     rate_limit::RateLimit,
@@ -93,6 +94,7 @@ impl Server {
         let addresses = (clients.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
 
         let replica = ReplicaId::random();
+        let metrics = Arc::new(Metrics::default());
         let directory = Arc::new(Directory::default());
         let front = Arc::new(front(&config, replica, directory.clone()));
         let handlers = Handlers::new(&config);
@@ -104,11 +106,8 @@ impl Server {
         let workers = Arc::new(workers(&config, here, &hubs[1..], &front, &handlers)?);
         let topics = Arc::new(Topics::new(hubs));
         let tail = Arc::new(Tail::new(topics.clone()));
-        let fan_out = FanOut {
-            workers: workers.clone(),
-            sessions: directory.clone(),
-            tail: tail.clone(),
-        };
+        let fan_out =
+            FanOut { workers: workers.clone(), sessions: directory.clone(), tail: tail.clone() };
         let bus = start_bus(&config, replica, Arc::new(fan_out));
 
         let health = Arc::new(Health::new(bus.clone(), handler, config.ready_requires_bus));
@@ -122,8 +121,15 @@ impl Server {
         let api = GatewayApi { bus: bus.clone(), peers, max_event_size };
         let admin_api = Admin {
             access: access(&config, addresses.2),
+            about: About {
+                replica,
+                clients: addresses.0,
+                max_in_flight: config.action_handler.max_in_flight,
+            },
             health: health.clone(),
-            sessions: directory,
+            history: History::new(metrics.totals()),
+            metrics,
+            directory,
             topics,
             tail,
             gateway: api.clone(),

@@ -48,9 +48,9 @@ impl<'a> Query<'a> {
     }
 
     pub fn page(&self) -> Result<Page, Refusal> {
-        let number = |name| Ok(self.number(name)?.map(|n| usize::try_from(n).unwrap_or(usize::MAX)));
-        let limit = number("limit")?.unwrap_or(LIMIT).min(LIMIT_MAX);
-        Ok(Page { offset: number("offset")?.unwrap_or(0), limit })
+        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let limit = self.number("limit")?.map_or(LIMIT, size).min(LIMIT_MAX);
+        Ok(Page { offset: self.number("offset")?.map_or(0, size), limit })
     }
 }
 

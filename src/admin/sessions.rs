@@ -51,9 +51,11 @@ pub async fn list(directory: &Directory, query: &Query<'_>) -> Result<Sessions, 
     let mut matching: Vec<(u64, SessionId, Arc<Client>)> = Vec::new();
     for some in all.chunks(AT_ONCE) {
         let found = some.iter().filter(|client| search.is_empty() || matches(client, &search));
-        matching.extend(found.map(|client| {
-            (sort.measure(client, now), client.outbox().session(), client.clone())
-        }));
+        matching.extend(
+            found.map(|client| {
+                (sort.measure(client, now), client.outbox().session(), client.clone())
+            }),
+        );
         yield_now().await;
     }
     let (total, found) = (all.len(), matching.len());

@@ -76,7 +76,8 @@ pub struct Tailed {
 impl Tail {
     pub fn new(topics: Arc<Topics>) -> Self {
         let now = Instant::now();
-        let state = State { seq: 0, kept: VecDeque::new(), asked: now, second: now, kept_in_second: 0 };
+        let state =
+            State { seq: 0, kept: VecDeque::new(), asked: now, second: now, kept_in_second: 0 };
         Self { watched: AtomicBool::new(false), topics, state: Mutex::new(state) }
     }
 
@@ -156,5 +157,65 @@ impl Passed {
         [&self.exchange, &self.routing_key, &self.event, &self.payload]
             .into_iter()
             .any(|text| holds(text, filter))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::event::{EventBody, Exchange, Topic};
+
+    fn tail() -> Tail {
+        Tail::new(Arc::new(Topics::new(Vec::new())))
+    }
+
+    fn pass(tail: &Tail, times: usize) {
+        let exchange = Exchange::new("widgets").expect("valid");
+        let topic = Topic::new(exchange, "1").expect("valid");
+        let body = EventBody::new("Changed", "{}").expect("valid");
+        let event = Event { topic, body, position: None };
+        (0..times).for_each(|_| tail.pass(&event));
+    }
+
+    /// The first and the last number that are shown, how many, and how many were skipped.
+    fn list(tail: &Tail, query: &str) -> (Option<u64>, Option<u64>, usize, u64) {
+        let Tailed { events, skipped, .. } = tail.list(&Query::read(Some(query))).expect("valid");
+        let seq = |event: Option<&Passed>| event.map(|event| event.seq);
+        (seq(events.first()), seq(events.last()), events.len(), skipped)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_no_more_watches_no_more() {
+        let tail = tail();
+        pass(&tail, 1);
+        assert_eq!(list(&tail, ""), (None, None, 0, 0));
+        advance(UNWATCHED).await;
+        pass(&tail, 1);
+        assert_eq!(list(&tail, ""), (Some(1), Some(1), 1, 0));
+        advance(UNWATCHED + Duration::from_millis(1)).await;
+        pass(&tail, 1);
+        assert!(!tail.watched.load(Ordering::Relaxed));
+        assert_eq!(list(&tail, ""), (None, None, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn some_of_many_are_kept_and_the_rest_are_counted() {
+        let tail = tail();
+        list(&tail, "");
+        pass(&tail, 250);
+        assert_eq!(list(&tail, "after=0"), (Some(1), Some(100), 100, 150));
+        assert_eq!(list(&tail, "after=90"), (Some(91), Some(100), 10, 150));
+        advance(Duration::from_secs(1)).await;
+        pass(&tail, 10);
+        assert_eq!(list(&tail, "after=250"), (Some(251), Some(260), 10, 0));
+        for _ in 0..2 {
+            advance(Duration::from_secs(1)).await;
+            pass(&tail, 100);
+        }
+        assert_eq!(list(&tail, "after=260"), (Some(261), Some(460), 200, 0));
+        assert_eq!(list(&tail, "after=250"), (Some(261), Some(460), 200, 10));
+        assert_eq!(list(&tail, "after=461"), (Some(261), Some(460), 200, 0));
     }
 }

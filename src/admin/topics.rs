@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
@@ -38,9 +38,7 @@ struct Table {
     total: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Row {
-    #[serde(serialize_with = "as_text")]
     exchange: Exchange,
     routing_key: Arc<str>,
     subscribers: usize,
@@ -65,12 +63,11 @@ impl Topics {
     }
 
     /// One page of them as JSON, the most wanted first.
-    pub fn list(&self, query: &Query<'_>) -> Result<impl Serialize + use<>, Refusal> {
+    pub fn list(&self, query: &Query<'_>) -> Result<List, Refusal> {
         let (search, page) = (query.needle("search")?, query.page()?);
         let table = self.table();
-        let matches = |row: &&Row| {
-            holds(row.exchange.as_str(), &search) || holds(&row.routing_key, &search)
-        };
+        let matches =
+            |row: &&Row| holds(row.exchange.as_str(), &search) || holds(&row.routing_key, &search);
         let mut found: Vec<&Row> = table.rows.iter().filter(matches).collect();
         let matching = if search.is_empty() { table.total } else { found.len() };
         let order = |row: &Row| Reverse(row.subscribers);
@@ -80,7 +77,7 @@ impl Topics {
                 .then_with(|| one.exchange.cmp(&other.exchange))
                 .then_with(|| one.routing_key.cmp(&other.routing_key))
         });
-        let topics = rows.into_iter().cloned().collect();
+        let topics = rows.into_iter().map(Listed::from).collect();
         Ok(List { total: table.total, matching, sampled: table.is_sampled(), topics })
     }
 
@@ -98,12 +95,19 @@ impl Topics {
 }
 
 #[derive(Debug, Serialize)]
-struct List {
+pub struct List {
     total: usize,
     matching: usize,
     /// There are too many: what is searched and sorted is a part of them.
     sampled: bool,
-    topics: Vec<Row>,
+    topics: Vec<Listed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listed {
+    exchange: String,
+    routing_key: String,
+    subscribers: usize,
 }
 
 impl Table {
@@ -118,7 +122,11 @@ impl Table {
         }
         let rows: Vec<_> = sums
             .into_iter()
-            .map(|((exchange, routing_key), subscribers)| Row { exchange, routing_key, subscribers })
+            .map(|((exchange, routing_key), subscribers)| Row {
+                exchange,
+                routing_key,
+                subscribers,
+            })
             .collect();
         Self { total: of_one.max(rows.len()), rows }
     }
@@ -128,6 +136,12 @@ impl Table {
     }
 }
 
-fn as_text<S: Serializer>(exchange: &Exchange, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(exchange.as_str())
+impl From<&Row> for Listed {
+    fn from(row: &Row) -> Self {
+        Self {
+            exchange: row.exchange.to_string(),
+            routing_key: row.routing_key.to_string(),
+            subscribers: row.subscribers,
+        }
+    }
 }
