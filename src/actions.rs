@@ -8,6 +8,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::time::Instant;
+
 use self::subscriptions::Subscriptions;
 use crate::{
     action_handler::{
@@ -38,6 +40,7 @@ pub struct Services {
 pub struct Client {
     services: Arc<Services>,
     outbox: Arc<Outbox>,
+    opened: Instant,
     state: Mutex<State>,
 }
 
@@ -60,11 +63,24 @@ impl Client {
             recheck_due: false,
             subscriptions: Subscriptions::default(),
         };
-        Arc::new(Self { services, outbox, state: Mutex::new(state) })
+        Arc::new(Self { services, outbox, opened: Instant::now(), state: Mutex::new(state) })
     }
 
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub fn subscriptions(&self) -> usize {
+        self.lock().subscriptions.len()
+    }
+
+    /// Who it is by now.
+    pub fn session(&self) -> Arc<SessionInfo> {
+        self.lock().session.clone()
     }
 
     /// Greets the client, after the application has let it in where it wants to be asked.
@@ -241,10 +257,6 @@ impl Client {
         if admitted {
             self.services.handler.session_closed(&session, &reason, lived).await;
         }
-    }
-
-    fn session(&self) -> Arc<SessionInfo> {
-        self.lock().session.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -130,6 +130,11 @@ impl Outbox {
         state.wake();
     }
 
+    /// Bytes that wait to be written, of [`Outbox::cost`].
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     pub fn sealed(&self) -> Option<CloseReason> {
         self.lock().sealed.clone()
     }

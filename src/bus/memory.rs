@@ -17,7 +17,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig, PublishError};
+use super::{
+    AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig, ExchangeStatus,
+    PublishError,
+};
 use crate::{
     event::{Event, EventBody, Exchange, OutgoingEvent, Position, Topic},
     ids::ReplicaId,
@@ -89,10 +92,16 @@ impl EventBus for MemoryBus {
     }
 
     fn status(&self) -> BusStatus {
+        let attached =
+            |name: &Exchange| ExchangeStatus { name: name.clone(), attached: true, lag: None };
+        let mut exchanges: Vec<_> = self.queues.keys().map(attached).collect();
+        exchanges.sort_by(|a, b| a.name.cmp(&b.name));
         BusStatus {
             kind: "memory",
             attached_once: self.attached.load(Ordering::Relaxed) == self.queues.len(),
-            problems: Vec::new(),
+            connected: true,
+            exchanges,
+            ..BusStatus::default()
         }
     }
 

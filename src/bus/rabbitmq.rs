@@ -39,7 +39,9 @@ use self::{
     supervisor::{Link, Supervisor},
     window::Window,
 };
-use super::{AskError, BusListener, BusStatus, EventBus, ExchangeConfig, PublishError};
+use super::{
+    AskError, BusListener, BusStatus, EventBus, ExchangeConfig, ExchangeStatus, PublishError,
+};
 use crate::{
     event::{Exchange, OutgoingEvent},
     ids::ReplicaId,
@@ -159,7 +161,9 @@ impl EventBus for RabbitMqBus {
         for (purpose, link) in links {
             problems.extend(link.problem().map(|reason| format!("RabbitMQ, {purpose}: {reason}")));
         }
-        if self.publishing.is_blocked() {
+        let connected = problems.is_empty();
+        let blocked = self.publishing.is_blocked();
+        if blocked {
             problems.push("RabbitMQ holds publishers back: a memory or disk alarm".into());
         }
         if problems.is_empty() {
@@ -176,10 +180,21 @@ impl EventBus for RabbitMqBus {
             let queue = self.replica_queue.problem.get();
             problems.extend(queue.map(|reason| format!("the queue of this replica: {reason}")));
         }
+        let status = |(name, health): (&Exchange, &Arc<Health>)| ExchangeStatus {
+            name: name.clone(),
+            attached: connected && health.problem.get().is_none(),
+            lag: None,
+        };
+        let mut exchanges: Vec<_> = healths().map(status).collect();
+        exchanges.sort_by(|a, b| a.name.cmp(&b.name));
         BusStatus {
             kind: "rabbitmq",
             attached_once: healths().all(|(_, health)| health.attached.load(Ordering::Relaxed)),
             problems,
+            connected,
+            blocked,
+            exchanges,
+            ..BusStatus::default()
         }
     }
 

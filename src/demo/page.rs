@@ -1,6 +1,6 @@
 //! Serves the demo's one page.
 
-use std::net::SocketAddr;
+use std::{future::ready, net::SocketAddr};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header, uri::Authority};
@@ -19,7 +19,7 @@ pub(super) struct Around {
 }
 
 pub(super) async fn serve(listener: TcpListener, around: Around) {
-    small_http::serve(listener, move |request| answer(request, around)).await;
+    small_http::serve(listener, move |request, _| ready(answer(&request, around))).await;
 }
 
 fn answer<B>(request: &Request<B>, around: Around) -> Response<Full<Bytes>> {

@@ -26,6 +26,25 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// In the order of their declaration.
+    pub const ALL: [Self; 15] = [
+        Self::InvalidJSON,
+        Self::InvalidAction,
+        Self::InvalidPayload,
+        Self::InvalidExchangeName,
+        Self::InvalidRoutingKey,
+        Self::SubscriptionDenied,
+        Self::AlreadySubscribed,
+        Self::TooManySubscriptions,
+        Self::AuthRequired,
+        Self::PermissionDenied,
+        Self::ActionTimeout,
+        Self::ApplicationUnavailable,
+        Self::ExchangeUnavailable,
+        Self::Busy,
+        Self::InternalError,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidJSON => "InvalidJSON",

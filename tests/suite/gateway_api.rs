@@ -76,7 +76,7 @@ impl EventBus for TestBus {
     }
 
     fn status(&self) -> BusStatus {
-        BusStatus { kind: "test", attached_once: true, problems: Vec::new() }
+        BusStatus { kind: "test", attached_once: true, ..BusStatus::default() }
     }
 
     async fn close(&self, _deadline: tokio::time::Instant) {}
