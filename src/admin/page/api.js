@@ -31,14 +31,15 @@ export async function ask(path, { query = {}, body, timeout = TIMEOUT_MS, signal
   const timer = setTimeout(giveUp, timeout);
   signal?.addEventListener("abort", giveUp);
   try {
-    const post = body === undefined ? {} : { method: "POST", body, headers: { "Content-Type": "application/json" } };
+    const json = { "Content-Type": "application/json" };
+    const post = body === undefined ? {} : { method: "POST", body, headers: json };
     const response = await fetch(url, { ...post, cache: "no-store", signal: abort.signal });
     const text = await response.text();
     if (!response.ok) throw new Problem(inWords(response.status, text), response.status);
     return JSON.parse(text);
   } catch (error) {
     if (error instanceof Problem) throw error;
-    if (error instanceof SyntaxError) throw new Problem("the answer is not JSON, something else answers at this address");
+    if (error instanceof SyntaxError) throw new Problem("the answer is not JSON, as if it came from another program");
     if (abort.signal.aborted) throw new Problem(`no answer within ${timeout / 1_000} s`);
     throw new Problem("the connection failed");
   } finally {
@@ -107,7 +108,7 @@ export class Poll {
       if (this.#abort !== abort) return;
       this.#failures++;
       if (!(error instanceof Problem)) console.error(error);
-      this.fail(error instanceof Problem ? error : new Problem(`the answer was not understood: ${error.message}`));
+      this.fail(error instanceof Problem ? error : new Problem(`not understood: ${error.message}`));
     }
     // Whoever was told may have asked anew.
     if (this.#abort !== abort) return;

@@ -1,9 +1,9 @@
 // A client of the gateway, to try actions and subscriptions with: a bare WebSocket, each frame
 // shown as it is on the wire.
 
+import { element, setText } from "/dom.js";
 import * as format from "/format.js";
-import { Lines, element } from "/lines.js";
-import { setText } from "/status.js";
+import { Lines } from "/lines.js";
 
 const FRAMES_MAX = 300;
 
@@ -42,7 +42,8 @@ function connect() {
   });
   mine.addEventListener("close", ({ code, reason }) => {
     // 1006 is the browser's own: it tells pages no more than this.
-    frame("note", code === 1006 ? "closed: no connection, or it was lost" : `closed with ${code}${reason && `: ${reason}`}`);
+    const how = code === 1006 ? ": no connection, or it was lost" : ` with ${code}${reason && `: ${reason}`}`;
+    frame("note", `closed${how}`);
     if (mine !== socket) return;
     socket = null;
     show("not connected");
@@ -97,7 +98,8 @@ function frame(kind, text) {
     const arrow = element("span", "arrow", ARROWS[kind]);
     arrow.setAttribute("aria-hidden", "true");
     const time = element("time", "muted", format.clockMillis(at));
-    return element("li", kind, time, " ", arrow, element("span", "hidden", `${kind}: `), " ", element("code", "", shown));
+    const spoken = element("span", "hidden", `${kind}: `);
+    return element("li", kind, time, " ", arrow, spoken, " ", element("code", "", shown));
   });
 }
 
@@ -129,7 +131,9 @@ export function client() {
   show("not connected");
   onSubmit("client-connect", connect);
   $("client-disconnect").addEventListener("click", hangUp);
-  onSubmit("client-action", (form) => send(form.get("action"), form.get("payload").trim(), form.get("tag").trim()));
+  onSubmit("client-action", (form) => {
+    send(form.get("action"), form.get("payload").trim(), form.get("tag").trim());
+  });
   onSubmit("client-topic", (form) => {
     const topic = JSON.stringify({ exchange: form.get("exchange"), routing_key: form.get("key") });
     send(form.get("action") ?? "Subscribe", topic, $("client-action").elements.tag.value.trim());

@@ -3,12 +3,15 @@
 
 import { Poll } from "/api.js";
 import { client, suggestAddress } from "/client.js";
+import { setText } from "/dom.js";
 import * as format from "/format.js";
 import { Plots } from "/plots.js";
 import { offerExchanges, push } from "/push.js";
-import { Recent, StatusStrip, judge, setText, unreachable } from "/status.js";
+import { Recent, SPAN_MS } from "/recent.js";
+import { StatusStrip } from "/status.js";
 import { SESSION_COLUMNS, TOPIC_COLUMNS, pagedTable, showCounts } from "/tables.js";
 import { tail } from "/tail.js";
+import { judge, unreachable } from "/verdict.js";
 
 const OVERVIEW_MS = 1_000;
 /** In a tab in the background, whose title and icon still tell. */
@@ -18,6 +21,7 @@ const HISTORY_MS = 5_000;
 const strip = new StatusStrip();
 const plots = new Plots();
 const away = document.getElementById("away");
+const figuresError = document.getElementById("figures-error");
 
 /** What the last minute brought; `connections`: the most that there were, from the history. */
 const lately = { errors: new Recent(), closed: new Recent(), actions: new Recent(), connections: 0 };
@@ -41,7 +45,7 @@ function overviewCame(overview) {
   const verdicts = judge(overview, lately);
   strip.show(verdicts);
   plots.now(overview);
-  plots.mark(new Map(Object.values(verdicts).flatMap(({ state, figures = [] }) => figures.map((series) => [series, state]))));
+  plots.mark(verdicts);
   showCounts(overview, lately);
   suggestAddress(overview.clients);
   offerExchanges(overview.bus.exchanges.map(({ name }) => name));
@@ -54,6 +58,7 @@ function overviewCame(overview) {
 function startedAnew(started) {
   startedMs = started;
   for (const recent of [lately.errors, lately.closed, lately.actions]) recent.clear();
+  lately.connections = 0;
   events.restart();
 }
 
@@ -69,20 +74,21 @@ function overviewFailed(problem) {
   document.body.classList.add("stale");
   // The browser asks for the token by itself, in a window of its own: not every second.
   refused = problem.status === 401;
-  const how = problem.status === 0 ? "is away" : "answers with an error";
-  strip.show(unreachable(`It ${how}: ${problem.message}`));
-  plots.mark(new Map());
+  const how = problem.status === 0 ? "away" : "answers with an error";
+  const verdicts = unreachable(`${how}: ${problem.message}`);
+  strip.show(verdicts);
+  plots.mark(verdicts);
   const since = lastAnswer === null ? "" : ` The figures are those of ${format.clock(lastAnswer)}.`;
   const again = refused ? "" : " It is asked again every few seconds.";
-  setText(away.querySelector("p"), `The gateway ${how}: ${problem.message}.${since}${again}`);
+  setText(away.querySelector("p"), `Gateway ${how}: ${problem.message}.${since}${again}`);
   setText(document.getElementById("retry"), refused ? "Give the token" : "Try now");
   away.hidden = false;
 }
 
 function historyCame(history) {
-  setText(document.getElementById("figures-error"), "");
+  setText(figuresError, "");
   plots.history(history);
-  const points = Math.ceil(Recent.SPAN_MS / history.interval_ms);
+  const points = Math.ceil(SPAN_MS / history.interval_ms);
   lately.connections = Math.max(0, ...history.series.connections.slice(-points));
 }
 
@@ -99,7 +105,7 @@ const history = new Poll({
   every: () => HISTORY_MS,
   wanted: () => answers && !document.hidden,
   show: historyCame,
-  fail: (problem) => setText(document.getElementById("figures-error"), `Plots are not up to date: ${problem.message}.`),
+  fail: ({ message }) => setText(figuresError, `Not up to date: ${message}.`),
 });
 
 const events = tail(() => answers);
@@ -112,7 +118,10 @@ const others = [
 
 client();
 push();
-document.getElementById("retry").addEventListener("click", () => (refused ? location.reload() : overview.now()));
+document.getElementById("retry").addEventListener("click", () => {
+  if (refused) location.reload();
+  else overview.now();
+});
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   overview.now();

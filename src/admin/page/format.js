@@ -51,4 +51,7 @@ export const duration = orNone((value) => {
 /** The time of day in the reader's zone. */
 export const clock = orNone((value) => clockTime.format(value));
 
-export const clockMillis = orNone((value) => `${clock(value)}.${String(Math.floor(value) % 1_000).padStart(3, "0")}`);
+export const clockMillis = orNone((value) => {
+  const millis = String(Math.floor(value) % 1_000).padStart(3, "0");
+  return `${clock(value)}.${millis}`;
+});

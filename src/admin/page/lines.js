@@ -37,11 +37,3 @@ export class Lines {
     this.#list.replaceChildren();
   }
 }
-
-/** An element with text from outside, which is never taken for markup. */
-export function element(name, className, ...content) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  made.append(...content);
-  return made;
-}

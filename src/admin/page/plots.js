@@ -1,8 +1,8 @@
 // The figures with their plots of the last 15 minutes. One moment is pointed at in all plots
 // together, so that what went wrong at the same time is seen at once.
 
+import { paint, setText } from "/dom.js";
 import * as format from "/format.js";
-import { paint, setText } from "/status.js";
 
 const SPAN_MS = 15 * 60_000;
 
@@ -15,20 +15,20 @@ const STEP = 1;
 const LEAP = 12;
 
 /**
- * `series`: the name in /api/history. `live`: the figure of now, from /api/overview; where there is
- * none, the newest point stands for it. `binary`: the axis ends at a power of two.
+ * `series`: the name in /api/history. `live`: the figure of now, from /api/overview; where there
+ * is none, the newest point stands for it. `binary`: the axis ends at a power of two.
  */
 const FIGURES = [
   { series: "connections", label: "Connections", text: format.count, live: (o) => o.now.connections },
   { series: "sessions", label: "Sessions", text: format.count, live: (o) => o.now.sessions },
   { series: "outbox_bytes", label: "In outboxes", text: format.bytes, live: (o) => o.now.outbox_bytes, binary: true },
-  { series: "bytes_out", label: "Sent to clients", text: format.byteRate, live: (o) => o.per_second.bytes_out, binary: true },
+  { series: "bytes_out", label: "Bytes out", text: format.byteRate, live: (o) => o.per_second.bytes_out, binary: true },
   { series: "events", label: "Events", text: format.rate, live: (o) => o.per_second.events },
   { series: "deliveries", label: "Deliveries", text: format.rate, live: (o) => o.per_second.deliveries },
   { series: "bus_lag_ms", label: "Bus lag", text: format.millis, live: (o) => o.bus.lag_ms },
   { series: "in_flight", label: "Calls in flight", text: format.count, live: (o) => o.application.in_flight },
   { series: "actions", label: "Actions", text: format.rate, live: (o) => o.per_second.actions },
-  { series: "errors", label: "Errors to clients", text: format.rate, live: (o) => o.per_second.errors },
+  { series: "errors", label: "Errors", text: format.rate, live: (o) => o.per_second.errors },
   { series: "action_p99_ms", label: "Action p99", text: format.millis },
   { series: "application_p99_ms", label: "Application p99", text: format.millis, live: (o) => o.application.p99_ms },
 ];
@@ -61,9 +61,12 @@ export class Plots {
     this.#point(this.#moment);
   }
 
-  /** @param {Map<string, string>} states of parts, by the series that show why */
-  mark(states) {
-    for (const figure of this.#figures) figure.mark(states.get(figure.series));
+  /** @param {import("/verdict.js").Verdicts} verdicts whose figures show why */
+  mark(verdicts) {
+    const all = Object.values(verdicts);
+    for (const figure of this.#figures) {
+      figure.mark(all.find(({ figures }) => figures.includes(figure.series))?.state);
+    }
   }
 
   #listen(figure, index) {
@@ -81,12 +84,11 @@ export class Plots {
     });
     plot.addEventListener("blur", () => this.#point(null));
     plot.addEventListener("keydown", (event) => {
-      if (!this.#key(event.key, index)) return;
-      event.preventDefault();
+      if (this.#key(event.key, index)) event.preventDefault();
     });
   }
 
-  /** Left and right go through time, up and down from plot to plot. */
+  /** Left and right go through time, up and down from plot to plot. Whether it is a key of ours. */
   #key(key, index) {
     const moment = this.#moment ?? this.#end;
     const last = this.#figures.length - 1;
@@ -152,8 +154,10 @@ class Figure {
     this.#top = niceTop(Math.max(0, ...points), this.binary);
     setText(this.part(".top"), points.length > 0 ? this.text(this.#top) : "");
     const runs = this.#runs();
-    const line = runs.map((run) => `M${run.map(([x, y]) => `${x} ${y}`).join("L")}${run.length === 1 ? "h0" : ""}`);
-    const area = runs.map((run) => `M${run[0][0]} ${HEIGHT}L${run.map(([x, y]) => `${x} ${y}`).join("L")}V${HEIGHT}Z`);
+    const through = (run) => run.map(([x, y]) => `${x} ${y}`).join("L");
+    // A point alone is drawn as a line of no length, which has round ends.
+    const line = runs.map((run) => `M${through(run)}${run.length === 1 ? "h0" : ""}`);
+    const area = runs.map((run) => `M${run[0][0]} ${HEIGHT}L${through(run)}V${HEIGHT}Z`);
     this.part(".line").setAttribute("d", line.join(""));
     this.part(".area").setAttribute("d", area.join(""));
     this.plot.setAttribute("aria-valuemax", String(Math.max(0, points.length - 1)));
@@ -185,19 +189,32 @@ class Figure {
 
   /** Shows the value of one moment; null: of now. */
   point(moment, end) {
-    const index = moment === null ? -1 : this.points.length - 1 - Math.round((end - moment) / this.#interval);
-    const value = moment === null ? (this.live ? this.#latest : this.points.at(-1)) : this.points[index];
-    const when = moment === null ? "" : format.clock(moment);
-    setText(this.part(".value"), this.text(value ?? NaN));
-    setText(this.part(".when"), when);
-    this.element.classList.toggle("past", moment !== null);
-    const there = Number.isFinite(this.points[index]);
+    const last = this.points.length - 1;
+    if (moment === null) {
+      const latest = this.live ? this.#latest : this.points[last];
+      this.#tell(latest, last, "");
+      this.#cross("", "");
+      return;
+    }
+    const index = last - Math.round((end - moment) / this.#interval);
+    const value = this.points[index];
     const x = round(this.#x(index));
-    this.part(".cursor").setAttribute("d", moment === null ? "" : `M${x} 0V${HEIGHT}`);
-    this.part(".dot").setAttribute("d", there ? `M${x} ${round(this.#y(value))}h0` : "");
-    this.plot.setAttribute("aria-valuenow", String(Math.max(0, moment === null ? this.points.length - 1 : index)));
+    this.#tell(value, index, format.clock(moment));
+    this.#cross(`M${x} 0V${HEIGHT}`, Number.isFinite(value) ? `M${x} ${round(this.#y(value))}h0` : "");
+  }
+
+  #tell(value, index, when) {
+    setText(this.part(".value"), this.text(value));
+    setText(this.part(".when"), when);
+    this.element.classList.toggle("past", when !== "");
     const spoken = Number.isFinite(value) ? this.text(value) : "no value";
-    this.plot.setAttribute("aria-valuetext", moment === null ? `${spoken} now` : `${spoken} at ${when}`);
+    this.plot.setAttribute("aria-valuenow", String(Math.max(0, index)));
+    this.plot.setAttribute("aria-valuetext", when ? `${spoken} at ${when}` : `${spoken} now`);
+  }
+
+  #cross(cursor, dot) {
+    this.part(".cursor").setAttribute("d", cursor);
+    this.part(".dot").setAttribute("d", dot);
   }
 }
 

@@ -1,8 +1,8 @@
 // The tables: those that the gateway pages (sessions, topics), and those that fit on a screen.
 
 import { Poll } from "/api.js";
+import { setText } from "/dom.js";
 import * as format from "/format.js";
-import { setText } from "/status.js";
 
 const PAGE = 15;
 const EVERY_MS = 2_000;
@@ -35,9 +35,9 @@ export function pagedTable({ id, columns, answers }) {
     wanted: () => onScreen && !document.hidden && answers(),
     show(answer) {
       const last = lastPage(answer.matching);
-      if (offset > last) {
-        // They have gone while this page was looked at.
-        turnTo(last);
+      if (offset > 0 && answer[id].length === 0) {
+        // They have gone while this page was looked at; or those that there are too many of end.
+        turnTo(Math.min(offset - PAGE, last));
         return;
       }
       setText(part(".error"), "");
@@ -54,9 +54,11 @@ export function pagedTable({ id, columns, answers }) {
     poll.now();
   }
 
-  function range({ total, matching }, rows) {
+  function range({ total, matching, sampled }, rows) {
     if (total === 0) return "";
-    const shown = rows === 0 ? "0" : `${format.count(offset + 1)}–${format.count(offset + rows)}`;
+    if (rows === 0) return `none of ${format.count(total)}`;
+    const shown = `${format.count(offset + 1)}–${format.count(offset + rows)}`;
+    if (sampled) return `${shown} of a sample of ${format.count(total)}`;
     if (matching === total) return `${shown} of ${format.count(total)}`;
     return `${shown} of ${format.count(matching)} found in ${format.count(total)}`;
   }

@@ -1,9 +1,9 @@
 // The live tail: what the bus brings while somebody looks.
 
 import { Poll } from "/api.js";
+import { element, setText } from "/dom.js";
 import * as format from "/format.js";
-import { Lines, element } from "/lines.js";
-import { setText } from "/status.js";
+import { Lines } from "/lines.js";
 
 const LINES_MAX = 300;
 
@@ -12,6 +12,9 @@ const SUMMARY_MAX = 200;
 
 const EVERY_MS = 1_000;
 const TYPING_MS = 200;
+
+/** The gateway forgets the events when nobody has asked for so long. */
+const UNWATCHED_MS = 10_000;
 
 const details = document.getElementById("events");
 const filter = document.getElementById("events-filter");
@@ -28,6 +31,7 @@ export function tail(answers) {
   let paused = false;
   let seen = 0;
   let skipped = 0;
+  let lastAsked = null;
 
   const poll = new Poll({
     path: "/api/events",
@@ -35,6 +39,13 @@ export function tail(answers) {
     query: () => ({ after, filter: filter.value.trim() }),
     wanted: () => details.open && !paused && !document.hidden && answers(),
     show(answer) {
+      const now = Date.now();
+      if (lastAsked !== null && now - lastAsked > UNWATCHED_MS) {
+        const span = `${format.clock(lastAsked)} to ${format.clock(now)}`;
+        const text = `Nobody watched from ${span}: events of that time may be missing here.`;
+        lines.add(() => element("li", "muted", text));
+      }
+      lastAsked = now;
       after = answer.next;
       seen += answer.events.length;
       skipped += answer.skipped;
@@ -47,7 +58,7 @@ export function tail(answers) {
   function tell() {
     const words = [paused ? "Paused" : "Following"];
     if (seen > 0) words.push(`${format.count(seen)} seen`);
-    if (skipped > 0) words.push(`${format.count(skipped)} skipped, too fast to show`);
+    if (skipped > 0) words.push(`${format.count(skipped)} skipped, as there were too many`);
     setText(state, words.join(" · "));
   }
 
@@ -95,7 +106,8 @@ function line({ at_ms, exchange, routing_key, event, payload, bytes, subscribers
     element("span", "muted to", to),
   );
   const details = element("details", "", summary);
-  const open = () => details.append(element("pre", "", payload), element("p", "muted", `${format.bytes(bytes)} to ${to}`));
+  const size = `${format.bytes(bytes)} to ${to}`;
+  const open = () => details.append(element("pre", "", payload), element("p", "muted", size));
   details.addEventListener("toggle", open, { once: true });
   return element("li", "", details);
 }
