@@ -113,7 +113,7 @@ async function copy() {
   });
   try {
     await navigator.clipboard.writeText(text.join("\n"));
-    note(`Copied ${format.count(lines.length)} frames.`);
+    note(`Copied ${format.countOf(lines.length, "frame")}.`);
   } catch {
     // Browsers allow it on localhost and over HTTPS only.
     getSelection().selectAllChildren($("client-frames"));

@@ -17,6 +17,9 @@ const short = (value) => {
 
 export const count = orNone((value) => (value >= 1_000_000 ? compact : plain).format(value));
 
+/** `what`: a noun whose plural ends in s. */
+export const countOf = (value, what) => `${count(value)} ${what}${value === 1 ? "" : "s"}`;
+
 export const rate = orNone((value) => `${short(value)}/s`);
 
 export const millis = orNone((value) => {

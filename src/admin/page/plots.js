@@ -152,7 +152,7 @@ class Figure {
     this.points = points;
     this.#interval = interval;
     this.#top = niceTop(Math.max(0, ...points), this.binary);
-    setText(this.part(".top"), points.length > 0 ? this.text(this.#top) : "");
+    setText(this.part(".top"), points.some(Number.isFinite) ? this.text(this.#top) : "");
     const runs = this.#runs();
     const through = (run) => run.map(([x, y]) => `${x} ${y}`).join("L");
     // A point alone is drawn as a line of no length, which has round ends.

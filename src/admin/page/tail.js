@@ -96,7 +96,7 @@ export function tail(answers) {
 
 /** Opened, it shows the whole payload; few ever are, so that is made only then. */
 function line({ at_ms, exchange, routing_key, event, payload, bytes, subscribers }) {
-  const to = subscribers === 1 ? "1 subscriber" : `${format.count(subscribers)} subscribers`;
+  const to = format.countOf(subscribers, "subscriber");
   const summary = element(
     "summary", "",
     element("time", "muted", format.clockMillis(at_ms)), " ",

@@ -145,12 +145,12 @@ function application({ reachable, problem, in_flight, max_in_flight, p50_ms, p99
 function clients(now, { closed, connections }) {
   const judged = verdict(
     list([
-      `${format.count(now.subscriptions)} subscriptions`,
-      `${format.count(now.topics)} topics`,
+      format.countOf(now.subscriptions, "subscription"),
+      format.countOf(now.topics, "topic"),
       `${format.bytes(now.outbox_bytes)} in outboxes`,
     ]),
   );
-  const here = now.connections === 1 ? "1 connection" : `${format.count(now.connections)} connections`;
+  const here = format.countOf(now.connections, "connection");
   if (connections >= CROWD && now.connections < connections / 2) {
     const reason = `${here}; within the last minute there were ${format.count(connections)}`;
     return judged("unwell", reason, "connections", "sessions");
