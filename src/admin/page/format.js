@@ -4,6 +4,7 @@ export const NONE = "–";
 
 const plain = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 const fine = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 1 });
+const finer = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 2 });
 const compact = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 });
 const clockTime = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
@@ -23,6 +24,7 @@ export const countOf = (value, what) => `${count(value)} ${what}${value === 1 ? 
 export const rate = orNone((value) => `${short(value)}/s`);
 
 export const millis = orNone((value) => {
+  if (value < 1) return `${finer.format(value)} ms`;
   if (value < 1_000) return `${short(value)} ms`;
   return value < 60_000 ? `${fine.format(value / 1_000)} s` : duration(value);
 });

@@ -18,6 +18,9 @@ const FAILING = 0.01;
 /** Fewer connections than this come and go without meaning anything. */
 const CROWD = 10;
 
+/** Things with the same trouble that are named, before the rest is counted. */
+const NAMED_MAX = 4;
+
 /** What goes wrong between the gateway and the application, never by a client's fault. */
 const FAILURES = ["ActionTimeout", "ApplicationUnavailable", "Busy", "InternalError"];
 
@@ -76,19 +79,21 @@ export function sum(verdicts) {
 function gateway({ status, version, replica, started_ms, now_ms }, others) {
   const up = format.duration(now_ms - started_ms);
   const judged = verdict(list([`up ${up}`, `replica ${replica}`, version]));
+  const cause = and(names(others, "unwell"));
   switch (status) {
     case "ready":
       return judged("well", "ready");
-    case "degraded": {
-      const by = and(names(others, "unwell")) || "another part";
-      return judged("well", `serves its clients, degraded by ${by}`);
-    }
+    case "degraded":
+      return judged("well", `serves its clients, degraded by ${cause || "another part"}`);
     case "draining":
       return judged("strained", "draining: it sends its clients away and takes no new ones");
     case "starting":
-      return judged("unwell", "starting: not ready before it was once attached to the bus");
+      return judged("strained", "starting: no clients before it was once attached to the bus");
     default:
-      return judged("unwell", `not ready (${status}): it gets no new clients`);
+      // Where another part is the cause, that is the one to look at.
+      return cause
+        ? judged("strained", `${status}: it gets no new clients because of ${cause}`)
+        : judged("unwell", `${status}: it gets no new clients`);
   }
 }
 
@@ -104,7 +109,7 @@ function bus({ bus, reasons }) {
     if (lost.length > 0) problems.push(`not attached to ${lost.join(", ")}`);
   }
   if (problems.length > 0) {
-    return judged("unwell", problems.map(sentence).join("\n"), "bus_lag_ms", "events");
+    return judged("unwell", byCause(problems).map(sentence).join("\n"), "bus_lag_ms", "events");
   }
   if (bus.lag_ms >= SLOW_MS) {
     const state = bus.lag_ms >= FAR_BEHIND_MS ? "unwell" : "strained";
@@ -161,6 +166,21 @@ function clients(now, { closed, connections }) {
     return judged("strained", reason, "outbox_bytes");
   }
   return judged("well", now.connections === 0 ? "nobody is connected" : here);
+}
+
+/** What ails several things in the same way is told once: each reason is "who: why". */
+function byCause(reasons) {
+  const causes = new Map();
+  for (const reason of reasons) {
+    const [, who = "", why = reason] = /^(.*?): (.*)$/s.exec(reason) ?? [];
+    causes.set(why, [...(causes.get(why) ?? []), { who, reason }]);
+  }
+  return [...causes].map(([why, all]) => {
+    if (all.length === 1) return all[0].reason;
+    const named = all.slice(0, NAMED_MAX).map(({ who }) => who);
+    const more = all.length > NAMED_MAX ? [`${all.length - NAMED_MAX} more`] : [];
+    return `${why} (${[...named, ...more].join("; ")})`;
+  });
 }
 
 /** Of a part with these facts. */
