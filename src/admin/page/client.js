@@ -1,9 +1,9 @@
 // A client of the gateway, to try actions and subscriptions with: a bare WebSocket, each frame
 // shown as it is on the wire.
 
-import { element, setText } from "/dom.js";
-import * as format from "/format.js";
-import { Lines } from "/lines.js";
+import { element, setText } from "./dom.js";
+import * as format from "./format.js";
+import { Lines } from "./lines.js";
 
 const FRAMES_MAX = 300;
 

@@ -1,17 +1,17 @@
 // The console: asks the gateway how it is, again and again, and hands the answers to the parts
 // of the page.
 
-import { Poll } from "/api.js";
-import { client, suggestAddress } from "/client.js";
-import { setText } from "/dom.js";
-import * as format from "/format.js";
-import { Plots } from "/plots.js";
-import { offerExchanges, push } from "/push.js";
-import { Recent, SPAN_MS } from "/recent.js";
-import { StatusStrip } from "/status.js";
-import { SESSION_COLUMNS, TOPIC_COLUMNS, pagedTable, showCounts } from "/tables.js";
-import { tail } from "/tail.js";
-import { judge, unreachable } from "/verdict.js";
+import { Poll } from "./api.js";
+import { client, suggestAddress } from "./client.js";
+import { setText } from "./dom.js";
+import * as format from "./format.js";
+import { Plots } from "./plots.js";
+import { offerExchanges, push } from "./push.js";
+import { Recent, SPAN_MS } from "./recent.js";
+import { StatusStrip } from "./status.js";
+import { SESSION_COLUMNS, TOPIC_COLUMNS, pagedTable, showCounts } from "./tables.js";
+import { tail } from "./tail.js";
+import { judge, unreachable } from "./verdict.js";
 
 const OVERVIEW_MS = 1_000;
 /** In a tab in the background, whose title and icon still tell. */

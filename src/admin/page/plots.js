@@ -1,8 +1,8 @@
 // The figures with their plots of the last 15 minutes. One moment is pointed at in all plots
 // together, so that what went wrong at the same time is seen at once.
 
-import { paint, setText } from "/dom.js";
-import * as format from "/format.js";
+import { paint, setText } from "./dom.js";
+import * as format from "./format.js";
 
 const SPAN_MS = 15 * 60_000;
 
@@ -61,7 +61,7 @@ export class Plots {
     this.#point(this.#moment);
   }
 
-  /** @param {import("/verdict.js").Verdicts} verdicts whose figures show why */
+  /** @param {import("./verdict.js").Verdicts} verdicts whose figures show why */
   mark(verdicts) {
     const all = Object.values(verdicts);
     for (const figure of this.#figures) {

@@ -1,8 +1,8 @@
 // Pushes an event, as the application would.
 
-import { ask } from "/api.js";
-import { whyNotJson } from "/client.js";
-import * as format from "/format.js";
+import { ask } from "./api.js";
+import { whyNotJson } from "./client.js";
+import * as format from "./format.js";
 
 /** Longer than the gateway itself waits for the broker. */
 const TIMEOUT_MS = 30_000;

@@ -1,7 +1,7 @@
 // The strip with one card a part, the verdict above, the tab's title and its icon.
 
-import { paint, setText } from "/dom.js";
-import { PARTS, sum } from "/verdict.js";
+import { paint, setText } from "./dom.js";
+import { PARTS, sum } from "./verdict.js";
 
 /** Of the icon, which knows no style sheet and may stand on any background. */
 const COLOURS = { well: "#12936d", unknown: "#808884", strained: "#c98500", unwell: "#d3362b" };
@@ -21,7 +21,7 @@ export class StatusStrip {
     }
   }
 
-  /** @param {import("/verdict.js").Verdicts} verdicts */
+  /** @param {import("./verdict.js").Verdicts} verdicts */
   show(verdicts) {
     for (const [id, part] of this.#parts) {
       const { state, reason, facts } = verdicts[id];

@@ -1,8 +1,8 @@
 // The tables: those that the gateway pages (sessions, topics), and those that fit on a screen.
 
-import { Poll } from "/api.js";
-import { setText } from "/dom.js";
-import * as format from "/format.js";
+import { Poll } from "./api.js";
+import { setText } from "./dom.js";
+import * as format from "./format.js";
 
 const PAGE = 15;
 const EVERY_MS = 2_000;

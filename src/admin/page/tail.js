@@ -1,9 +1,9 @@
 // The live tail: what the bus brings while somebody looks.
 
-import { Poll } from "/api.js";
-import { element, setText } from "/dom.js";
-import * as format from "/format.js";
-import { Lines } from "/lines.js";
+import { Poll } from "./api.js";
+import { element, setText } from "./dom.js";
+import * as format from "./format.js";
+import { Lines } from "./lines.js";
 
 const LINES_MAX = 300;
 

@@ -1,7 +1,7 @@
 // Which part is unwell, and why, in words. Judged from what the gateway says of itself; the
 // thresholds are here and nowhere else.
 
-import * as format from "/format.js";
+import * as format from "./format.js";
 
 /** A call or an event that takes this long is felt by a person. */
 const SLOW_MS = 1_000;
@@ -45,7 +45,7 @@ const RANK = { well: 0, unknown: 1, strained: 2, unwell: 3 };
 
 /**
  * @param {any} overview the answer of /api/overview
- * @param {Record<"errors" | "closed" | "actions", import("/recent.js").Recent>
+ * @param {Record<"errors" | "closed" | "actions", import("./recent.js").Recent>
  *   & { connections: number }} lately what the last minute brought; `connections`: the most
  *   that there were.
  * @returns {Verdicts}
