@@ -40,9 +40,8 @@ async fn every_page_is_there_for_the_machine_itself_and_never_kept() {
         assert_eq!(policy.is_some_and(|it| it.starts_with("default-src 'none';")), {
             !path.starts_with("/api/") && path != "/metrics"
         });
-        let posted =
-            http::request(console.0, &format!("POST {path}"), &[("Host", "localhost")], "");
-        let posted = posted.await;
+        let line = format!("POST {path}");
+        let posted = http::request(console.0, &line, &[("Host", "localhost")], "").await;
         assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")), "{path}");
     }
     let response = console.get("/api/push").await;
