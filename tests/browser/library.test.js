@@ -153,7 +153,7 @@ test("of an action whose connection is lost nobody knows what became", async (t)
   await app.called("HandleAction", ({ action }) => action === "Hang");
   await gateway.kill();
   const error = await hanging;
-  assert.deepEqual([error.typed, error.outcome, error.retryable], [true, "unknown", false]);
+  assert.deepEqual([error.typed, error.code, error.outcome, error.retryable], [true, "ConnectionLost", "unknown", false]);
 });
 
 test("what is asked for before the connection stands is sent when it does, in order", async (t) => {
@@ -181,21 +181,23 @@ test("a subscription is ready, or says why it is not", async (t) => {
 
 test("events can be awaited one after another", async (t) => {
   const { gateway, page } = await startConnected(t);
-  const ready = page.evaluate(async () => {
+  await page.evaluate(async () => {
     globalThis.subscription = socket.subscribe("widgets", 1);
     globalThis.iterated = (async () => {
       const got = [];
       for await (const { event, payload, mq } of subscription) {
         got.push([event, payload, mq.rk]);
+        // What comes meanwhile waits for its reader.
+        if (payload === 1) await new Promise((resolve) => (globalThis.readOn = resolve));
         if (payload === "last") break;
       }
       return got;
     })();
     await subscription.ready;
   });
-  await ready;
   for (const payload of [1, 2, "last", "unread"]) await gateway.push("widgets", "1", "Changed", payload);
-  const got = await page.evaluate(() => iterated);
+  await page.frames.next(({ payload }) => payload === "unread", "the last event");
+  const got = await page.evaluate(() => (readOn(), iterated));
   assert.deepEqual(got, [1, 2, "last"].map((payload) => ["Changed", payload, "1"]));
 });
 

@@ -111,6 +111,7 @@ test("a replica that drains hands its pages over to another", async (t) => {
   assert.deepEqual([connection, back].map(replica), [first.replica, second.replica]);
   assert.equal(connection.received.at(-1).event, "Reconnect");
   assert.deepEqual(await page.evaluate(() => closes), [1012]);
+  assert.equal(await page.evaluate(() => authentications), 2, "no handler is doubled");
 });
 
 // With a clock of the test's own: ten minutes are long enough for any retry there was to be.

@@ -65,6 +65,11 @@ export class Application {
     this.#hanging.clear();
   }
 
+  /** Where it was before. */
+  restart() {
+    return this.#listen(this.address);
+  }
+
   #answers(rpc, answer) {
     return (call, reply) => {
       this.calls.add({ rpc, request: call.request });

@@ -40,13 +40,19 @@ export async function openLibrary(t, address, { head = "", prepare = () => {} } 
   return page;
 }
 
-/** Makes the page's `socket`, and waits until the application knows who it is. */
+/**
+ * Makes the page's `socket`, and waits until the application knows who it is. Counts how
+ * often the page hears so.
+ */
 export async function connect(page, url, options) {
   await page.evaluate(
     ([url, options, session_token]) => {
       globalThis.socket = new Myxi.Connection(url, options);
       socket.authentication(() => {
-        socket.on("Authenticated", () => socket.isAuthenticated());
+        socket.on("Authenticated", () => {
+          globalThis.authentications = (globalThis.authentications ?? 0) + 1;
+          socket.isAuthenticated();
+        });
         socket.sendAction("Authenticate", { session_token });
       });
       return new Promise((resolve) => socket.once("SocketAuthenticated", () => resolve()));
