@@ -3,8 +3,8 @@
 
 const TIMEOUT_MS = 5_000;
 
-/** However often it failed, the gateway is asked again after this. */
-const PAUSE_MAX_MS = 5_000;
+/** However often it failed, it is asked again after this, or after its usual time if that is longer. */
+const PAUSE_MAX_MS = 3_000;
 
 /** A question without the answer that was hoped for; the message is for a person. */
 export class Problem extends Error {
@@ -90,8 +90,8 @@ export class Poll {
   }
 
   get #pause() {
-    if (this.#failures === 0) return this.every();
-    return Math.min(this.every() * 2 ** (this.#failures - 1), PAUSE_MAX_MS);
+    const every = this.every();
+    return Math.max(every, Math.min(every * 2 ** this.#failures, PAUSE_MAX_MS));
   }
 
   async #ask() {

@@ -102,6 +102,9 @@ export const TOPIC_COLUMNS = [
   (topic) => format.count(topic.subscribers),
 ];
 
+/** Reasons that say who closed, which is not plain from the word alone. */
+const WHO_CLOSED = { client: "by the client", application: "by the application", drain: "gateway ending" };
+
 /** The tables that come whole with the overview. */
 export function showCounts({ actions, errors, closed }, lately) {
   fill(document.querySelector("#actions tbody"), actions, [
@@ -112,12 +115,12 @@ export function showCounts({ actions, errors, closed }, lately) {
     (row) => format.millis(row.p99_ms),
   ]);
   fill(document.querySelector("#errors tbody"), errors, [
-    (row) => row.code,
+    (row) => (row.code === "application" ? "the application's own" : row.code),
     (row) => format.count(lately.errors.of(row.code)),
     (row) => format.count(row.count),
   ]);
   fill(document.querySelector("#closes tbody"), closed, [
-    (row) => row.reason.replaceAll("_", " "),
+    (row) => WHO_CLOSED[row.reason] ?? row.reason.replaceAll("_", " "),
     (row) => format.count(lately.closed.of(row.reason)),
     (row) => format.count(row.count),
   ]);
