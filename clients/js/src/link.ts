@@ -2,6 +2,7 @@
 // dead, waits, connects again. Knows nothing of what is said over it but how to ping.
 
 import { Backoff } from "./backoff.js";
+import { report } from "./errors.js";
 import { Liveness, TIMER_MAX } from "./liveness.js";
 import type { CloseInfo, ConnectionOptions } from "./types.js";
 import { onWake } from "./wake.js";
@@ -77,7 +78,6 @@ export class Link {
 
   #connect(): void {
     clearTimeout(this.#timer);
-    // In a browser this throws for a URL that will never do, so only the first time.
     const socket = new this.#WebSocket(this.url);
     this.#socket = socket;
     this.state = "connecting";
@@ -100,6 +100,16 @@ export class Link {
     this.events.connecting();
   }
 
+  /** Nobody is there to catch what another WebSocket than the browser's may throw now. */
+  #connectAgain(): void {
+    try {
+      this.#connect();
+    } catch (error) {
+      report(error);
+      this.#over({ code: 1006, reason: "no WebSocket could be made" });
+    }
+  }
+
   #opened(): void {
     clearTimeout(this.#timer);
     this.state = "open";
@@ -119,7 +129,7 @@ export class Link {
     const unwanted = close.code >= 4500 && close.code <= 4999;
     if (this.#backoff && !unwanted) {
       this.state = "waiting";
-      this.#timer = setTimeout(() => this.#connect(), this.#delay(this.#backoff, close.code));
+      this.#timer = setTimeout(() => this.#connectAgain(), this.#delay(this.#backoff, close.code));
     } else {
       this.state = "closed";
       this.#stopWake?.();
@@ -137,7 +147,7 @@ export class Link {
   }
 
   #wake(): void {
-    if (this.state === "waiting") this.#connect();
+    if (this.state === "waiting") this.#connectAgain();
     else if (this.state === "open") this.liveness.probe();
   }
 }

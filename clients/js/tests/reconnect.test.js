@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connect, connectOpen } from "./support/gateway.js";
+import { FakeSocket, connect, connectOpen } from "./support/gateway.js";
 
 test("the first try comes within half a second, further ones ever later, up to 30 s", async (t) => {
   const { clock, sockets } = await connectOpen(t);
@@ -113,6 +113,21 @@ test("an attempt that nobody answers is given up", async (t) => {
   await clock.advance(500);
   assert.deepEqual(states, ["waiting", "connecting"]);
   assert.deepEqual(told, []);
+});
+
+test("a WebSocket that cannot be made is thrown at first, and later an attempt that failed", async (t) => {
+  const { mock } = t.mock.method(console, "error", () => {});
+  const refuse = function () { throw new Error("no WebSocket today"); };
+  assert.throws(() => connect(t, { WebSocket: refuse }), /today/);
+  const made = [];
+  const { clock, socket } = connect(t, { WebSocket: function () { return made.length ? refuse() : (made[0] = new FakeSocket()); } });
+  await made[0].end();
+  await clock.advance(500);
+  assert.equal(mock.calls[0].arguments[0].message, "no WebSocket today");
+  assert.equal(socket.state, "waiting");
+  made.pop();
+  await clock.advance(500);
+  assert.equal(socket.state, "connecting");
 });
 
 test("disconnect while connecting, while waiting, and twice", async (t) => {

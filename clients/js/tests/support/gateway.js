@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { Connection } from "../../build/myxi.mjs";
 import { Clock, settled } from "./clock.js";
 
-class FakeSocket {
+export class FakeSocket {
   readyState = 0;
   bufferedAmount = 0;
   /** What the library sent and the test has not looked at. */
