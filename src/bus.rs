@@ -6,13 +6,19 @@
 pub mod memory;
 pub mod rabbitmq;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::{
-    event::{Event, Exchange, OutgoingEvent},
+    event::{Event, Exchange, OutgoingEvent, PushedAt},
     ids::ReplicaId,
 };
 
@@ -124,6 +130,33 @@ pub struct ExchangeStatus {
     pub attached: bool,
     /// The age of the last event when it was read, if one was read lately.
     pub lag: Option<Duration>,
+}
+
+/// How old the last event was when it was read.
+#[derive(Debug, Default)]
+struct Lag {
+    /// In microseconds. The two are written one after the other: between them a reader may
+    /// see a lag that is off by the distance of two events.
+    age: AtomicU64,
+    /// When it was read; 0: never.
+    read_at: AtomicU64,
+}
+
+impl Lag {
+    /// What is older says nothing about now.
+    const LATELY: Duration = Duration::from_secs(60);
+
+    fn read(&self, pushed_at: Option<PushedAt>) {
+        if let Some(age) = pushed_at.and_then(PushedAt::age) {
+            self.age.store(u64::try_from(age.as_micros()).unwrap_or(u64::MAX), Relaxed);
+            self.read_at.store(PushedAt::now().0, Relaxed);
+        }
+    }
+
+    fn lately(&self) -> Option<Duration> {
+        let since = PushedAt(self.read_at.load(Relaxed)).age()?;
+        (since <= Self::LATELY).then(|| Duration::from_micros(self.age.load(Relaxed)))
+    }
 }
 
 /// Entries of the logs that were passed over, since the start, by what was wrong.

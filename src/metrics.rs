@@ -5,7 +5,7 @@
 //! fixed sets ([`label`]): what a client wrote is never one.
 
 mod actions;
-pub mod label;
+mod label;
 mod number;
 mod page;
 mod process;
@@ -21,18 +21,17 @@ use tokio::time::Instant;
 
 pub use self::{
     actions::ActionRow,
-    label::ActionKind,
+    label::{ActionKind, CallStatus, Closed, ErrorLabel, Label, Outcome, Pushed, Refused, Rpc},
     number::{Counter, Family, Gauge, Histogram, Raised},
     page::{CONTENT_TYPE, Now},
     recent::Quantiles,
 };
 use self::{
     actions::ActionTable,
-    label::{
-        CallStatus, CheckedFor, Closed, Decided, ErrorLabel, Label, Outcome, Pushed, Refused, Rpc,
-    },
+    label::{CheckedFor, Decided},
     recent::Recent,
 };
+use crate::action_handler::{CheckReason, Decision, HandlerError};
 
 /// Everything that is counted since the start of the process.
 #[derive(Debug)]
@@ -60,7 +59,7 @@ pub struct Metrics {
 
     /// Held now, by all sessions together.
     pub subscriptions: Gauge,
-    pub checks: Family<CheckedFor, Family<Decided>>,
+    checks: Family<CheckedFor, Family<Decided>>,
 
     pub events_published: Family<Pushed>,
     pub events_received: Counter,
@@ -149,6 +148,22 @@ impl Metrics {
     /// A call to the application did not even get its turn.
     pub fn call_without_turn(&self, rpc: Rpc) {
         self.calls.of(rpc).statuses.of(CallStatus::NoTurn).increment();
+    }
+
+    /// The application was asked about so many topics.
+    pub fn checked(
+        &self,
+        reason: CheckReason,
+        topics: usize,
+        answer: &Result<Vec<Decision>, HandlerError>,
+    ) {
+        let decided = self.checks.of(reason.into());
+        match answer {
+            Ok(decisions) => {
+                decisions.iter().for_each(|one| decided.of((*one).into()).increment());
+            }
+            Err(_) => decided.of(Decided::Failed).add(topics as u64),
+        }
     }
 
     fn minute(&self) -> u64 {

@@ -102,9 +102,9 @@ impl Server {
         let replica = ReplicaId::random();
         let metrics = Arc::new(Metrics::default());
         let directory = Arc::new(Directory::default());
-        let front = Arc::new(front(&config, replica, directory.clone()));
-        let handlers = Handlers::new(&config);
-        let hub = || Arc::new(Hub::new(exchanges(&config)));
+        let front = Arc::new(front(&config, replica, directory.clone(), metrics.clone()));
+        let handlers = Handlers::new(&config, metrics.clone());
+        let hub = || Arc::new(Hub::new(exchanges(&config), metrics.clone()));
         let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
         let hub = hubs[0].clone();
         let here = Door::new(hub.clone(), &config.limits, front.clone(), handlers.make());
@@ -112,8 +112,12 @@ impl Server {
         let workers = Arc::new(workers(&config, here, &hubs[1..], &front, &handlers)?);
         let topics = Arc::new(Topics::new(hubs));
         let tail = Arc::new(Tail::new(topics.clone()));
-        let fan_out =
-            FanOut { workers: workers.clone(), sessions: directory.clone(), tail: tail.clone() };
+        let fan_out = FanOut {
+            workers: workers.clone(),
+            sessions: directory.clone(),
+            metrics: metrics.clone(),
+            tail: tail.clone(),
+        };
         let bus = start_bus(&config, replica, Arc::new(fan_out));
 
         let health = Arc::new(Health::new(bus.clone(), handler, config.ready_requires_bus));
@@ -124,7 +128,7 @@ impl Server {
         let (stop_grpc, grpc_stopped) = watch::channel(false);
         let peers = Peers::new(replica, directory.clone(), bus.clone());
         let max_event_size = config.limits.max_event_size;
-        let api = GatewayApi { bus: bus.clone(), peers, max_event_size };
+        let api = GatewayApi { bus: bus.clone(), peers, max_event_size, metrics: metrics.clone() };
         let admin_api = Admin {
             access: access(&config, addresses.2),
             about: About {
@@ -202,25 +206,32 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 struct Handlers {
     config: GrpcHandlerConfig,
     calls: Arc<CallLimit>,
+    metrics: Arc<Metrics>,
 }
 
 impl Handlers {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let HandlerConfig { endpoint, token, timeout, max_in_flight } =
             config.action_handler.clone();
         // Half an outbox: a reply always fits one that is not half full.
         let max_reply_size = config.limits.max_outbox / 2;
         let config = GrpcHandlerConfig { endpoint, token, timeout, max_reply_size };
-        Self { config, calls: Arc::new(CallLimit::new(max_in_flight)) }
+        Self { config, calls: Arc::new(CallLimit::new(max_in_flight)), metrics }
     }
 
     fn make(&self) -> Arc<dyn ActionHandler> {
-        Arc::new(GrpcActionHandler::new(self.config.clone(), self.calls.clone()))
+        let Self { config, calls, metrics } = self.clone();
+        Arc::new(GrpcActionHandler::new(config, calls, metrics))
     }
 }
 
 /// What all connections share, as it is configured.
-pub fn front(config: &Config, replica: ReplicaId, directory: Arc<Directory>) -> Front {
+pub fn front(
+    config: &Config,
+    replica: ReplicaId,
+    directory: Arc<Directory>,
+    metrics: Arc<Metrics>,
+) -> Front {
     let session = SessionSettings {
         ask_application_first: config.session_opened == SessionOpened::Required,
         ping_interval: config.limits.ping_interval,
@@ -243,6 +254,7 @@ pub fn front(config: &Config, replica: ReplicaId, directory: Arc<Directory>) -> 
         session_ids: SessionIds::new(replica),
         directory,
         complaints: RateLimit::default(),
+        metrics,
     }
 }
 
@@ -253,12 +265,14 @@ impl Door {
         front: Arc<Front>,
         handler: Arc<dyn ActionHandler>,
     ) -> Arc<Self> {
+        let metrics = front.metrics.clone();
         let services = Services {
             hub,
             handler,
             max_subscriptions: limits.max_subscriptions,
             max_event_size: limits.max_event_size,
             complaints: RateLimit::default(),
+            metrics,
         };
         Arc::new(Self { front, services: Arc::new(services) })
     }
@@ -290,6 +304,7 @@ fn exchanges(config: &Config) -> Vec<Exchange> {
 struct FanOut {
     workers: Arc<Vec<Worker>>,
     sessions: Arc<Directory>,
+    metrics: Arc<Metrics>,
     tail: Arc<Tail>,
 }
 
@@ -297,6 +312,7 @@ struct FanOut {
 impl BusListener for FanOut {
     async fn notice(&self, notice: BusNotice) {
         if let BusNotice::Event(event) = &notice {
+            self.metrics.events_received.increment();
             self.tail.pass(event);
         }
         let notice = shared(notice);

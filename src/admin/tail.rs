@@ -175,7 +175,7 @@ mod tests {
         let exchange = Exchange::new("widgets").expect("valid");
         let topic = Topic::new(exchange, "1").expect("valid");
         let body = EventBody::new("Changed", "{}").expect("valid");
-        let event = Event { topic, body, position: None };
+        let event = Event { topic, body, position: None, pushed_at: None };
         (0..times).for_each(|_| tail.pass(&event));
     }
 

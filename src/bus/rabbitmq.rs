@@ -10,6 +10,7 @@
 mod connection;
 mod ledger;
 mod not_published;
+mod poison;
 mod publisher;
 mod replica_queue;
 mod stream;
@@ -25,7 +26,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use lapin::{BasicProperties, types::ShortString};
+use lapin::{
+    BasicProperties,
+    types::{FieldTable, ShortString},
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout_at},
@@ -41,6 +45,7 @@ use self::{
 };
 use super::{
     AskError, BusListener, BusStatus, EventBus, ExchangeConfig, ExchangeStatus, PublishError,
+    Skipped,
 };
 use crate::{
     event::{Exchange, OutgoingEvent},
@@ -183,10 +188,12 @@ impl EventBus for RabbitMqBus {
         let status = |(name, health): (&Exchange, &Arc<Health>)| ExchangeStatus {
             name: name.clone(),
             attached: connected && health.problem.get().is_none(),
-            lag: None,
+            lag: health.lag.lately(),
         };
         let mut exchanges: Vec<_> = healths().map(status).collect();
         exchanges.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut skipped = Skipped::default();
+        healths().for_each(|(_, health)| health.skipped.add_to(&mut skipped));
         BusStatus {
             kind: "rabbitmq",
             attached_once: healths().all(|(_, health)| health.attached.load(Ordering::Relaxed)),
@@ -194,7 +201,8 @@ impl EventBus for RabbitMqBus {
             connected,
             blocked,
             exchanges,
-            ..BusStatus::default()
+            reconnects: self.publishing.reconnects() + self.reading.reconnects(),
+            skipped,
         }
     }
 
@@ -211,12 +219,15 @@ fn to_message(event: OutgoingEvent) -> Message {
     // A Topic and an OutgoingEvent are checked to be short strings; were one not, an empty
     // key is better than the panic of `into`.
     let short = |text: &str| ShortString::try_new(text).unwrap_or_default();
+    let mut headers = FieldTable::default();
+    headers.insert(stream::PUSHED_AT_HEADER.into(), stream::pushed_at_value(event.pushed_at));
     Message {
         exchange: topology::input_exchange(&event.topic.exchange),
         routing_key: short(event.topic.routing_key()),
         properties: BasicProperties::default()
             .with_content_type("application/json".into())
             .with_message_id(short(&event.id)),
+        headers,
         body: event.body,
     }
 }

@@ -1,6 +1,12 @@
 //! The values that labels may have: every one is known when this is compiled.
 
-use crate::protocol::{CloseReason, ErrorCode};
+use tonic::Code;
+
+use crate::{
+    action_handler::{CheckReason, Decision},
+    bus::PublishError,
+    protocol::{CloseReason, ErrorCode},
+};
 
 /// One label of a metric, as a type.
 pub trait Label: Copy {
@@ -150,11 +156,44 @@ label! {
     }
 }
 
+impl From<Code> for CallStatus {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::Ok => Self::Ok,
+            Code::Cancelled => Self::Cancelled,
+            Code::Unknown => Self::Unknown,
+            Code::InvalidArgument => Self::InvalidArgument,
+            Code::DeadlineExceeded => Self::DeadlineExceeded,
+            Code::NotFound => Self::NotFound,
+            Code::AlreadyExists => Self::AlreadyExists,
+            Code::PermissionDenied => Self::PermissionDenied,
+            Code::ResourceExhausted => Self::ResourceExhausted,
+            Code::FailedPrecondition => Self::FailedPrecondition,
+            Code::Aborted => Self::Aborted,
+            Code::OutOfRange => Self::OutOfRange,
+            Code::Unimplemented => Self::Unimplemented,
+            Code::Internal => Self::Internal,
+            Code::Unavailable => Self::Unavailable,
+            Code::DataLoss => Self::DataLoss,
+            Code::Unauthenticated => Self::Unauthenticated,
+        }
+    }
+}
+
 label! {
     /// Why the application was asked about a subscription.
     CheckedFor("reason") {
         Subscribe = "subscribe",
         Recheck = "recheck",
+    }
+}
+
+impl From<CheckReason> for CheckedFor {
+    fn from(reason: CheckReason) -> Self {
+        match reason {
+            CheckReason::Subscribe => Self::Subscribe,
+            CheckReason::Recheck => Self::Recheck,
+        }
     }
 }
 
@@ -169,6 +208,16 @@ label! {
     }
 }
 
+impl From<Decision> for Decided {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow => Self::Allow,
+            Decision::Deny => Self::Deny,
+            Decision::UnknownExchange => Self::UnknownExchange,
+        }
+    }
+}
+
 label! {
     /// What became of an event that was to be published.
     Pushed("result") {
@@ -178,6 +227,18 @@ label! {
         Unavailable = "unavailable",
         Overloaded = "overloaded",
         Unconfirmed = "unconfirmed",
+    }
+}
+
+impl From<&Result<(), PublishError>> for Pushed {
+    fn from(published: &Result<(), PublishError>) -> Self {
+        match published {
+            Ok(()) => Self::Ok,
+            Err(PublishError::UnknownExchange(_)) => Self::UnknownExchange,
+            Err(PublishError::Unavailable(_)) => Self::Unavailable,
+            Err(PublishError::Overloaded(_)) => Self::Overloaded,
+            Err(PublishError::Unconfirmed) => Self::Unconfirmed,
+        }
     }
 }
 
@@ -206,6 +267,16 @@ impl Label for ErrorLabel {
 pub enum Outcome {
     Ok,
     Error(ErrorLabel),
+}
+
+impl Outcome {
+    /// This one, or where all was well so far the other.
+    pub fn or(self, other: Self) -> Self {
+        match self {
+            Self::Ok => other,
+            Self::Error(_) => self,
+        }
+    }
 }
 
 impl Label for Outcome {

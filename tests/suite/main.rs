@@ -24,6 +24,7 @@ mod library;
 mod limits;
 mod logs;
 mod memory;
+mod metrics;
 mod process;
 mod readme;
 mod rechecks;
