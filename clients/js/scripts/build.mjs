@@ -1,0 +1,42 @@
+// Builds dist/: the file for a script tag, the module, and its types.
+//
+//   node scripts/build.mjs [directory]
+
+import { execFileSync } from "node:child_process";
+import { readFileSync, readdirSync, rmSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { buildSync } from "esbuild";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const out = resolve(process.argv[2] ?? join(root, "dist"));
+rmSync(out, { recursive: true, force: true });
+
+const common = {
+  absWorkingDir: root,
+  entryPoints: ["src/index.ts"],
+  bundle: true,
+  minify: true,
+  // Internal members, which the types do not show either.
+  mangleProps: /^_/,
+  target: "es2022",
+  legalComments: "none",
+};
+buildSync({ ...common, outfile: join(out, "myxi.js"), format: "iife", globalName: "Myxi" });
+buildSync({ ...common, outfile: join(out, "myxi.mjs"), format: "esm" });
+
+const tsc = join(root, "node_modules/typescript/bin/tsc");
+execFileSync(process.execPath, [tsc, "--project", root, "--outDir", out], { stdio: "inherit" });
+
+// The types of what is not reached from outside are nobody's business.
+const reached = new Set();
+const reach = (name) => {
+  if (reached.has(name)) return;
+  reached.add(name);
+  const types = readFileSync(join(out, `${name}.d.ts`), "utf8");
+  for (const [, other] of types.matchAll(/from "\.\/(\w+)\.js"/g)) reach(other);
+};
+reach("index");
+for (const file of readdirSync(out)) {
+  if (file.endsWith(".d.ts") && !reached.has(file.slice(0, -".d.ts".length))) rmSync(join(out, file));
+}

@@ -1,0 +1,292 @@
+// The connection as a page sees it: what it can ask, and who hears what the gateway says.
+
+import { Actions } from "./actions.js";
+import { Emitter } from "./emitter.js";
+import { asObject, busy, connectionLost, report } from "./errors.js";
+import { Link } from "./link.js";
+import { urlFromMeta } from "./meta.js";
+import { Queue, SIZE_MAX } from "./queue.js";
+import type { Subscription } from "./subscription.js";
+import { Topics } from "./topics.js";
+import type {
+  ActionOptions, AnyEvents, CloseInfo, ConnectionHandlers, ConnectionOptions, HandlerOf, HandlerOptions, Message,
+  NameOf, Reply, State, SubscribeOptions, Tag,
+} from "./types.js";
+
+/** Begins the tags that the library makes; a user's own must not look so. */
+const OWN_TAG = "myxi:";
+const PING_TAG = `${OWN_TAG}ping`;
+/** Actions that wait for their reply at the same time. */
+const MAX_ACTIONS = 1_000;
+/** The library's own events: no message of the gateway passes for one of them. */
+const OWN_EVENT = /^(state|Socket(Connected|Authenticated|Disconnected|Closed|MessageReceived))$/;
+
+export class Connection<Events extends object = AnyEvents> {
+  readonly url: string;
+  #state: State = "connecting";
+  #id: string | undefined;
+  #options: ConnectionOptions;
+  #emitter = new Emitter();
+  #actions = new Actions();
+  #queue: Queue;
+  #topics: Topics;
+  #link: Link;
+  #tags = 0;
+  #authenticate: (() => unknown) | undefined;
+  /** What the authentication callback has added: it will again, on the next connection. */
+  #authenticationHandlers: [string, () => void][] = [];
+  #inAuthentication = false;
+  #byUser = false;
+  #warned = false;
+
+  /** Connects at once. Throws for a URL that is none. */
+  constructor(url: string | URL, options: ConnectionOptions = {}) {
+    this.url = String(url);
+    this.#options = options;
+    this.#queue = new Queue(options.maxQueue ?? 256);
+    this.#topics = new Topics({
+      ready: () => this.#ready,
+      send: (action, payload, tag) => this.#link.send(encode(action, payload, tag)),
+      newTag: () => this.#newTag(),
+      emit: (event, payload) => void this.#emitter.emit(event, payload),
+    });
+    this.#link = new Link(this.url, options, encode("Ping", undefined, PING_TAG), {
+      connecting: () => this.#become("connecting"),
+      open: () => this.#opened(),
+      frame: (data) => this.#frame(data),
+      down: (close) => this.#down(close),
+    });
+  }
+
+  /** To the gateway that `<meta name="myxi-host" content="…">` names: a URL, or `host:port`. */
+  static fromMeta<Events extends object = AnyEvents>(options?: ConnectionOptions): Connection<Events> {
+    return new Connection<Events>(urlFromMeta(), options);
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** The session's id at the gateway; undefined while there is none. */
+  get id(): string | undefined {
+    return this.#id;
+  }
+
+  /** By `exchange::key`; where several share a topic, the oldest. */
+  get subscriptions(): Record<string, Subscription<any>> {
+    return this.#topics.all();
+  }
+
+  on<Name extends NameOf<Events, ConnectionHandlers>>(
+    event: Name, handler: HandlerOf<Events, ConnectionHandlers, Name>, options?: HandlerOptions,
+  ): this {
+    return this.#add(event, handler as () => void, false, options?.signal);
+  }
+
+  once<Name extends NameOf<Events, ConnectionHandlers>>(
+    event: Name, handler: HandlerOf<Events, ConnectionHandlers, Name>, options?: HandlerOptions,
+  ): this {
+    return this.#add(event, handler as () => void, true, options?.signal);
+  }
+
+  /** Without a handler: all handlers of the event. */
+  off<Name extends NameOf<Events, ConnectionHandlers>>(
+    event: Name, handler?: HandlerOf<Events, ConnectionHandlers, Name>,
+  ): this {
+    this.#emitter.remove(event, handler as (() => void) | undefined);
+    return this;
+  }
+
+  /** Hears every message of the gateway. */
+  addMessageHandler(handler: (message: Message) => void): this {
+    return this.#add("SocketMessageReceived", handler as () => void, false);
+  }
+
+  removeMessageHandler(handler: (message: Message) => void): this {
+    this.#emitter.remove("SocketMessageReceived", handler as () => void);
+    return this;
+  }
+
+  /**
+   * `callback` runs on every connection, as soon as it is open; what was asked for before
+   * waits until `isAuthenticated()`. Handlers that it adds before its first `await` are
+   * not doubled on the next connection.
+   */
+  authentication(callback: () => unknown): this {
+    this.#authenticate = callback;
+    if (this.#state === "open") this.#runAuthentication();
+    return this;
+  }
+
+  /** Says (it does not ask, see `state`) that this connection is authenticated now. */
+  isAuthenticated(): boolean {
+    if (this.#state === "open") {
+      this.#become("authenticated");
+      this.#emitter.emit("SocketAuthenticated");
+      this.#flush();
+    }
+    return this.state === "authenticated";
+  }
+
+  /** Without a reply to wait for. Throws a `MyxiError` where it can neither be sent nor wait. */
+  sendAction(action: string, payload?: unknown, tag?: Tag): void {
+    if (typeof tag === "string" && tag.startsWith(OWN_TAG)) {
+      throw new TypeError(`tags that begin with ${OWN_TAG} are the library's own`);
+    }
+    this.#transmit(encode(action, payload, tag));
+  }
+
+  /** Resolves with the first reply, or `Done`; rejects with a `MyxiError`. */
+  async action<Payload = any>(
+    action: string, payload?: unknown, options: ActionOptions = {},
+  ): Promise<Reply<Payload>> {
+    const { timeout = this.#options.actionTimeout ?? 15_000, signal } = options;
+    signal?.throwIfAborted();
+    if (this.#actions.size >= MAX_ACTIONS) throw busy(`${MAX_ACTIONS} actions wait for their reply already`);
+    const tag = this.#newTag();
+    const sent = this.#transmit(encode(action, payload, tag), tag);
+    return this.#actions.add(tag, sent, { timeout, signal, drop: () => this.#queue.remove(tag) });
+  }
+
+  subscribe<TopicEvents extends object = AnyEvents>(
+    exchange: string, routingKey?: string | number | bigint | null, options: SubscribeOptions = {},
+  ): Subscription<TopicEvents> {
+    return this.#topics.add(exchange, routingKey, options);
+  }
+
+  /** For good: `state` is `closed` at once. */
+  disconnect(): void {
+    this.#byUser = true;
+    this.#link.close();
+  }
+
+  /** What was asked for may go out: nothing needs to be said first. */
+  get #ready(): boolean {
+    return this.#link.writable && (this.#state === "authenticated" || !this.#authenticate);
+  }
+
+  #newTag(): string {
+    return OWN_TAG + ++this.#tags;
+  }
+
+  #add(event: string, handler: () => void, once: boolean, signal?: AbortSignal): this {
+    const added = this.#emitter.add(event, handler, once, signal);
+    if (added && this.#inAuthentication) this.#authenticationHandlers.push([event, handler]);
+    return this;
+  }
+
+  #become(state: State): void {
+    const previous = this.#state;
+    if (state === previous) return;
+    this.#state = state;
+    this.#emitter.emit("state", state, previous);
+  }
+
+  #opened(): void {
+    this.#become("open");
+    if (this.#state === "open") this.#emitter.emit("SocketConnected");
+    // A handler may have closed it, or be done with authentication.
+    if (this.#state !== "open") return;
+    if (this.#authenticate) this.#runAuthentication();
+    else this.#flush();
+  }
+
+  #runAuthentication(): void {
+    for (const [event, handler] of this.#authenticationHandlers.splice(0)) this.#emitter.remove(event, handler);
+    this.#inAuthentication = true;
+    try {
+      Promise.resolve(this.#authenticate?.()).catch(report);
+    } catch (error) {
+      report(error);
+    }
+    this.#inAuthentication = false;
+  }
+
+  /** Sends what was asked for before, if it may go out. */
+  #flush(): void {
+    this.#topics.flush();
+    while (this.#ready) {
+      const waiting = this.#queue.shift();
+      if (!waiting) break;
+      this.#link.send(waiting.text);
+      if (waiting.tag) this.#actions.sent(waiting.tag);
+    }
+  }
+
+  /** Sends or queues; answers whether it was sent. */
+  #transmit(text: string, tag?: string): boolean {
+    if (this.#state === "closed") throw connectionLost(false);
+    this.#flush();
+    if (!this.#link.writable) this.#queue.push(text, tag);
+    else if (this.#link.unsent > SIZE_MAX) throw busy("what was sent before has not left yet");
+    else this.#link.send(text);
+    return this.#link.writable;
+  }
+
+  #frame(data: unknown): void {
+    let message: Message | undefined;
+    try {
+      message = JSON.parse(String(data));
+    } catch {}
+    if (typeof message?.event === "string") this.#message(message);
+    else if (!this.#warned) {
+      this.#warned = true;
+      console.warn("myxi: what the gateway sent is no message of its protocol, and is ignored");
+    }
+  }
+
+  #message(message: Message): void {
+    this.#emitter.emit("SocketMessageReceived", message);
+    const { event, payload, tag, mq } = message;
+    if (this.#state === "closed" || tag === PING_TAG) return;
+    if (mq) this.#topics.deliver(message);
+    else this.#control(message);
+    const own = typeof tag === "string" && tag.startsWith(OWN_TAG);
+    // The first reply is for who waits for it; all else is for who listens.
+    if (own && this.#actions.answer(tag, message)) return;
+    const ofSubscription = own && this.#topics.answer(tag, message);
+    if (OWN_EVENT.test(event)) return;
+    const heard = this.#emitter.emit(event, payload, tag, mq);
+    if (event === "Error" && !heard && !ofSubscription) console.warn("myxi: an error that nobody handles:", payload);
+  }
+
+  /** What the gateway says of the session itself. */
+  #control(message: Message): void {
+    const { id, ping_interval_ms: interval, after_ms: after } = asObject(message.payload);
+    switch (message.event) {
+      case "Welcome":
+        if (typeof id === "string") this.#id = id;
+        if (typeof interval === "number") this.#link.liveness.start(interval);
+        break;
+      case "Reconnect":
+        if (typeof after === "number") this.#link.comeBackAfter(after);
+        break;
+      case "Gap":
+        this.#topics.gap(message);
+        break;
+      case "Unsubscribed":
+        this.#topics.ended(message.payload);
+    }
+  }
+
+  #down({ code, reason }: CloseInfo): void {
+    const stood = this.#state === "open" || this.#state === "authenticated";
+    const closed = this.#link.state === "closed";
+    const details = { close_code: code, close_reason: reason };
+    this.#id = undefined;
+    this.#become(closed ? "closed" : "waiting");
+    this.#actions.lost(details, closed);
+    if (closed) {
+      this.#queue.clear();
+      this.#topics.close(this.#byUser, details);
+    } else {
+      this.#topics.lost();
+    }
+    if (stood) this.#emitter.emit("SocketDisconnected", { code, reason });
+    if (closed) this.#emitter.emit("SocketClosed", { code, reason });
+  }
+}
+
+function encode(action: string, payload: unknown, tag?: Tag): string {
+  return JSON.stringify({ action, tag, payload });
+}

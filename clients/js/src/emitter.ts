@@ -1,0 +1,46 @@
+// Handlers by event name. One that throws is reported and disturbs no other.
+
+import { report } from "./errors.js";
+
+/** Any function: the typed doors are in front of this. */
+type Listener = (...given: any[]) => void;
+
+export class Emitter {
+  /** Each handler once per event, as with `EventTarget`; the value is "only once". */
+  #handlers = new Map<string, Map<Listener, boolean>>();
+
+  /** Answers whether it is new: the same handler is not added twice. */
+  add(event: string, handler: Listener, once: boolean, signal?: AbortSignal): boolean {
+    if (typeof handler !== "function") throw new TypeError(`the handler of ${event} is no function`);
+    let handlers = this.#handlers.get(event);
+    if (!handlers) this.#handlers.set(event, (handlers = new Map()));
+    if (signal?.aborted || handlers.has(handler)) return false;
+    handlers.set(handler, once);
+    signal?.addEventListener("abort", () => this.remove(event, handler), { once: true });
+    return true;
+  }
+
+  /** Without a handler: all of the event. */
+  remove(event: string, handler?: Listener): void {
+    const handlers = this.#handlers.get(event);
+    if (handler) handlers?.delete(handler);
+    if (!handler || !handlers?.size) this.#handlers.delete(event);
+  }
+
+  /** Answers whether anybody was there to hear it. */
+  emit(event: string, ...given: unknown[]): boolean {
+    const handlers = this.#handlers.get(event);
+    if (!handlers) return false;
+    for (const [handler, once] of [...handlers]) {
+      // One before it may have removed it.
+      if (!handlers.has(handler)) continue;
+      if (once) this.remove(event, handler);
+      try {
+        handler(...given);
+      } catch (error) {
+        report(error);
+      }
+    }
+    return true;
+  }
+}

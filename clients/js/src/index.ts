@@ -1,0 +1,23 @@
+// What `import … from "myxi"` and the global `Myxi` offer.
+
+export { Connection } from "./connection.js";
+export { MyxiError } from "./errors.js";
+export type { Subscription } from "./subscription.js";
+export type {
+  ActionOptions,
+  CloseInfo,
+  ConnectionOptions,
+  ErrorPayload,
+  GapPayload,
+  Handler,
+  HandlerOptions,
+  Message,
+  ReconnectOptions,
+  Reply,
+  Source,
+  State,
+  SubscribeOptions,
+  Tag,
+  TopicPayload,
+  UnsubscribedPayload,
+} from "./types.js";

@@ -1,0 +1,142 @@
+// The shapes that users of the library meet: messages of the wire, options, handlers.
+
+/** Any JSON value that was sent with an action; `undefined` where there was none. */
+export type Tag = unknown;
+
+/** Where a pushed event comes from: exchange and routing key. */
+export interface Source {
+  e: string;
+  rk: string;
+}
+
+/** One message of the gateway, as it is on the wire. */
+export interface Message<Name extends string = string, Payload = any> {
+  event: Name;
+  payload: Payload;
+  tag?: Tag;
+  mq?: Source;
+}
+
+export type State = "connecting" | "open" | "authenticated" | "waiting" | "closed";
+
+export interface ReconnectOptions {
+  /** Upper bound of the first wait, in ms (500). */
+  initial?: number;
+  /** Upper bound of every wait, in ms (30,000). */
+  max?: number;
+  /** Wait always this long instead, in ms. */
+  fixed?: number;
+}
+
+export interface ConnectionOptions {
+  /** `false`: a lost connection is closed for good. */
+  reconnect?: false | ReconnectOptions;
+  /** Used instead of the global one. */
+  WebSocket?: new (url: string) => WebSocket;
+  /** How long `action()` waits for a reply, in ms (15,000). */
+  actionTimeout?: number;
+  /** How long an attempt to connect may take, in ms (15,000). */
+  connectTimeout?: number;
+  /** How long a `Ping` may go unanswered, in ms (15,000). More than the gateway's `--action-timeout`. */
+  pongTimeout?: number;
+  /** How many messages may wait for the connection (256). */
+  maxQueue?: number;
+}
+
+export interface ActionOptions {
+  /** In ms; `actionTimeout` of the connection if not given. */
+  timeout?: number;
+  signal?: AbortSignal;
+}
+
+export interface SubscribeOptions {
+  /** Ends this subscription when it is aborted. */
+  signal?: AbortSignal;
+  /** How many events an iteration may be behind (1,000). */
+  maxBuffer?: number;
+}
+
+export interface HandlerOptions {
+  /** Removes the handler when it is aborted. */
+  signal?: AbortSignal;
+}
+
+export interface CloseInfo {
+  code: number;
+  reason: string;
+}
+
+export interface TopicPayload {
+  exchange: string;
+  routing_key: string | number | null;
+}
+
+export interface GapPayload extends TopicPayload {
+  /** The library's own: the connection was lost meanwhile. Not there when the gateway says it. */
+  reconnected?: true;
+}
+
+export interface UnsubscribedPayload extends TopicPayload {
+  /** Ended by the application or a re-check. */
+  auto: boolean;
+}
+
+/** The payload of an `Error`; `MyxiError` is made from it. */
+export interface ErrorPayload {
+  error: string;
+  retryable: boolean;
+  outcome?: "unknown";
+  [detail: string]: unknown;
+}
+
+export type Handler<Payload> = (payload: Payload, tag: Tag, mq: Source | undefined) => void;
+
+/** Events of any name and payload: where none are declared. */
+export type AnyEvents = Record<string, any>;
+
+/** What a connection itself tells, beside the events of the application. */
+export interface ConnectionHandlers {
+  state: (state: State, previous: State) => void;
+  SocketConnected: () => void;
+  SocketAuthenticated: () => void;
+  /** An open connection ended; whether another is made is in `state`. */
+  SocketDisconnected: (close: CloseInfo) => void;
+  /** No further connection will be made. */
+  SocketClosed: (close: CloseInfo) => void;
+  /** Every message of the gateway. */
+  SocketMessageReceived: (message: Message) => void;
+  Gap: Handler<GapPayload>;
+  Error: Handler<ErrorPayload>;
+  Subscribed: Handler<TopicPayload>;
+  Unsubscribed: Handler<UnsubscribedPayload>;
+}
+
+/** What a subscription itself tells, beside the events that are pushed to its topic. */
+export interface SubscriptionHandlers {
+  /** Events may have been missed: fetch the state anew. */
+  Gap: Handler<GapPayload>;
+  /** It stands: for the first time, or again after a reconnection. */
+  Subscribed: Handler<TopicPayload>;
+  /** The application or a re-check ended it. */
+  Unsubscribed: Handler<UnsubscribedPayload>;
+  /** It was refused: it has ended. */
+  Error: Handler<ErrorPayload>;
+}
+
+/** The names that `on` takes: those of `Events`, and `Own`. */
+export type NameOf<Events, Own> = (keyof Events & string) | (keyof Own & string);
+
+/** The handler of an event: as declared in `Events`, else as in `Own`. */
+export type HandlerOf<Events, Own, Name> = string extends keyof Events
+  ? Name extends keyof Own ? Own[Name] : Handler<any>
+  : Name extends keyof Events ? Handler<Events[Name]>
+  : Name extends keyof Own ? Own[Name]
+  : never;
+
+/** What an iteration over a subscription gives. */
+export type EventOf<Events> =
+  | { [Name in keyof Events & string]: Message<Name, Events[Name]> }[keyof Events & string]
+  | Message<"Gap", GapPayload>;
+
+/** The first reply to an action: an event of the application, or `Done` without a payload. */
+export type Reply<Payload = any> = Message<string, Payload>;
