@@ -31,7 +31,7 @@ const FLAGS: [&str; 4] = [
 async fn main() -> anyhow::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
     let config = Config::from_flags(FLAGS).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-    let front = Arc::new(front(&config, ReplicaId::random(), Arc::default()));
+    let front = Arc::new(front(&config, ReplicaId::random(), Arc::default(), Arc::default()));
     let bounds = bounds(&config);
     let listener = TcpListener::bind(address).await?;
     println!("{}", listener.local_addr()?);

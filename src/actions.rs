@@ -8,6 +8,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::time::Instant;
+
 use self::subscriptions::Subscriptions;
 use crate::{
     action_handler::{
@@ -16,6 +18,7 @@ use crate::{
     },
     event::EventBody,
     hub::Hub,
+    metrics::{ActionKind, ErrorLabel, Metrics, Outcome},
     outbox::Outbox,
     protocol::{self, ClientError, ClientMessage, CloseReason, ErrorCode, Frame, Tag},
     rate_limit::RateLimit,
@@ -32,6 +35,7 @@ pub struct Services {
     /// Bounds the JSON of one event, in bytes.
     pub max_event_size: usize,
     pub complaints: RateLimit,
+    pub metrics: Arc<Metrics>,
 }
 
 /// One session as its actions see it: who it is, what it is subscribed to.
@@ -65,6 +69,10 @@ impl Client {
 
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.services.metrics
     }
 
     /// Greets the client, after the application has let it in where it wants to be asked.
@@ -103,26 +111,43 @@ impl Client {
     /// Carries out one message. Whatever comes of it is queued in the outbox: at least one
     /// reply where the message has a tag.
     pub async fn perform(self: Arc<Self>, text: Frame) {
+        let since = Instant::now();
+        let count = |kind, name, outcome| {
+            self.metrics().action(kind, name, outcome, since.elapsed());
+        };
         let message = match ClientMessage::parse(&text) {
             Ok(message) => message,
             Err(invalid) => {
-                return self.outbox.push(protocol::error(invalid.tag, &invalid.error));
+                let outcome = self.tell_error(invalid.tag, &invalid.error);
+                return count(ActionKind::Gateway, None, outcome);
             }
         };
-        let tag = message.tag;
-        let result = match &*message.action {
-            "Subscribe" => self.subscribe(&message).await,
-            "Unsubscribe" => self.unsubscribe(&message),
-            "ListSubscriptions" => return self.list_subscriptions(tag),
-            "Ping" => return self.outbox.push(protocol::pong(tag, unix_seconds())),
-            _ => self.forward(&message).await,
+        let (kind, result) = match &*message.action {
+            "Subscribe" => (ActionKind::Subscribe, self.subscribe(&message).await),
+            "Unsubscribe" => (ActionKind::Gateway, self.unsubscribe(&message)),
+            "ListSubscriptions" => {
+                self.list_subscriptions(message.tag);
+                (ActionKind::Gateway, Ok(Outcome::Ok))
+            }
+            "Ping" => {
+                self.outbox.push(protocol::pong(message.tag, unix_seconds()));
+                (ActionKind::Gateway, Ok(Outcome::Ok))
+            }
+            _ => (ActionKind::Application, self.forward(&message).await),
         };
-        if let Err(error) = result {
-            self.outbox.push(protocol::error(tag, &error));
-        }
+        let outcome = result.unwrap_or_else(|error| self.tell_error(message.tag, &error));
+        count(kind, Some(&message.action), outcome);
     }
 
-    async fn forward(&self, message: &ClientMessage<'_>) -> Result<(), ClientError> {
+    /// Every error that a client is told goes through here.
+    fn tell_error(&self, tag: Option<&Tag>, error: &ClientError) -> Outcome {
+        self.outbox.push(protocol::error(tag, error));
+        let code = ErrorLabel(error.code());
+        self.metrics().error(code);
+        Outcome::Error(code)
+    }
+
+    async fn forward(&self, message: &ClientMessage<'_>) -> Result<Outcome, ClientError> {
         let session = self.session();
         let action = Action {
             name: &message.action,
@@ -138,7 +163,7 @@ impl Client {
             }),
             Err(error) => Err(error),
         };
-        applied.map_err(|error| {
+        applied.map(|()| Outcome::Ok).map_err(|error| {
             tracing::debug!(session = %session.id, %error, "action failed");
             to_client_error(error)
         })

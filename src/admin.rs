@@ -1,4 +1,6 @@
-//! The operator's listener: liveness and readiness.
+//! The operator's listener: liveness, readiness and metrics.
+
+mod metrics_page;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -7,10 +9,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 use tokio::net::TcpListener;
 
-use crate::{health::Health, small_http};
+use crate::{directory::Directory, health::Health, metrics::Metrics, small_http};
 
 pub struct Admin {
     pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+    pub directory: Arc<Directory>,
     /// Names besides localhost and IP addresses that a request may give as its `Host`.
     pub hosts: Vec<String>,
 }
@@ -37,8 +41,10 @@ impl Admin {
                 let report = self.health.report();
                 json(report.status.http(), serde_json::to_string(&report).unwrap_or_default())
             }
+            "/metrics" => self.metrics_page(),
             _ => {
-                let text = r#"{"error":"nothing here; try /health/live or /health/ready"}"#;
+                let text =
+                    r#"{"error":"nothing here; try /health/live, /health/ready or /metrics"}"#;
                 json(StatusCode::NOT_FOUND, text)
             }
         }

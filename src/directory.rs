@@ -28,6 +28,12 @@ impl Directory {
         self.lock().values().cloned().collect()
     }
 
+    /// Bytes that wait for clients to read them, of all sessions.
+    pub fn outbox_bytes(&self) -> u64 {
+        // Without holding the directory while each outbox is asked.
+        self.all().iter().map(|outbox| outbox.bytes() as u64).sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Outbox>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,11 @@
 //! What travels: topics and the events pushed to them. Validated once, where they enter;
 //! whoever holds one of these values need not check it again.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -91,6 +95,31 @@ impl Topic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub u64);
 
+/// When a gateway took an event from the application: Unix time in microseconds, by the clock
+/// of that gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushedAt(pub u64);
+
+impl PushedAt {
+    /// What seems older was stamped by a clock that is wrong, or by somebody else.
+    const AGE_MAX: Duration = Duration::from_secs(3600);
+
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// How long ago that was by the clock of this gateway: zero, where that one is ahead.
+    pub fn age(self) -> Option<Duration> {
+        self.age_at(Self::now())
+    }
+
+    fn age_at(self, now: Self) -> Option<Duration> {
+        let age = Duration::from_micros(now.0.saturating_sub(self.0));
+        (age <= Self::AGE_MAX).then_some(age)
+    }
+}
+
 /// What happened: a name and a JSON payload, kept as the text it came in.
 #[derive(Debug, Clone)]
 pub struct EventBody {
@@ -155,6 +184,8 @@ pub struct Event {
     pub body: EventBody,
     /// Absent on a bus without a log.
     pub position: Option<Position>,
+    /// Absent where another program published it.
+    pub pushed_at: Option<PushedAt>,
 }
 
 impl Event {
@@ -166,13 +197,14 @@ impl Event {
         body: &[u8],
         max_size: usize,
         position: Position,
+        pushed_at: Option<PushedAt>,
     ) -> Result<Self, InvalidEvent> {
         if body.len() > max_size {
             return Err(InvalidEvent::TooBig { size: body.len(), max: max_size });
         }
         let topic = Topic::new(exchange.clone(), routing_key)?;
         let body = EventBody::from_json(body)?;
-        Ok(Self { topic, body, position: Some(position) })
+        Ok(Self { topic, body, position: Some(position), pushed_at })
     }
 }
 
@@ -184,6 +216,7 @@ pub struct OutgoingEvent {
     pub body: Vec<u8>,
     /// Travels as the AMQP message id, so that consumers can tell a repeated push.
     pub id: Box<str>,
+    pub pushed_at: PushedAt,
 }
 
 impl OutgoingEvent {
@@ -201,7 +234,7 @@ impl OutgoingEvent {
         if body.len() > max_size {
             return Err(InvalidEvent::TooBig { size: body.len(), max: max_size });
         }
-        Ok(Self { topic, body, id: id.into() })
+        Ok(Self { topic, body, id: id.into(), pushed_at: PushedAt::now() })
     }
 }
 
@@ -218,4 +251,18 @@ pub fn present<'de, D: Deserializer<'de>>(
 
 pub fn empty_object() -> Box<RawValue> {
     to_raw_value(&serde_json::Map::new()).expect("{} is JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_disagree_do_no_harm() {
+        let now = PushedAt(7_200_000_000);
+        assert_eq!(PushedAt(7_199_999_000).age_at(now), Some(Duration::from_millis(1)));
+        assert_eq!(PushedAt(7_300_000_000).age_at(now), Some(Duration::ZERO));
+        assert_eq!(PushedAt(u64::MAX).age_at(now), Some(Duration::ZERO));
+        assert_eq!(PushedAt(0).age_at(now), None);
+    }
 }

@@ -17,6 +17,7 @@ use crate::{
     bus::{EventBus, PublishError},
     event::{EventBody, Exchange, InvalidEvent, OutgoingEvent, Topic},
     ids::SessionId,
+    metrics::{Metrics, Pushed},
     peers::{PeerError, Peers, SessionCommand},
     proto::{self, gateway_server::Gateway},
     protocol::CloseReason,
@@ -33,6 +34,7 @@ pub struct GatewayApi {
     pub peers: Peers,
     /// Of an event's JSON, in bytes.
     pub max_event_size: usize,
+    pub metrics: Arc<Metrics>,
 }
 
 impl GatewayApi {
@@ -43,12 +45,13 @@ impl GatewayApi {
         events: Vec<proto::PushEventRequest>,
     ) -> Vec<(String, Result<(), Status>)> {
         let mut outgoing = Vec::with_capacity(events.len());
+        let count = |fate: Pushed| self.metrics.events_published.of(fate).increment();
         let mut results: Vec<_> = events
             .into_iter()
             .map(|mut event| {
                 let id = event.event_id.take().unwrap_or_else(random_event_id);
                 let checked = self.check(&event, &id).map(|event| outgoing.push(event));
-                (id, checked)
+                (id, checked.inspect_err(|_| count(Pushed::Invalid)))
             })
             .collect();
         if outgoing.is_empty() {
@@ -57,7 +60,10 @@ impl GatewayApi {
         let mut published = self.bus.publish(outgoing).await.into_iter();
         for (_, result) in results.iter_mut().filter(|(_, result)| result.is_ok()) {
             *result = match published.next() {
-                Some(outcome) => outcome.map_err(|error| refused_publish(&error)),
+                Some(outcome) => {
+                    count((&outcome).into());
+                    outcome.map_err(|error| refused_publish(&error))
+                }
                 None => Err(Status::internal("the bus lost track of the event")),
             };
         }

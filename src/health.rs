@@ -8,7 +8,10 @@ use std::sync::{
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::{action_handler::ActionHandler, bus::EventBus};
+use crate::{
+    action_handler::ActionHandler,
+    bus::{BusStatus, EventBus},
+};
 
 /// Asked by probes and people. A broker or an application that is lost later makes the
 /// replica degraded, not unready: otherwise one broker's restart takes every application
@@ -50,6 +53,15 @@ impl Health {
     /// From now on no more clients should come.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub fn bus(&self) -> BusStatus {
+        self.bus.status()
+    }
+
+    /// Why the application cannot be reached now, if it cannot.
+    pub fn application_problem(&self) -> Option<String> {
+        self.handler.problem()
     }
 
     pub fn report(&self) -> Report {

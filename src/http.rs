@@ -1,7 +1,15 @@
 //! The clients' listener: the upgrade to a WebSocket, what is answered to everything else,
 //! and the bounds on connections that have not got that far.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
@@ -26,6 +34,7 @@ use crate::{
     directory::Directory,
     forwarded::TrustedProxies,
     ids::SessionIds,
+    metrics::{Closed, Metrics, Raised, Refused},
     origin::OriginPolicy,
     outbox::Outbox,
     rate_limit::RateLimit,
@@ -68,6 +77,7 @@ pub struct Front {
     pub session_ids: SessionIds,
     pub directory: Arc<Directory>,
     pub complaints: RateLimit,
+    pub metrics: Arc<Metrics>,
 }
 
 /// One runtime's way in: the shared front, and the services of its own sessions.
@@ -75,6 +85,9 @@ pub struct Door {
     pub front: Arc<Front>,
     pub services: Arc<Services>,
 }
+
+/// Held until the connection is closed: what it counts against, and that it counts.
+type Open = Arc<(OwnedSemaphorePermit, Raised)>;
 
 /// A client's WebSocket.
 pub type ClientSocket = WebSocket<TcpStream>;
@@ -99,9 +112,11 @@ where
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
     let handshake_timeout = front.handshake_timeout;
-    let socket = Arc::new(socket);
+    let open = Arc::new((socket, front.metrics.connections.raise()));
+    let answered = AtomicBool::new(false);
     let service = service_fn(|request| {
-        let response = answer(&front, peer, &socket, request, &live);
+        answered.store(true, Ordering::Relaxed);
+        let response = answer(&front, peer, &open, request, &live);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -110,8 +125,17 @@ where
         .max_buf_size(REQUEST_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    if let Ok(Err(error)) = timeout(handshake_timeout, connection).await {
-        tracing::debug!(%peer, %error, "handshake failed");
+    let failed = match timeout(handshake_timeout, connection).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "handshake failed");
+            Some(if error.is_timeout() { Refused::Timeout } else { Refused::Failed })
+        }
+        Err(_) => Some(Refused::Timeout),
+    };
+    // Whoever had an answer was counted then.
+    if let (Some(reason), false) = (failed, answered.load(Ordering::Relaxed)) {
+        front.metrics.handshakes_refused.of(reason).increment();
     }
     drop(handshake);
 }
@@ -119,7 +143,7 @@ where
 fn answer<L, F>(
     front: &Arc<Front>,
     peer: IpAddr,
-    socket: &Arc<OwnedSemaphorePermit>,
+    open: &Open,
     mut request: Request<Incoming>,
     live: &L,
 ) -> Response<Full<Bytes>>
@@ -128,11 +152,14 @@ where
     F: Future<Output = ClientSocket> + Send,
 {
     match check(front, &request) {
-        Err(refusal) => refusal.response(),
+        Err(refusal) => {
+            front.metrics.handshakes_refused.of(refusal.reason).increment();
+            refusal.response()
+        }
         Ok(Handshake { response, connection }) => {
             let client = client_info(front, peer, &request);
             let upgrade = hyper::upgrade::on(&mut request);
-            let (front, socket, live) = (front.clone(), socket.clone(), live.clone());
+            let (front, open, live) = (front.clone(), open.clone(), live.clone());
             tokio::spawn(async move {
                 match upgrade.await {
                     Ok(upgraded) => {
@@ -141,7 +168,7 @@ where
                     }
                     Err(error) => tracing::debug!(%peer, %error, "upgrade failed"),
                 }
-                drop((connection, socket));
+                drop((connection, open));
             });
             response.map(|()| Full::default())
         }
@@ -156,6 +183,7 @@ struct Handshake {
 
 /// Why it may not, for the person who sent it.
 struct Refusal {
+    reason: Refused,
     status: StatusCode,
     headers: &'static [(HeaderName, &'static str)],
     text: String,
@@ -170,11 +198,12 @@ const UPGRADE: &[(HeaderName, &str)] = &[
 
 impl Refusal {
     fn new(
+        reason: Refused,
         status: StatusCode,
         headers: &'static [(HeaderName, &'static str)],
         text: impl Into<String>,
     ) -> Self {
-        Self { status, headers, text: text.into() }
+        Self { reason, status, headers, text: text.into() }
     }
 
     fn response(self) -> Response<Full<Bytes>> {
@@ -190,28 +219,29 @@ impl Refusal {
 fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Refusal> {
     if !PATHS.contains(&request.uri().path()) {
         let text = "nothing here; the WebSocket is at / and at /pushwss";
-        return Err(Refusal::new(StatusCode::NOT_FOUND, &[], text));
+        return Err(Refusal::new(Refused::NotFound, StatusCode::NOT_FOUND, &[], text));
     }
     if request.method() != Method::GET {
         let allow = &[(header::ALLOW, "GET")];
         let text = "a WebSocket handshake is a GET";
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, allow, text));
+        return Err(Refusal::new(Refused::Method, StatusCode::METHOD_NOT_ALLOWED, allow, text));
     }
     let response = create_response(&bare(request)).map_err(|error| {
         let text =
             format!("this is a WebSocket endpoint, connect with ws:// (version 13): {error}");
-        Refusal::new(StatusCode::UPGRADE_REQUIRED, UPGRADE, text)
+        Refusal::new(Refused::NoWebSocket, StatusCode::UPGRADE_REQUIRED, UPGRADE, text)
     })?;
     if let Err(refused) = front.origins.check(request.headers()) {
         if front.complaints.allows() {
             tracing::warn!("{refused}");
         }
         let text = "pages of this origin may not connect";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, &[], text));
+        return Err(Refusal::new(Refused::Origin, StatusCode::FORBIDDEN, &[], text));
     }
     let connection = front.connections.clone().try_acquire_owned().map_err(|_| {
         let retry = &[(header::RETRY_AFTER, "1")];
         Refusal::new(
+            Refused::Full,
             StatusCode::SERVICE_UNAVAILABLE,
             retry,
             "too many connections, try again later",
@@ -267,15 +297,17 @@ async fn session(door: Arc<Door>, mut socket: ClientSocket, client: ClientInfo) 
     let front = &door.front;
     let id = front.session_ids.next();
     let opened = Instant::now();
+    front.metrics.sessions_opened.increment();
     tracing::debug!(session = %id, remote = %client.remote_address, "session opened");
     let session =
         SessionInfo { id, client: Arc::new(client), auth: None, data: Default::default() };
     let outbox = Outbox::new(id, front.max_outbox);
     let entry = front.directory.enter(outbox.clone());
     let client = Client::new(door.services.clone(), outbox, session);
-    let End { reason, unfinished } =
+    let End { reason, by_client, unfinished } =
         session::run(&mut socket, client.clone(), front.session.clone()).await;
     drop(entry);
+    front.metrics.sessions_closed.of(Closed::of(&reason, by_client)).increment();
     let lived = opened.elapsed();
     tracing::debug!(session = %id, code = reason.code, "session closed");
     client.leave(reason.clone());

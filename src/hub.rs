@@ -5,13 +5,17 @@ mod wakeups;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use self::wakeups::Wakeups;
 use crate::{
-    event::{Event, Exchange, Topic},
+    event::{Event, Exchange, PushedAt, Topic},
     ids::SessionId,
+    metrics::Metrics,
     outbox::Outbox,
     protocol::{self, Frame, KeyForm, RoutingKey, Tag},
 };
@@ -20,6 +24,7 @@ use crate::{
 pub struct Hub {
     exchanges: Mutex<HashMap<Exchange, Subscribers>>,
     wakeups: Wakeups,
+    metrics: Arc<Metrics>,
 }
 
 /// The subscribers of one exchange.
@@ -43,11 +48,25 @@ struct Subscriber {
 pub struct Delivery {
     event: Arc<Event>,
     frame: OnceLock<Frame>,
+    /// Whether a subscriber was chosen on whose way it is timed.
+    followed: AtomicBool,
 }
 
 impl Delivery {
     pub fn new(event: Arc<Event>) -> Self {
-        Self { event, frame: OnceLock::new() }
+        Self { event, frame: OnceLock::new(), followed: AtomicBool::new(false) }
+    }
+
+    /// Which of a hub's subscribers is to be timed: one for each event, as the event takes
+    /// every subscriber the same way, and not always the one that is served first.
+    fn to_follow<'a>(&self, subscribers: &'a [Subscriber]) -> Option<(&'a Outbox, PushedAt)> {
+        let pushed_at = self.event.pushed_at?;
+        if self.followed.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        // Microseconds are as good as drawn.
+        let at = pushed_at.0.checked_rem(subscribers.len() as u64)?;
+        Some((&subscribers[at as usize].outbox, pushed_at))
     }
 
     fn frame(&self) -> Frame {
@@ -65,9 +84,10 @@ pub enum ExchangeState {
 }
 
 impl Hub {
-    pub fn new(exchanges: impl IntoIterator<Item = Exchange>) -> Self {
+    pub fn new(exchanges: impl IntoIterator<Item = Exchange>, metrics: Arc<Metrics>) -> Self {
         let exchanges = exchanges.into_iter().map(|name| (name, Subscribers::default()));
-        Self { exchanges: Mutex::new(exchanges.collect()), wakeups: Wakeups::default() }
+        let exchanges = Mutex::new(exchanges.collect());
+        Self { exchanges, wakeups: Wakeups::default(), metrics }
     }
 
     pub fn exchange_state(&self, exchange: &Exchange) -> ExchangeState {
@@ -89,6 +109,7 @@ impl Hub {
         let at = of_key.partition_point(|other| other.outbox.session() < outbox.session());
         outbox.push(acknowledgement);
         of_key.insert(at, Subscriber { outbox: outbox.clone(), form });
+        self.metrics.subscriptions.add(1);
     }
 
     /// After this no event of the topic is queued for the session any more.
@@ -98,6 +119,7 @@ impl Hub {
         let Some(of_key) = subscribers.by_key.get_mut(topic.routing_key()) else { return };
         if let Ok(at) = of_key.binary_search_by_key(&session, |other| other.outbox.session()) {
             of_key.remove(at);
+            self.metrics.subscriptions.subtract(1);
         }
         if of_key.is_empty() {
             subscribers.by_key.remove(topic.routing_key());
@@ -116,8 +138,12 @@ impl Hub {
         let exchanges = self.lock();
         let Some(subscribers) = exchanges.get(&topic.exchange) else { return };
         let Some(of_key) = subscribers.by_key.get(topic.routing_key()) else { return };
+        if let Some((outbox, pushed_at)) = delivery.to_follow(of_key) {
+            outbox.follow_next(pushed_at);
+        }
         let pushed = |to: &Subscriber| to.outbox.push_without_waking(delivery.frame());
         self.wakeups.add(of_key.iter().filter_map(pushed));
+        self.metrics.deliveries.add(of_key.len() as u64);
     }
 
     /// Wakes, for ever, the sessions that events were queued for.

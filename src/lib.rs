@@ -27,6 +27,7 @@ pub mod http;
 pub mod hub;
 pub mod ids;
 pub mod logging;
+pub mod metrics;
 pub mod origin;
 pub mod outbox;
 pub mod peers;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    event::PushedAt,
     ids::SessionId,
     protocol::{self, CloseReason, Frame},
 };
@@ -49,6 +50,14 @@ struct State {
     /// Until then nothing is written: what is sent to the session meanwhile waits.
     greeted: bool,
     waker: Option<Waker>,
+    followed: Option<Followed>,
+}
+
+/// One event whose way to the socket is timed.
+#[derive(Debug, Clone, Copy)]
+struct Followed {
+    frames_ahead: usize,
+    pushed_at: PushedAt,
 }
 
 impl Outbox {
@@ -106,6 +115,16 @@ impl Outbox {
         state.waker.clone().filter(|_| must_wake)
     }
 
+    /// Has [`Outbox::poll_frame`] tell when the next frame to be queued is taken out: an event
+    /// that was pushed then. One at a time.
+    pub fn follow_next(&self, pushed_at: PushedAt) {
+        let mut state = self.lock();
+        let frames_ahead = state.frames.len();
+        if state.sealed.is_none() {
+            state.followed.get_or_insert(Followed { frames_ahead, pushed_at });
+        }
+    }
+
     /// Closes the connection once everything queued before has been written; nothing is
     /// where there was no greeting. The first reason stays.
     pub fn seal(&self, reason: CloseReason) {
@@ -130,6 +149,11 @@ impl Outbox {
         state.wake();
     }
 
+    /// Bytes that wait to be written, of [`Outbox::cost`].
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     pub fn sealed(&self) -> Option<CloseReason> {
         self.lock().sealed.clone()
     }
@@ -149,8 +173,9 @@ impl Outbox {
     }
 
     /// The next frame to write; `None` when the outbox is sealed and empty. Its caller is
-    /// woken by the next frame and by a seal, now and ever after.
-    pub fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+    /// woken by the next frame and by a seal, now and ever after. A frame that was followed
+    /// comes with the time of its push.
+    pub fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<(Frame, Option<PushedAt>)>> {
         let mut state = self.lock();
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
@@ -159,7 +184,7 @@ impl Outbox {
             && let Some(frame) = state.frames.pop_front()
         {
             state.bytes -= Self::cost(&frame);
-            return Poll::Ready(Some(frame));
+            return Poll::Ready(Some((frame, state.followed_out())));
         }
         if state.frames.is_empty() && state.frames.capacity() > IDLE_CAPACITY {
             state.frames = VecDeque::new();
@@ -184,12 +209,25 @@ impl State {
         if self.bytes > limit {
             self.frames = VecDeque::new();
             self.bytes = 0;
+            self.followed = None;
             let reason = "slow consumer: too many bytes wait to be read";
             self.seal(CloseReason::new(CloseReason::SLOW_CONSUMER, reason));
             return false;
         }
         self.frames.push_back(frame);
         true
+    }
+
+    /// To be called for each frame that is taken out.
+    fn followed_out(&mut self) -> Option<PushedAt> {
+        let followed = self.followed.as_mut()?;
+        match followed.frames_ahead.checked_sub(1) {
+            Some(ahead) => {
+                followed.frames_ahead = ahead;
+                None
+            }
+            None => self.followed.take().map(|followed| followed.pushed_at),
+        }
     }
 
     fn seal(&mut self, reason: CloseReason) {

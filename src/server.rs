@@ -35,6 +35,7 @@ use crate::{
     http::{Door, Front},
     hub::{Delivery, Hub},
     ids::{ReplicaId, SessionId, SessionIds},
+    metrics::Metrics,
     peers::{self, LocalSessions, Peers, SessionCommand},
     protocol,
     rate_limit::RateLimit,
@@ -93,13 +94,18 @@ impl Server {
         let addresses = (clients.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
 
         let replica = ReplicaId::random();
+        let metrics = Arc::new(Metrics::default());
         let directory = Arc::new(Directory::default());
-        let front = Arc::new(front(&config, replica, directory.clone()));
-        let handlers = Handlers::new(&config);
+        let front = Arc::new(front(&config, replica, directory.clone(), metrics.clone()));
+        let handlers = Handlers::new(&config, metrics.clone());
         let here = Door::new(exchanges(&config), &config.limits, front.clone(), handlers.make());
         let (handler, hub) = (here.services.handler.clone(), here.services.hub.clone());
         let workers = Arc::new(workers(&config, here, &front, &handlers)?);
-        let fan_out = Arc::new(FanOut { workers: workers.clone(), sessions: directory.clone() });
+        let fan_out = Arc::new(FanOut {
+            workers: workers.clone(),
+            sessions: directory.clone(),
+            metrics: metrics.clone(),
+        });
         let bus = start_bus(&config, replica, fan_out);
 
         let health = Arc::new(Health::new(bus.clone(), handler, config.ready_requires_bus));
@@ -107,12 +113,17 @@ impl Server {
         tasks.spawn(async move { hub.wake().await });
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
-        let admin_api = Admin { health: health.clone(), hosts: config.admin_hosts.clone() };
+        let admin_api = Admin {
+            health: health.clone(),
+            metrics: metrics.clone(),
+            directory: directory.clone(),
+            hosts: config.admin_hosts.clone(),
+        };
         tasks.spawn(admin::serve(admin, admin_api));
         let (stop_grpc, grpc_stopped) = watch::channel(false);
         let peers = Peers::new(replica, directory.clone(), bus.clone());
         let max_event_size = config.limits.max_event_size;
-        let api = GatewayApi { bus: bus.clone(), peers, max_event_size };
+        let api = GatewayApi { bus: bus.clone(), peers, max_event_size, metrics };
         let mut grpc_task = JoinSet::new();
         grpc_task.spawn(gateway_api::serve(
             grpc,
@@ -162,25 +173,32 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 struct Handlers {
     config: GrpcHandlerConfig,
     calls: Arc<CallLimit>,
+    metrics: Arc<Metrics>,
 }
 
 impl Handlers {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let HandlerConfig { endpoint, token, timeout, max_in_flight } =
             config.action_handler.clone();
         // Half an outbox: a reply always fits one that is not half full.
         let max_reply_size = config.limits.max_outbox / 2;
         let config = GrpcHandlerConfig { endpoint, token, timeout, max_reply_size };
-        Self { config, calls: Arc::new(CallLimit::new(max_in_flight)) }
+        Self { config, calls: Arc::new(CallLimit::new(max_in_flight)), metrics }
     }
 
     fn make(&self) -> Arc<dyn ActionHandler> {
-        Arc::new(GrpcActionHandler::new(self.config.clone(), self.calls.clone()))
+        let Self { config, calls, metrics } = self.clone();
+        Arc::new(GrpcActionHandler::new(config, calls, metrics))
     }
 }
 
 /// What all connections share, as it is configured.
-pub fn front(config: &Config, replica: ReplicaId, directory: Arc<Directory>) -> Front {
+pub fn front(
+    config: &Config,
+    replica: ReplicaId,
+    directory: Arc<Directory>,
+    metrics: Arc<Metrics>,
+) -> Front {
     let session = SessionSettings {
         ask_application_first: config.session_opened == SessionOpened::Required,
         ping_interval: config.limits.ping_interval,
@@ -203,6 +221,7 @@ pub fn front(config: &Config, replica: ReplicaId, directory: Arc<Directory>) -> 
         session_ids: SessionIds::new(replica),
         directory,
         complaints: RateLimit::default(),
+        metrics,
     }
 }
 
@@ -213,12 +232,14 @@ impl Door {
         front: Arc<Front>,
         handler: Arc<dyn ActionHandler>,
     ) -> Arc<Self> {
+        let metrics = front.metrics.clone();
         let services = Services {
-            hub: Arc::new(Hub::new(exchanges)),
+            hub: Arc::new(Hub::new(exchanges, metrics.clone())),
             handler,
             max_subscriptions: limits.max_subscriptions,
             max_event_size: limits.max_event_size,
             complaints: RateLimit::default(),
+            metrics,
         };
         Arc::new(Self { front, services: Arc::new(services) })
     }
@@ -250,11 +271,15 @@ fn exchanges(config: &Config) -> Vec<Exchange> {
 struct FanOut {
     workers: Arc<Vec<Worker>>,
     sessions: Arc<Directory>,
+    metrics: Arc<Metrics>,
 }
 
 #[async_trait]
 impl BusListener for FanOut {
     async fn notice(&self, notice: BusNotice) {
+        if let BusNotice::Event(_) = notice {
+            self.metrics.events_received.increment();
+        }
         let notice = shared(notice);
         for worker in self.workers.iter() {
             worker.notice(&notice).await;

@@ -21,6 +21,7 @@ use self::closing::Phase;
 pub use self::closing::fault;
 use crate::{
     actions::Client,
+    event::PushedAt,
     protocol::{CloseReason, Frame},
 };
 
@@ -55,6 +56,8 @@ pub struct SessionSettings {
 /// How a session ended.
 pub struct End {
     pub reason: CloseReason,
+    /// The client closed; then the code is its own choice.
+    pub by_client: bool,
     /// What the application was asked and has not answered yet. It has a deadline, and is
     /// to be awaited: what follows, follows in order.
     pub unfinished: Option<BoxFuture<'static, ()>>,
@@ -77,6 +80,8 @@ pub async fn run<S: Socket>(
         recheck_due: false,
         auth_changed: false,
         unflushed: false,
+        followed: None,
+        closed_by_client: false,
         phase: Phase::Open,
         next_ping: now + settings.ping_interval,
         missed_pings: 0,
@@ -87,7 +92,8 @@ pub async fn run<S: Socket>(
         settings,
     };
     let reason = poll_fn(|cx| session.poll(cx)).await;
-    End { reason, unfinished: session.acting.take() }
+    let by_client = session.closed_by_client;
+    End { reason, by_client, unfinished: session.acting.take() }
 }
 
 struct Session<'a, S> {
@@ -107,6 +113,9 @@ struct Session<'a, S> {
     auth_changed: bool,
     /// Whether the socket holds what it has not yet written.
     unflushed: bool,
+    /// When an event was pushed that the socket holds: it is timed until it is written.
+    followed: Option<PushedAt>,
+    closed_by_client: bool,
     next_ping: Instant,
     missed_pings: u32,
     wrote_since_ping: bool,
@@ -175,6 +184,7 @@ impl<S: Socket> Session<'_, S> {
 
     fn queue(&mut self, text: Frame) {
         self.unread_bytes += text.len();
+        self.client.metrics().received_bytes.add(text.len() as u64);
         self.unread.push_back(text);
     }
 
@@ -241,10 +251,15 @@ impl<S: Socket> Session<'_, S> {
     /// Feeds everything that waits, then flushes once.
     fn try_write(&mut self, cx: &mut Context<'_>) -> Result<bool, SocketError> {
         let mut wrote = false;
+        let mut sent_bytes = 0;
         let mut socket = Pin::new(&mut *self.socket);
         while self.phase.writes() && socket.as_mut().poll_ready(cx)?.is_ready() {
             let message = match (self.client.outbox().poll_frame(cx), &mut self.phase) {
-                (Poll::Ready(Some(frame)), _) => Message::Text(frame),
+                (Poll::Ready(Some((frame, followed))), _) => {
+                    sent_bytes += frame.len();
+                    self.followed = followed.or(self.followed);
+                    Message::Text(frame)
+                }
                 (Poll::Ready(None), Phase::Closing { reason, close_sent, .. }) => {
                     *close_sent = true;
                     Message::Close(Some((&*reason).into()))
@@ -256,9 +271,15 @@ impl<S: Socket> Session<'_, S> {
             self.wrote_since_ping = true;
             wrote = true;
         }
+        if sent_bytes > 0 {
+            self.client.metrics().sent_bytes.add(sent_bytes as u64);
+        }
         if self.unflushed && socket.poll_flush(cx)?.is_ready() {
             self.unflushed = false;
             wrote = true;
+            if let Some(took) = self.followed.take().and_then(PushedAt::age) {
+                self.client.metrics().publish_to_write.observe(took);
+            }
         }
         Ok(wrote)
     }

@@ -25,7 +25,7 @@ pub fn bus_event(data: &[u8]) {
     let exchange = Exchange::new("widgets").expect("a name");
     let expected =
         expected(body).filter(|_| body.len() <= SIZE_MAX && key.len() <= 255 && is_one_line(key));
-    let event = match Event::read(&exchange, key, body, SIZE_MAX, Position(7)) {
+    let event = match Event::read(&exchange, key, body, SIZE_MAX, Position(7), None) {
         Ok(event) => event,
         Err(error) => {
             assert_eq!(expected, None, "refused: {error}");

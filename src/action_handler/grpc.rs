@@ -35,7 +35,12 @@ use super::{
     Action, ActionHandler, ActionReply, Admission, CheckReason, Decision, HandlerError, SessionInfo,
 };
 use crate::{
-    event::Topic, proto, protocol::CloseReason, rate_limit::RateLimit, token::BearerToken,
+    event::Topic,
+    metrics::{CallStatus, Label, Metrics, Rpc},
+    proto,
+    protocol::CloseReason,
+    rate_limit::RateLimit,
+    token::BearerToken,
 };
 
 /// What one `CheckSubscriptions` may ask, as its proto file promises.
@@ -63,6 +68,7 @@ pub struct GrpcActionHandler {
     methods: Methods,
     session_closed_unwanted_until: Mutex<Option<Instant>>,
     complaints: RateLimit,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -75,22 +81,22 @@ struct Methods {
 
 impl Methods {
     fn of(authority: &Authority) -> Self {
-        let method = |name, path| Method::new(authority.clone(), name, path);
+        let method = |rpc, path| Method::new(authority.clone(), rpc, path);
         Self {
-            handle_action: method("HandleAction", "/myxi.v1.ActionHandler/HandleAction"),
+            handle_action: method(Rpc::HandleAction, "/myxi.v1.ActionHandler/HandleAction"),
             check_subscriptions: method(
-                "CheckSubscriptions",
+                Rpc::CheckSubscriptions,
                 "/myxi.v1.ActionHandler/CheckSubscriptions",
             ),
-            session_opened: method("SessionOpened", "/myxi.v1.ActionHandler/SessionOpened"),
-            session_closed: method("SessionClosed", "/myxi.v1.ActionHandler/SessionClosed"),
+            session_opened: method(Rpc::SessionOpened, "/myxi.v1.ActionHandler/SessionOpened"),
+            session_closed: method(Rpc::SessionClosed, "/myxi.v1.ActionHandler/SessionClosed"),
         }
     }
 }
 
 impl GrpcActionHandler {
     /// `calls` is shared by all handlers of one gateway.
-    pub fn new(config: GrpcHandlerConfig, calls: Arc<CallLimit>) -> Self {
+    pub fn new(config: GrpcHandlerConfig, calls: Arc<CallLimit>, metrics: Arc<Metrics>) -> Self {
         let GrpcHandlerConfig { endpoint, token, timeout, max_reply_size } = config;
         let methods = Methods::of(&endpoint.authority());
         let connector = Connector::new(endpoint, max_reply_size);
@@ -100,6 +106,7 @@ impl GrpcActionHandler {
             methods,
             session_closed_unwanted_until: Mutex::new(None),
             complaints: RateLimit::default(),
+            metrics,
         }
     }
 
@@ -109,8 +116,14 @@ impl GrpcActionHandler {
         urgency: Urgency,
         request: &impl Message,
     ) -> Result<Reply, CallFailure> {
-        let _turn = self.calls.turn(urgency).await.ok_or(CallFailure::NoTurn)?;
-        self.caller.call(method, request).await.map_err(CallFailure::Call)
+        let Some(_turn) = self.calls.turn(urgency).await else {
+            self.metrics.call_without_turn(method.rpc);
+            return Err(CallFailure::NoTurn);
+        };
+        let counted = self.metrics.call(method.rpc);
+        let reply = self.caller.call(method, request).await;
+        counted.ended(reply.as_ref().map_or_else(CallError::status, |_| CallStatus::Ok));
+        reply.map_err(CallFailure::Call)
     }
 
     /// Tells the operator of a call that failed for the application's own fault; the
@@ -124,7 +137,7 @@ impl GrpcActionHandler {
             && self.complaints.allows()
         {
             // Escaped: the application's words may quote a client.
-            tracing::warn!(method = method.name, ?problem, "the application failed a call");
+            tracing::warn!(method = method.rpc.as_str(), ?problem, "the application failed a call");
         }
         result
     }

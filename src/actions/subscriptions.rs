@@ -9,9 +9,10 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Client, to_client_error};
 use crate::{
-    action_handler::{CheckReason, Decision},
+    action_handler::{CheckReason, Decision, HandlerError, SessionInfo},
     event::{Exchange, InvalidEvent, Topic},
     hub::ExchangeState,
+    metrics::Outcome,
     outbox::Signal,
     protocol::{
         self, ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, RoutingKey, Tag,
@@ -54,8 +55,11 @@ enum Candidate {
 
 impl Client {
     /// One reply per key, in the order asked, or one for them all where it is not the
-    /// keys that matter.
-    pub(super) async fn subscribe(&self, message: &ClientMessage<'_>) -> Result<(), ClientError> {
+    /// keys that matter. The outcome is that of the first key that failed.
+    pub(super) async fn subscribe(
+        &self,
+        message: &ClientMessage<'_>,
+    ) -> Result<Outcome, ClientError> {
         let request = message.topics()?;
         let name = request.exchange.ok_or_else(exchange_missing)?;
         let exchange = self.ready_exchange(&name)?;
@@ -66,6 +70,7 @@ impl Client {
         self.check_key_count(&keys)?;
         let candidates = self.candidates(&exchange, &keys);
         let mut decisions = self.ask(&exchange, &candidates).await?.into_iter();
+        let mut outcome = Outcome::Ok;
         for candidate in candidates {
             if self.hears_no_more() {
                 break;
@@ -87,9 +92,9 @@ impl Client {
                     key_error(code, &topic, form)
                 }
             };
-            self.outbox.push(protocol::error(message.tag, &refusal));
+            outcome = outcome.or(self.tell_error(message.tag, &refusal));
         }
-        Ok(())
+        Ok(outcome)
     }
 
     /// Replies by the hundred, with a great tag, cut off a client long before the last: what
@@ -148,19 +153,26 @@ impl Client {
             return Ok(Vec::new());
         }
         let session = self.session();
-        let decisions = self
-            .services
-            .handler
-            .check_subscriptions(&session, &topics, CheckReason::Subscribe)
-            .await
-            .map_err(|error| {
-                tracing::debug!(session = %session.id, %error, "subscription check failed");
-                to_client_error(error).detail("exchange", exchange)
-            })?;
+        let answer = self.check(&session, &topics, CheckReason::Subscribe).await;
+        let decisions = answer.map_err(|error| {
+            tracing::debug!(session = %session.id, %error, "subscription check failed");
+            to_client_error(error).detail("exchange", exchange)
+        })?;
         if decisions.contains(&Decision::UnknownExchange) {
             return Err(unknown_exchange(exchange.as_str()));
         }
         Ok(decisions)
+    }
+
+    async fn check(
+        &self,
+        session: &SessionInfo,
+        topics: &[Topic],
+        reason: CheckReason,
+    ) -> Result<Vec<Decision>, HandlerError> {
+        let answer = self.services.handler.check_subscriptions(session, topics, reason).await;
+        self.metrics().checked(reason, topics.len(), &answer);
+        answer
     }
 
     fn holds(&self, topic: &Topic) -> bool {
@@ -173,8 +185,10 @@ impl Client {
     }
 
     /// The client's own wish: acknowledged for each key, also one that was not subscribed.
-    pub(super) fn unsubscribe(&self, message: &ClientMessage<'_>) -> Result<(), ClientError> {
+    /// The outcome is that of the first key that is none.
+    pub(super) fn unsubscribe(&self, message: &ClientMessage<'_>) -> Result<Outcome, ClientError> {
         let request = message.topics()?;
+        let mut outcome = Outcome::Ok;
         let exchange = match &request.exchange {
             Some(name) => Some(Exchange::new(name).map_err(|_| unknown_exchange(name))?),
             None => None,
@@ -191,7 +205,7 @@ impl Client {
                         Ok((topic, form)) => self.end_own(&topic, form, message.tag),
                         Err(error) => {
                             let refusal = invalid_key(&exchange, sent, &error);
-                            self.outbox.push(protocol::error(message.tag, &refusal));
+                            outcome = outcome.or(self.tell_error(message.tag, &refusal));
                         }
                     }
                 }
@@ -206,7 +220,7 @@ impl Client {
                 }
             }
         }
-        Ok(())
+        Ok(outcome)
     }
 
     fn end_own(&self, topic: &Topic, form: KeyForm, tag: Option<&Tag>) {
@@ -242,11 +256,13 @@ impl Client {
             self.ready_exchange(exchange).map(|exchange| self.candidates(&exchange, &[&sent]));
         for candidate in candidates.unwrap_or_else(|error| vec![Candidate::Refused(error)]) {
             match candidate {
-                Candidate::Refused(error) => self.outbox.push(protocol::error(None, &error)),
+                Candidate::Refused(error) => {
+                    self.tell_error(None, &error);
+                }
                 Candidate::Ask(topic, form) => self.start(topic, form, None),
                 Candidate::Known(topic, form) => {
                     let error = key_error(ErrorCode::AlreadySubscribed, &topic, form);
-                    self.outbox.push(protocol::error(None, &error));
+                    self.tell_error(None, &error);
                 }
             }
         }
@@ -275,8 +291,7 @@ impl Client {
             return true;
         }
         let (topics, generations): (Vec<Topic>, Vec<u64>) = asked.into_iter().unzip();
-        let handler = &self.services.handler;
-        match handler.check_subscriptions(&session, &topics, CheckReason::Recheck).await {
+        match self.check(&session, &topics, CheckReason::Recheck).await {
             Ok(decisions) => {
                 for ((topic, generation), decision) in topics.iter().zip(generations).zip(decisions)
                 {

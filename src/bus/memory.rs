@@ -17,9 +17,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig, PublishError};
+use super::{
+    AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig, ExchangeStatus, Lag,
+    PublishError,
+};
 use crate::{
-    event::{Event, EventBody, Exchange, OutgoingEvent, Position, Topic},
+    event::{Event, EventBody, Exchange, OutgoingEvent, Position, PushedAt, Topic},
     ids::ReplicaId,
 };
 
@@ -30,11 +33,19 @@ const QUEUE: usize = 1_000;
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 
 pub struct MemoryBus {
-    queues: HashMap<Exchange, mpsc::Sender<(Topic, EventBody)>>,
+    queues: HashMap<Exchange, Queue>,
     attached: Arc<AtomicUsize>,
     closed: AtomicBool,
     _tasks: JoinSet<()>,
 }
+
+struct Queue {
+    events: mpsc::Sender<Waiting>,
+    lag: Arc<Lag>,
+}
+
+/// An event that waits for its listener.
+type Waiting = (Topic, EventBody, PushedAt);
 
 impl MemoryBus {
     /// Attaches every exchange at once. Must be called inside a Tokio runtime.
@@ -43,21 +54,24 @@ impl MemoryBus {
         let mut tasks = JoinSet::new();
         let mut queues = HashMap::new();
         for ExchangeConfig { name, .. } in exchanges {
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            tasks.spawn(deliver(name.clone(), receiver, listener.clone(), attached.clone()));
-            queues.insert(name, sender);
+            let (events, waiting) = mpsc::channel(QUEUE);
+            let lag = Arc::new(Lag::default());
+            let delivering =
+                deliver(name.clone(), waiting, lag.clone(), listener.clone(), attached.clone());
+            tasks.spawn(delivering);
+            queues.insert(name, Queue { events, lag });
         }
         Arc::new(Self { queues, attached, closed: AtomicBool::new(false), _tasks: tasks })
     }
 
     async fn enqueue(&self, event: OutgoingEvent, deadline: Instant) -> Result<(), PublishError> {
-        let OutgoingEvent { topic, body, .. } = event;
+        let OutgoingEvent { topic, body, pushed_at, .. } = event;
         let Some(queue) = self.queues.get(&topic.exchange) else {
             return Err(PublishError::UnknownExchange(topic.exchange));
         };
         let body = EventBody::from_json(&body)
             .map_err(|e| PublishError::Unavailable(format!("this is no event: {e}")))?;
-        match timeout_at(deadline, queue.send((topic, body))).await {
+        match timeout_at(deadline, queue.events.send((topic, body, pushed_at))).await {
             Ok(sent) => sent.map_err(|_| PublishError::Unavailable("the bus is closed".into())),
             Err(_) => Err(PublishError::Overloaded("this replica is behind".into())),
         }
@@ -89,10 +103,19 @@ impl EventBus for MemoryBus {
     }
 
     fn status(&self) -> BusStatus {
+        let status = |(name, queue): (&Exchange, &Queue)| ExchangeStatus {
+            name: name.clone(),
+            attached: true,
+            lag: queue.lag.lately(),
+        };
+        let mut exchanges: Vec<_> = self.queues.iter().map(status).collect();
+        exchanges.sort_by(|a, b| a.name.cmp(&b.name));
         BusStatus {
             kind: "memory",
             attached_once: self.attached.load(Ordering::Relaxed) == self.queues.len(),
-            problems: Vec::new(),
+            connected: true,
+            exchanges,
+            ..BusStatus::default()
         }
     }
 
@@ -105,15 +128,18 @@ impl EventBus for MemoryBus {
 /// One exchange: its events to the listener, one after another.
 async fn deliver(
     exchange: Exchange,
-    mut queue: mpsc::Receiver<(Topic, EventBody)>,
+    mut waiting: mpsc::Receiver<Waiting>,
+    lag: Arc<Lag>,
     listener: Arc<dyn BusListener>,
     attached: Arc<AtomicUsize>,
 ) {
     listener.notice(BusNotice::Attached(exchange)).await;
     attached.fetch_add(1, Ordering::Relaxed);
     let mut position = 0;
-    while let Some((topic, body)) = queue.recv().await {
-        let event = Event { topic, body, position: Some(Position(position)) };
+    while let Some((topic, body, pushed_at)) = waiting.recv().await {
+        let pushed_at = Some(pushed_at);
+        lag.read(pushed_at);
+        let event = Event { topic, body, position: Some(Position(position)), pushed_at };
         listener.notice(BusNotice::Event(Arc::new(event))).await;
         position += 1;
     }

@@ -10,6 +10,7 @@
 mod connection;
 mod ledger;
 mod not_published;
+mod poison;
 mod publisher;
 mod replica_queue;
 mod stream;
@@ -25,7 +26,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use lapin::{BasicProperties, types::ShortString};
+use lapin::{
+    BasicProperties,
+    types::{FieldTable, ShortString},
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout_at},
@@ -39,7 +43,10 @@ use self::{
     supervisor::{Link, Supervisor},
     window::Window,
 };
-use super::{AskError, BusListener, BusStatus, EventBus, ExchangeConfig, PublishError};
+use super::{
+    AskError, BusListener, BusStatus, EventBus, ExchangeConfig, ExchangeStatus, PublishError,
+    Skipped,
+};
 use crate::{
     event::{Exchange, OutgoingEvent},
     ids::ReplicaId,
@@ -159,7 +166,9 @@ impl EventBus for RabbitMqBus {
         for (purpose, link) in links {
             problems.extend(link.problem().map(|reason| format!("RabbitMQ, {purpose}: {reason}")));
         }
-        if self.publishing.is_blocked() {
+        let connected = problems.is_empty();
+        let blocked = self.publishing.is_blocked();
+        if blocked {
             problems.push("RabbitMQ holds publishers back: a memory or disk alarm".into());
         }
         if problems.is_empty() {
@@ -176,10 +185,24 @@ impl EventBus for RabbitMqBus {
             let queue = self.replica_queue.problem.get();
             problems.extend(queue.map(|reason| format!("the queue of this replica: {reason}")));
         }
+        let status = |(name, health): (&Exchange, &Arc<Health>)| ExchangeStatus {
+            name: name.clone(),
+            attached: connected && health.problem.get().is_none(),
+            lag: health.lag.lately(),
+        };
+        let mut exchanges: Vec<_> = healths().map(status).collect();
+        exchanges.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut skipped = Skipped::default();
+        healths().for_each(|(_, health)| health.skipped.add_to(&mut skipped));
         BusStatus {
             kind: "rabbitmq",
             attached_once: healths().all(|(_, health)| health.attached.load(Ordering::Relaxed)),
             problems,
+            connected,
+            blocked,
+            exchanges,
+            reconnects: self.publishing.reconnects() + self.reading.reconnects(),
+            skipped,
         }
     }
 
@@ -196,12 +219,15 @@ fn to_message(event: OutgoingEvent) -> Message {
     // A Topic and an OutgoingEvent are checked to be short strings; were one not, an empty
     // key is better than the panic of `into`.
     let short = |text: &str| ShortString::try_new(text).unwrap_or_default();
+    let mut headers = FieldTable::default();
+    headers.insert(stream::PUSHED_AT_HEADER.into(), stream::pushed_at_value(event.pushed_at));
     Message {
         exchange: topology::input_exchange(&event.topic.exchange),
         routing_key: short(event.topic.routing_key()),
         properties: BasicProperties::default()
             .with_content_type("application/json".into())
             .with_message_id(short(&event.id)),
+        headers,
         body: event.body,
     }
 }

@@ -1,6 +1,6 @@
 //! What a client is told when something went wrong.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::{RawValue, to_raw_value};
@@ -26,6 +26,25 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// In the order of their declaration.
+    pub const ALL: [Self; 15] = [
+        Self::InvalidJSON,
+        Self::InvalidAction,
+        Self::InvalidPayload,
+        Self::InvalidExchangeName,
+        Self::InvalidRoutingKey,
+        Self::SubscriptionDenied,
+        Self::AlreadySubscribed,
+        Self::TooManySubscriptions,
+        Self::AuthRequired,
+        Self::PermissionDenied,
+        Self::ActionTimeout,
+        Self::ApplicationUnavailable,
+        Self::ExchangeUnavailable,
+        Self::Busy,
+        Self::InternalError,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidJSON => "InvalidJSON",
@@ -47,11 +66,17 @@ impl ErrorCode {
     }
 }
 
+#[derive(Debug, Clone)]
+enum Code {
+    Own(ErrorCode),
+    Application(Box<str>),
+}
+
 /// The payload of an `Error`. Whether it may be retried is settled where it is made:
 /// `retryable` means that it certainly did not happen.
 #[derive(Debug, Clone)]
 pub struct ClientError {
-    code: Cow<'static, str>,
+    code: Code,
     retryable: bool,
     outcome_unknown: bool,
     details: BTreeMap<String, Box<RawValue>>,
@@ -60,7 +85,7 @@ pub struct ClientError {
 impl ClientError {
     pub fn new(code: ErrorCode) -> Self {
         Self {
-            code: code.as_str().into(),
+            code: Code::Own(code),
             retryable: false,
             outcome_unknown: false,
             details: BTreeMap::new(),
@@ -93,7 +118,15 @@ impl ClientError {
         for name in ["error", "retryable", "outcome"] {
             details.remove(name);
         }
-        Self { code: String::from(code).into(), retryable, outcome_unknown: false, details }
+        Self { code: Code::Application(code), retryable, outcome_unknown: false, details }
+    }
+
+    /// `None`: one of the application's own.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self.code {
+            Code::Own(code) => Some(code),
+            Code::Application(_) => None,
+        }
     }
 
     /// A sentence for the developer who reads the frame.
@@ -111,7 +144,11 @@ impl ClientError {
 impl Serialize for ClientError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("error", &self.code)?;
+        let code = match &self.code {
+            Code::Own(code) => code.as_str(),
+            Code::Application(code) => code,
+        };
+        map.serialize_entry("error", code)?;
         map.serialize_entry("retryable", &self.retryable)?;
         if self.outcome_unknown {
             map.serialize_entry("outcome", "unknown")?;

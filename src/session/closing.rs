@@ -43,6 +43,7 @@ impl<S: Socket> Session<'_, S> {
         };
         self.client.outbox().seal(reason.clone());
         self.unflushed = true;
+        self.closed_by_client = true;
         self.phase = Phase::ClosedByClient { reason, until: Instant::now() + CLOSE_TIMEOUT };
     }
 

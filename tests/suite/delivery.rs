@@ -237,7 +237,7 @@ async fn events_of_a_key(workers: &str) {
 }
 
 /// A client whose kernel takes as little as it can, and who does not read.
-async fn stopped_reader(gateway: &Gateway) -> Client {
+pub async fn stopped_reader(gateway: &Gateway) -> Client {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
     let stream = socket.connect(gateway.clients()).await.expect("a connection");

@@ -76,7 +76,7 @@ impl EventBus for TestBus {
     }
 
     fn status(&self) -> BusStatus {
-        BusStatus { kind: "test", attached_once: true, problems: Vec::new() }
+        BusStatus { kind: "test", attached_once: true, ..BusStatus::default() }
     }
 
     async fn close(&self, _deadline: tokio::time::Instant) {}
@@ -135,7 +135,12 @@ impl TestGateway {
         token: Option<&str>,
     ) -> Self {
         let peers = Peers::new(replica, local.clone(), bus.clone());
-        let api = GatewayApi { bus: bus.clone(), peers, max_event_size: MAX_EVENT_SIZE };
+        let api = GatewayApi {
+            bus: bus.clone(),
+            peers,
+            max_event_size: MAX_EVENT_SIZE,
+            metrics: Arc::default(),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let token = token.map(|token| token.parse().unwrap());

@@ -46,12 +46,12 @@ fn config(endpoint: &str) -> GrpcHandlerConfig {
 }
 
 fn client(endpoint: &str) -> GrpcActionHandler {
-    GrpcActionHandler::new(config(endpoint), Arc::new(CallLimit::new(1_000)))
+    GrpcActionHandler::new(config(endpoint), Arc::new(CallLimit::new(1_000)), Arc::default())
 }
 
 fn impatient(endpoint: &str, timeout: Duration) -> GrpcActionHandler {
     let config = GrpcHandlerConfig { timeout, ..config(endpoint) };
-    GrpcActionHandler::new(config, Arc::new(CallLimit::new(1_000)))
+    GrpcActionHandler::new(config, Arc::new(CallLimit::new(1_000)), Arc::default())
 }
 
 fn session() -> SessionInfo {
@@ -466,7 +466,7 @@ async fn a_server_that_ends_the_call_at_the_deadline_timed_out_too() {
 async fn an_oversized_reply_fails_and_one_of_the_limit_does_not() {
     let app = TestHandler::start().await;
     let config = GrpcHandlerConfig { max_reply_size: 200_000, ..config(&app.endpoint()) };
-    let client = GrpcActionHandler::new(config, Arc::new(CallLimit::new(1)));
+    let client = GrpcActionHandler::new(config, Arc::new(CallLimit::new(1)), Arc::default());
     let payload = |size: usize| format!("\"{}\"", "x".repeat(size));
     app.on("Big", move |_| Ok(reply::events([("Big", payload(199_900).as_str())])));
     app.on("TooBig", move |_| Ok(reply::events([("Big", payload(200_001).as_str())])));
@@ -593,7 +593,7 @@ async fn the_token_and_a_trace_of_its_own_go_with_each_call() {
     let config =
         GrpcHandlerConfig { token: Some("s3cret".parse().unwrap()), ..config(&app.endpoint()) };
     assert!(!format!("{config:?}").contains("s3cret"));
-    let client = GrpcActionHandler::new(config, Arc::new(CallLimit::new(1)));
+    let client = GrpcActionHandler::new(config, Arc::new(CallLimit::new(1)), Arc::default());
     let mut traces = Vec::new();
     for _ in 0..2 {
         act(&client, "Act").await.unwrap();
@@ -620,7 +620,11 @@ async fn a_unix_socket_serves_as_well() {
 }
 
 fn limited(endpoint: &str, calls: usize) -> Arc<GrpcActionHandler> {
-    Arc::new(GrpcActionHandler::new(config(endpoint), Arc::new(CallLimit::new(calls))))
+    Arc::new(GrpcActionHandler::new(
+        config(endpoint),
+        Arc::new(CallLimit::new(calls)),
+        Arc::default(),
+    ))
 }
 
 #[tokio::test]
@@ -630,8 +634,9 @@ async fn past_the_bound_an_action_waits_its_turn_a_second_and_is_busy() {
     app.on("Act", |_| Ok(reply::events([])));
     let limit = Arc::new(CallLimit::new(2));
     // The bound is the gateway's, not each handler's.
-    let [one, two] =
-        [(), ()].map(|()| Arc::new(GrpcActionHandler::new(config(&app.endpoint()), limit.clone())));
+    let [one, two] = [(), ()].map(|()| {
+        Arc::new(GrpcActionHandler::new(config(&app.endpoint()), limit.clone(), Arc::default()))
+    });
     let hanging: Vec<_> = [&one, &two]
         .map(|client| client.clone())
         .map(|client| tokio::spawn(async move { act(&client, "Hang").await.map(drop) }))
@@ -658,7 +663,7 @@ async fn a_turn_waited_for_is_not_taken_from_the_deadline() {
         Ok(reply::events([]))
     });
     let config = GrpcHandlerConfig { timeout: pause * 3 / 2, ..config(&app.endpoint()) };
-    let client = GrpcActionHandler::new(config, Arc::new(CallLimit::new(1)));
+    let client = GrpcActionHandler::new(config, Arc::new(CallLimit::new(1)), Arc::default());
     let started = Instant::now();
     let (first, second) = tokio::join!(act(&client, "Slow"), act(&client, "Slow"));
     first.unwrap();

@@ -23,6 +23,7 @@ mod hostile_sessions;
 mod limits;
 mod logs;
 mod memory;
+mod metrics;
 mod process;
 mod readme;
 mod rechecks;

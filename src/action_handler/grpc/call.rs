@@ -19,7 +19,10 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
 use super::connection::{Connector, Live, NotConnected};
-use crate::token::BearerToken;
+use crate::{
+    metrics::{CallStatus, Rpc},
+    token::BearerToken,
+};
 
 /// A compression flag and a length of 4 bytes stand before each message.
 const PREFIX: usize = 5;
@@ -45,6 +48,18 @@ pub(super) enum CallError {
     Status(Code, String),
 }
 
+impl CallError {
+    pub(super) fn status(&self) -> CallStatus {
+        match self {
+            Self::Unreached(_) => CallStatus::Unreached,
+            Self::Timeout => CallStatus::Timeout,
+            Self::Lost(_) => CallStatus::Lost,
+            Self::Unreadable(_) => CallStatus::Unreadable,
+            Self::Status(code, _) => (*code).into(),
+        }
+    }
+}
+
 impl From<NotConnected> for CallError {
     fn from(NotConnected(why): NotConnected) -> Self {
         Self::Unreached(why)
@@ -54,17 +69,17 @@ impl From<NotConnected> for CallError {
 /// One method of the application, ready to be called.
 #[derive(Debug)]
 pub(super) struct Method {
-    pub(super) name: &'static str,
+    pub(super) rpc: Rpc,
     uri: Uri,
 }
 
 impl Method {
-    pub(super) fn new(authority: Authority, name: &'static str, path: &'static str) -> Self {
+    pub(super) fn new(authority: Authority, rpc: Rpc, path: &'static str) -> Self {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(Scheme::HTTP);
         parts.authority = Some(authority);
         parts.path_and_query = Some(PathAndQuery::from_static(path));
-        Self { name, uri: Uri::from_parts(parts).expect("all three parts are there") }
+        Self { rpc, uri: Uri::from_parts(parts).expect("all three parts are there") }
     }
 }
 

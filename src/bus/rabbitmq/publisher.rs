@@ -41,7 +41,9 @@ const SEQUENCE_HEADER: &str = "x-myxi-seq";
 pub struct Message {
     pub exchange: ShortString,
     pub routing_key: ShortString,
+    /// Their headers are those below.
     pub properties: BasicProperties,
+    pub headers: FieldTable,
     pub body: Vec<u8>,
 }
 
@@ -309,8 +311,7 @@ enum Written {
 }
 
 async fn write(channel: Channel, sequence: u64, message: Message) -> (u64, Written) {
-    let Message { exchange, routing_key, properties, body } = message;
-    let mut headers = FieldTable::default();
+    let Message { exchange, routing_key, properties, mut headers, body } = message;
     headers.insert(SEQUENCE_HEADER.into(), AMQPValue::Timestamp(sequence));
     let properties = properties.with_headers(headers);
     let options = BasicPublishOptions { mandatory: true, immediate: false };

@@ -260,7 +260,8 @@ async fn acknowledge(delivery: &Delivery) {
 
 /// Through the default exchange, which leads to the queue of that name.
 fn to_queue(queue: ShortString, properties: BasicProperties, body: Vec<u8>) -> Message {
-    Message { exchange: "".into(), routing_key: queue, properties, body }
+    let headers = FieldTable::default();
+    Message { exchange: "".into(), routing_key: queue, properties, headers, body }
 }
 
 fn expiration(after: Duration) -> ShortString {

@@ -22,13 +22,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     PUBLISH_DEADLINE,
     connection::{BrokerConnection, BrokerError, within},
+    poison::{Poison, PoisonCounts},
     publisher::{Message, Publisher},
     supervisor::{Backoff, Link, Problem},
     topology,
 };
 use crate::{
-    bus::{BusListener, BusNotice, ExchangeConfig},
-    event::{Event, InvalidEvent, Position},
+    bus::{BusListener, BusNotice, ExchangeConfig, Lag},
+    event::{Event, Position, PushedAt},
 };
 
 /// What the broker sends ahead of acks; bounds what waits in this process.
@@ -49,6 +50,10 @@ const FAILURES_PER_NODE: u32 = 30;
 /// The AMQP type of an entry that is for readers, not for clients: it shows a reader that
 /// it reads.
 const MARKER: &str = "myxi.marker";
+
+/// When a gateway took the event, in microseconds of Unix time. AMQP's own timestamp has
+/// seconds.
+pub const PUSHED_AT_HEADER: &str = "x-myxi-pushed-us";
 
 /// An entry of the log, as it is known again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +84,6 @@ pub struct Reader {
     start: Start,
     /// The differences between configuration and broker have been looked for.
     compared: bool,
-    /// Entries that are no events.
-    skipped: u64,
 }
 
 /// What the readers of one bus know of each other: they share a connection.
@@ -109,6 +112,9 @@ pub struct Health {
     /// Has been attached once.
     pub attached: AtomicBool,
     pub problem: Problem,
+    pub lag: Lag,
+    /// Entries that are no events.
+    pub skipped: PoisonCounts,
 }
 
 impl Reader {
@@ -132,7 +138,6 @@ impl Reader {
             readers,
             start: Start::End,
             compared: false,
-            skipped: 0,
         }
     }
 
@@ -233,24 +238,28 @@ impl Reader {
         if is_marker(&delivery.properties) {
             return;
         }
+        let pushed_at = pushed_at_of(&delivery.properties);
+        self.health.lag.read(pushed_at);
         let read = Event::read(
             &self.config.name,
             delivery.routing_key.as_str(),
             &delivery.data,
             self.max_event_size,
             Position(entry.offset),
+            pushed_at,
         );
         match read {
             Ok(event) => self.listener.notice(BusNotice::Event(Arc::new(event))).await,
-            Err(error) => self.skip(entry.offset, what_is_wrong(&error)),
+            Err(error) => self.skip(entry.offset, (&error).into()),
         }
     }
 
     /// Logs less and less, for whoever publishes nonsense may publish a lot of it.
-    fn skip(&mut self, offset: u64, what: &str) {
-        self.skipped += 1;
-        if self.skipped.is_power_of_two() {
-            let (exchange, skipped) = (&self.config.name, self.skipped);
+    fn skip(&self, offset: u64, poison: Poison) {
+        self.health.skipped.count(poison);
+        let skipped = self.health.skipped.total();
+        if skipped.is_power_of_two() {
+            let (exchange, what) = (&self.config.name, poison.what());
             tracing::warn!(%exchange, offset, skipped, "skipped an entry of the log: {what}");
         }
     }
@@ -271,7 +280,7 @@ impl Reader {
             read
         };
         if read.await.is_err_and(|e| e.is_unreadable()) {
-            self.skip(suspect, "it cannot be read");
+            self.skip(suspect, Poison::Unreadable);
             self.start = Start::Behind(suspect + 1);
         }
     }
@@ -286,6 +295,7 @@ impl Reader {
             properties: BasicProperties::default()
                 .with_type(MARKER.into())
                 .with_message_id(id.into()),
+            headers: FieldTable::default(),
             body: Vec::new(),
         };
         let _ = timeout(PUBLISH_DEADLINE, self.publisher.ready()).await;
@@ -381,12 +391,15 @@ fn entry_of(delivery: &Delivery) -> Result<Entry, BrokerError> {
     Ok(Entry { offset: *offset as u64, hash: hasher.finish() })
 }
 
-/// In words of ours: what an entry says is not for the log.
-fn what_is_wrong(error: &InvalidEvent) -> &'static str {
-    match error {
-        InvalidEvent::TooBig { .. } => "it is too big",
-        InvalidEvent::RoutingKey => "its routing key is not valid",
-        _ => "it is not JSON of the form {\"event\":\"Name\",\"payload\":…}",
+pub fn pushed_at_value(PushedAt(micros): PushedAt) -> AMQPValue {
+    AMQPValue::LongLongInt(i64::try_from(micros).unwrap_or(i64::MAX))
+}
+
+/// Absent where another program published the entry.
+fn pushed_at_of(properties: &BasicProperties) -> Option<PushedAt> {
+    match properties.headers().as_ref()?.inner().get(PUSHED_AT_HEADER)? {
+        AMQPValue::LongLongInt(micros) => u64::try_from(*micros).ok().map(PushedAt),
+        _ => None,
     }
 }
 

@@ -3,7 +3,10 @@
 //! were first read.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,11 @@ use super::{connection::BrokerConnection, url::BrokerUrl};
 
 /// What the users of a connection see of it.
 #[derive(Clone)]
-pub struct Link(watch::Receiver<LinkState>);
+pub struct Link {
+    state: watch::Receiver<LinkState>,
+    /// How often the connection was made.
+    made: Arc<AtomicU64>,
+}
 
 #[derive(Clone)]
 enum LinkState {
@@ -27,7 +34,7 @@ enum LinkState {
 impl Link {
     /// The connection, as soon as there is one. `None` when the bus has been closed.
     pub async fn connection(&mut self) -> Option<Arc<BrokerConnection>> {
-        match &*self.0.wait_for(|state| matches!(state, LinkState::Up(_))).await.ok()? {
+        match &*self.state.wait_for(|state| matches!(state, LinkState::Up(_))).await.ok()? {
             LinkState::Up(connection) => Some(connection.clone()),
             LinkState::Down(_) => None,
         }
@@ -35,25 +42,30 @@ impl Link {
 
     /// Comes back when this connection is no longer the one in use.
     pub async fn lost(&self, connection: &Arc<BrokerConnection>) {
-        let mut state = self.0.clone();
+        let mut state = self.state.clone();
         let in_use =
             |state: &LinkState| matches!(state, LinkState::Up(c) if Arc::ptr_eq(c, connection));
         let _ = state.wait_for(|state| !in_use(state)).await;
     }
 
+    /// How often the connection was made again.
+    pub fn reconnects(&self) -> u64 {
+        self.made.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
     pub fn is_blocked(&self) -> bool {
-        matches!(&*self.0.borrow(), LinkState::Up(connection) if connection.is_blocked())
+        matches!(&*self.state.borrow(), LinkState::Up(connection) if connection.is_blocked())
     }
 
     pub fn problem(&self) -> Option<String> {
-        match &*self.0.borrow() {
+        match &*self.state.borrow() {
             LinkState::Down(reason) => Some(reason.to_string()),
             LinkState::Up(_) => None,
         }
     }
 
     pub async fn close(&self, deadline: Instant) {
-        let state = self.0.borrow().clone();
+        let state = self.state.borrow().clone();
         if let LinkState::Up(connection) = state {
             connection.close(deadline).await;
         }
@@ -65,6 +77,7 @@ pub struct Supervisor {
     name: Arc<str>,
     urls: Arc<[BrokerUrl]>,
     state: watch::Sender<LinkState>,
+    made: Arc<AtomicU64>,
 }
 
 impl Supervisor {
@@ -72,7 +85,9 @@ impl Supervisor {
     pub fn new(name: String, urls: Arc<[BrokerUrl]>) -> (Self, Link) {
         let (state, link) =
             watch::channel(LinkState::Down("not connected to the broker yet".into()));
-        (Self { name: name.into(), urls, state }, Link(link))
+        let made = Arc::<AtomicU64>::default();
+        let link = Link { state: link, made: made.clone() };
+        (Self { name: name.into(), urls, state, made }, link)
     }
 
     pub async fn run(self) {
@@ -85,6 +100,7 @@ impl Supervisor {
                     backoff.reset();
                     was_down = false;
                     let connection = Arc::new(connection);
+                    self.made.fetch_add(1, Ordering::Relaxed);
                     self.state.send_replace(LinkState::Up(connection.clone()));
                     let reason = connection.lost().await;
                     connection.cut();

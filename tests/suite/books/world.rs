@@ -16,9 +16,10 @@ use futures_util::future::BoxFuture;
 use myxi::{
     action_handler::{ActionReply, AuthUpdate, ClientInfo, Decision, SessionInfo, SessionUpdate},
     actions::{Client, Services},
-    event::{self, Event, EventBody, Exchange},
+    event::{self, Event, EventBody, Exchange, PushedAt},
     hub::{Delivery, Hub},
     ids::SessionId,
+    metrics::Metrics,
     outbox::{Outbox, Signal},
     protocol::CloseReason,
 };
@@ -68,7 +69,8 @@ struct Session {
 impl World {
     pub fn new() -> Self {
         let app = Arc::<App>::default();
-        let hub = Arc::new(Hub::new(["a", "b", "late"].map(exchange)));
+        let metrics = Arc::<Metrics>::default();
+        let hub = Arc::new(Hub::new(["a", "b", "late"].map(exchange), metrics.clone()));
         hub.attached(&exchange("a"));
         hub.attached(&exchange("b"));
         let waking = hub.clone();
@@ -78,6 +80,7 @@ impl World {
             max_subscriptions: MAX_SUBSCRIPTIONS,
             max_event_size: 1024,
             complaints: Default::default(),
+            metrics,
         });
         Self {
             app,
@@ -238,7 +241,8 @@ impl World {
         let number = *number;
         let topic = topic(name, key);
         let body = EventBody::new("Pushed", &number.to_string()).expect("an event");
-        self.hub.deliver(&Delivery::new(Arc::new(Event { topic, body, position: None })));
+        let event = Event { topic, body, position: None, pushed_at: Some(PushedAt::now()) };
+        self.hub.deliver(&Delivery::new(Arc::new(event)));
         assert!(poll(&mut self.waking).is_none(), "it wakes for ever");
         self.models().for_each(|model| model.deliver(name, key, number));
     }
@@ -382,7 +386,7 @@ impl Session {
         let mut cx = Context::from_waker(&waker);
         loop {
             let frame = match self.outbox.poll_frame(&mut cx) {
-                Poll::Ready(Some(frame)) => frame,
+                Poll::Ready(Some((frame, _))) => frame,
                 end => break self.waits = end.is_pending(),
             };
             ensure!(!slept, "nobody woke it for {frame}");

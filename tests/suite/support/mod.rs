@@ -7,6 +7,7 @@ pub mod frames;
 pub mod gateway;
 pub mod handler;
 pub mod http;
+pub mod metrics;
 pub mod process;
 pub mod python;
 pub mod rabbitmq;

@@ -1,0 +1,60 @@
+//! Entries of a log that are no events of ours. Other programs publish there too; what they
+//! write is counted and passed over.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::{bus::Skipped, event::InvalidEvent};
+
+/// What is wrong with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poison {
+    TooBig,
+    RoutingKey,
+    NoEvent,
+    /// lapin gives the connection up over it.
+    Unreadable,
+}
+
+impl Poison {
+    /// In words of ours: what the entry says is not for the log.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::TooBig => "it is too big",
+            Self::RoutingKey => "its routing key is not valid",
+            Self::NoEvent => "it is not JSON of the form {\"event\":\"Name\",\"payload\":…}",
+            Self::Unreadable => "it cannot be read",
+        }
+    }
+}
+
+impl From<&InvalidEvent> for Poison {
+    fn from(error: &InvalidEvent) -> Self {
+        match error {
+            InvalidEvent::TooBig { .. } => Self::TooBig,
+            InvalidEvent::RoutingKey => Self::RoutingKey,
+            _ => Self::NoEvent,
+        }
+    }
+}
+
+/// How many of each there were.
+#[derive(Debug, Default)]
+pub struct PoisonCounts([AtomicU64; 4]);
+
+impl PoisonCounts {
+    pub fn count(&self, poison: Poison) {
+        self.0[poison as usize].fetch_add(1, Relaxed);
+    }
+
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    pub fn add_to(&self, skipped: &mut Skipped) {
+        let of = |poison: Poison| self.0[poison as usize].load(Relaxed);
+        skipped.too_big += of(Poison::TooBig);
+        skipped.invalid_routing_key += of(Poison::RoutingKey);
+        skipped.no_event += of(Poison::NoEvent);
+        skipped.unreadable += of(Poison::Unreadable);
+    }
+}

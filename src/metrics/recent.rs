@@ -1,0 +1,125 @@
+//! How long things took lately, for people: quantiles of the last one to two minutes. What
+//! is older is forgotten, unlike in a histogram for Prometheus.
+
+use std::time::Duration;
+
+/// Buckets grow by a quarter of an octave: a quantile is within a tenth of the truth.
+const PER_OCTAVE: f64 = 4.0;
+
+/// The first bucket ends here; with this many the last one ends beyond two minutes.
+const FIRST_MICROS: f64 = 10.0;
+const BUCKETS: usize = 96;
+
+/// This minute's, and those of the last.
+#[derive(Debug, Clone)]
+pub struct Recent([Minute; 2]);
+
+#[derive(Debug, Clone)]
+struct Minute {
+    /// Since the start.
+    minute: u64,
+    counts: [u32; BUCKETS],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quantiles {
+    pub p50: Duration,
+    pub p99: Duration,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        let never = Minute { minute: 0, counts: [0; BUCKETS] };
+        Self([never.clone(), never])
+    }
+}
+
+impl Recent {
+    pub fn record(&mut self, minute: u64, took: Duration) {
+        let window = &mut self.0[usize::from(minute % 2 == 1)];
+        if window.minute != minute {
+            *window = Minute { minute, counts: [0; BUCKETS] };
+        }
+        let count = &mut window.counts[bucket(took)];
+        *count = count.saturating_add(1);
+    }
+
+    /// `None` where nothing was recorded.
+    pub fn quantiles(&self, minute: u64) -> Option<Quantiles> {
+        let mut counts = [0_u64; BUCKETS];
+        for window in self.0.iter().filter(|window| window.minute + 1 >= minute) {
+            for (sum, count) in counts.iter_mut().zip(window.counts) {
+                *sum += u64::from(count);
+            }
+        }
+        let total: u64 = counts.iter().sum();
+        let quantile = |percent: u64| {
+            let rank = (total * percent).div_ceil(100);
+            let mut seen = 0;
+            let reached = |count: &u64| {
+                seen += count;
+                seen >= rank
+            };
+            middle(counts.iter().position(reached).unwrap_or(BUCKETS - 1))
+        };
+        (total > 0).then(|| Quantiles { p50: quantile(50), p99: quantile(99) })
+    }
+}
+
+fn bucket(took: Duration) -> usize {
+    let micros = took.as_secs_f64() * 1e6;
+    let octaves = (micros.max(FIRST_MICROS) / FIRST_MICROS).log2();
+    // No more than the buckets there are; never negative.
+    ((octaves * PER_OCTAVE).ceil() as usize).min(BUCKETS - 1)
+}
+
+fn middle(bucket: usize) -> Duration {
+    let micros = FIRST_MICROS * ((bucket as f64 - 0.5) / PER_OCTAVE).exp2();
+    Duration::from_secs_f64(micros / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn near(one: Duration, other: Duration) -> bool {
+        let ratio = one.as_secs_f64() / other.as_secs_f64();
+        (0.9..1.1).contains(&ratio)
+    }
+
+    #[test]
+    fn quantiles_are_near_the_truth() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.quantiles(0), None);
+        for micros in 1..=1_000 {
+            recent.record(0, Duration::from_micros(micros * 100));
+        }
+        let Quantiles { p50, p99 } = recent.quantiles(0).expect("some were recorded");
+        assert!(near(p50, Duration::from_millis(50)), "{p50:?}");
+        assert!(near(p99, Duration::from_millis(99)), "{p99:?}");
+    }
+
+    #[test]
+    fn what_is_older_than_two_minutes_is_forgotten() {
+        let mut recent = Recent::default();
+        recent.record(5, Duration::from_secs(1));
+        assert!(recent.quantiles(5).is_some());
+        assert!(recent.quantiles(6).is_some());
+        assert_eq!(recent.quantiles(7), None);
+        recent.record(7, Duration::from_millis(1));
+        let Quantiles { p99, .. } = recent.quantiles(7).expect("one was recorded");
+        assert!(near(p99, Duration::from_millis(1)), "{p99:?}");
+    }
+
+    #[test]
+    fn extremes_have_a_bucket() {
+        let mut recent = Recent::default();
+        recent.record(0, Duration::ZERO);
+        recent.record(0, Duration::MAX);
+        let Quantiles { p50, p99 } = recent.quantiles(0).expect("two were recorded");
+        assert!(
+            p50 < Duration::from_micros(11) && p99 > Duration::from_secs(60),
+            "{p50:?} {p99:?}"
+        );
+    }
+}
