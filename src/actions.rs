@@ -42,6 +42,7 @@ pub struct Services {
 pub struct Client {
     services: Arc<Services>,
     outbox: Arc<Outbox>,
+    opened: Instant,
     state: Mutex<State>,
 }
 
@@ -64,7 +65,7 @@ impl Client {
             recheck_due: false,
             subscriptions: Subscriptions::default(),
         };
-        Arc::new(Self { services, outbox, state: Mutex::new(state) })
+        Arc::new(Self { services, outbox, opened: Instant::now(), state: Mutex::new(state) })
     }
 
     pub fn outbox(&self) -> &Outbox {
@@ -73,6 +74,19 @@ impl Client {
 
     pub fn metrics(&self) -> &Metrics {
         &self.services.metrics
+    }
+
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub fn subscriptions(&self) -> usize {
+        self.lock().subscriptions.len()
+    }
+
+    /// Who it is by now.
+    pub fn session(&self) -> Arc<SessionInfo> {
+        self.lock().session.clone()
     }
 
     /// Greets the client, after the application has let it in where it wants to be asked.
@@ -266,10 +280,6 @@ impl Client {
         if admitted {
             self.services.handler.session_closed(&session, &reason, lived).await;
         }
-    }
-
-    fn session(&self) -> Arc<SessionInfo> {
-        self.lock().session.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,78 +1,168 @@
-//! The operator's listener: liveness, readiness and metrics.
+//! The operator's listener: health, the console and the JSON it lives on, and events pushed
+//! by hand. What is asked here is cheap: a few readers, each look bounded, nothing kept up
+//! for those who do not look.
 
+mod access;
+mod answer;
+mod history;
 mod metrics_page;
+mod overview;
+mod page;
+mod push;
+mod query;
+mod sessions;
+mod tail;
+mod topics;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use tokio::net::TcpListener;
+use http::{Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use tokio::{
+    net::TcpListener,
+    time::{MissedTickBehavior, interval},
+};
 
-use crate::{directory::Directory, health::Health, metrics::Metrics, small_http};
+pub use self::{access::Access, history::History, tail::Tail, topics::Topics};
+use self::{
+    answer::{Answer, Refusal},
+    query::Query,
+};
+use crate::{
+    directory::Directory,
+    gateway_api::GatewayApi,
+    health::Health,
+    ids::ReplicaId,
+    metrics::Metrics,
+    small_http::{self, BodyError},
+};
+
+/// Of a pushed event with its names: the largest that may be configured is larger, and goes
+/// by gRPC.
+const BODY_MAX: usize = 1 << 20;
 
 pub struct Admin {
+    pub access: Access,
+    pub about: About,
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
+    pub history: History,
     pub directory: Arc<Directory>,
-    /// Names besides localhost and IP addresses that a request may give as its `Host`.
-    pub hosts: Vec<String>,
+    pub topics: Arc<Topics>,
+    pub tail: Arc<Tail>,
+    pub gateway: GatewayApi,
 }
 
-/// Serves until it is dropped.
+/// What stays as it is while the process runs.
+pub struct About {
+    pub replica: ReplicaId,
+    pub clients: SocketAddr,
+    pub max_in_flight: usize,
+}
+
+/// Serves until it is dropped, and keeps the history up.
 pub async fn serve(listener: TcpListener, admin: Admin) {
-    small_http::serve(listener, move |request| admin.answer(request)).await;
+    let admin = Arc::new(admin);
+    let remembering = admin.clone();
+    let answer = move |request, peer| {
+        let admin = admin.clone();
+        async move { admin.answer(request, peer).await.unwrap_or_else(Answer::from) }
+    };
+    tokio::select! {
+        () = small_http::serve(listener, answer) => {}
+        () = remember(&remembering) => {}
+    }
+}
+
+async fn remember(admin: &Admin) {
+    let mut ticks = interval(history::INTERVAL);
+    // After a pause one point is enough.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        admin.remember();
+    }
 }
 
 impl Admin {
-    fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        if !self.allows_host(request.headers()) {
-            let text = r#"{"error":"this Host is not served here; name it with --admin-host"}"#;
-            return json(StatusCode::FORBIDDEN, text);
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Result<Answer, Refusal> {
+        self.access.check_host(request.headers())?;
+        if let Some(report) = self.health(request.uri().path()) {
+            reads(request.method())?;
+            return Ok(report);
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = json(StatusCode::METHOD_NOT_ALLOWED, r#"{"error":"only GET"}"#);
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+        self.access.check_caller(request.headers(), peer)?;
+        if request.uri().path() == "/api/push" {
+            return self.push(request).await;
         }
-        match request.uri().path() {
-            "/health/live" => json(StatusCode::OK, r#"{"status":"live"}"#),
+        reads(request.method())?;
+        self.look_up(&request).await
+    }
+
+    fn health(&self, path: &str) -> Option<Answer> {
+        match path {
+            "/health/live" => Some(answer::ok(&serde_json::json!({"status": "live"}))),
             "/health/ready" => {
                 let report = self.health.report();
-                json(report.status.http(), serde_json::to_string(&report).unwrap_or_default())
+                Some(answer::json(report.status.http(), &report))
             }
-            "/metrics" => self.metrics_page(),
-            _ => {
-                let text =
-                    r#"{"error":"nothing here; try /health/live, /health/ready or /metrics"}"#;
-                json(StatusCode::NOT_FOUND, text)
-            }
+            _ => None,
         }
     }
 
-    /// A web page can make a browser ask under a name of its own (DNS rebinding), but not
-    /// under an address or under `localhost`.
-    fn allows_host(&self, headers: &HeaderMap) -> bool {
-        let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
-            return false;
+    async fn look_up(&self, request: &Request<Incoming>) -> Result<Answer, Refusal> {
+        let query = Query::read(request.uri().query());
+        match request.uri().path() {
+            "/metrics" => Ok(self.metrics_page()),
+            "/api/overview" => Ok(answer::ok(&self.overview())),
+            "/api/history" => Ok(answer::ok(&self.history.columns())),
+            "/api/sessions" => Ok(answer::ok(&sessions::list(&self.directory, &query).await?)),
+            "/api/topics" => Ok(answer::ok(&self.topics.list(&query)?)),
+            "/api/events" => Ok(answer::ok(&self.tail.list(&query)?)),
+            path => page::file(path).ok_or_else(|| {
+                let text = "nothing here; try / or /health/ready";
+                Refusal::new(StatusCode::NOT_FOUND, text)
+            }),
+        }
+    }
+
+    async fn push(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+        if request.method() != Method::POST {
+            let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only POST");
+            return Err(refusal.with(header::ALLOW, "POST"));
+        }
+        self.access.check_deed(request.headers())?;
+        let body = small_http::read_body(request.into_body(), BODY_MAX).await?;
+        Ok(answer::ok(&push::push(&self.gateway, &body).await?))
+    }
+}
+
+fn reads(method: &Method) -> Result<(), Refusal> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET");
+    Err(refusal.with(header::ALLOW, "GET, HEAD"))
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Broken => StatusCode::BAD_REQUEST,
         };
-        let name = host_name(host);
-        name.eq_ignore_ascii_case("localhost")
-            || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
-            || self.hosts.iter().any(|allowed| name.eq_ignore_ascii_case(allowed))
+        Self::new(status, format!("{error}; {BODY_MAX} bytes are the most"))
     }
 }
 
-/// `Host` without its port.
-fn host_name(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    }
-}
-
-fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = small_http::response(status, "application/json", body);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// Milliseconds since 1970, as JavaScript counts.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

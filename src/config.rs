@@ -41,9 +41,8 @@ pub struct Config {
     /// For WebSocket clients. As for every address here, port 0 lets the system choose.
     pub listen: SocketAddr,
     pub grpc: GrpcConfig,
-    /// For health.
-    pub admin_listen: SocketAddr,
-    /// Names besides localhost and IP addresses under which `admin_listen` may be asked.
+    pub admin: AdminConfig,
+    /// Names besides localhost and IP addresses under which the admin listener may be asked.
     pub admin_hosts: Vec<String>,
     pub action_handler: HandlerConfig,
     pub session_opened: SessionOpened,
@@ -70,6 +69,14 @@ pub struct Config {
 pub struct GrpcConfig {
     pub listen: SocketAddr,
     /// Always there unless `listen` is loopback.
+    pub token: Option<BearerToken>,
+}
+
+/// The operator's listener.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    pub listen: SocketAddr,
+    /// Without one, strangers are told about health only.
     pub token: Option<BearerToken>,
 }
 
@@ -127,7 +134,7 @@ pub struct DrainConfig {
 pub struct DemoConfig {
     pub listen: SocketAddr,
     pub grpc: GrpcConfig,
-    pub admin_listen: SocketAddr,
+    pub admin: AdminConfig,
     pub page_listen: SocketAddr,
     pub log: LogConfig,
     pub notes: Vec<Note>,

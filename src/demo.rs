@@ -43,8 +43,8 @@ pub async fn run(config: DemoConfig) -> anyhow::Result<()> {
 fn gateway_config(demo: DemoConfig, application: SocketAddr) -> anyhow::Result<Config> {
     let handler = format!("http://{application}");
     let config = Config::from_flags(["--action-handler", &handler, "--exchange", EXCHANGE])?;
-    let DemoConfig { listen, grpc, admin_listen, .. } = demo;
-    Ok(Config { listen, grpc, admin_listen, ..config })
+    let DemoConfig { listen, grpc, admin, .. } = demo;
+    Ok(Config { listen, grpc, admin, ..config })
 }
 
 fn channel(gateway: SocketAddr) -> anyhow::Result<Channel> {

@@ -5,42 +5,41 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{ids::SessionId, outbox::Outbox};
+use crate::{actions::Client, ids::SessionId};
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Directory {
-    sessions: Mutex<HashMap<SessionId, Arc<Outbox>>>,
+    sessions: Mutex<HashMap<SessionId, Arc<Client>>>,
 }
 
 impl Directory {
     /// The session can be found until the entry is dropped.
-    pub fn enter(self: &Arc<Self>, outbox: Arc<Outbox>) -> Entry {
-        let id = outbox.session();
-        self.lock().insert(id, outbox);
+    pub fn enter(self: &Arc<Self>, client: Arc<Client>) -> Entry {
+        let id = client.outbox().session();
+        self.lock().insert(id, client);
         Entry { directory: self.clone(), id }
     }
 
-    pub fn get(&self, id: SessionId) -> Option<Arc<Outbox>> {
+    pub fn get(&self, id: SessionId) -> Option<Arc<Client>> {
         self.lock().get(&id).cloned()
     }
 
-    pub fn all(&self) -> Vec<Arc<Outbox>> {
+    pub fn all(&self) -> Vec<Arc<Client>> {
         self.lock().values().cloned().collect()
     }
 
     /// Bytes that wait for clients to read them, of all sessions.
     pub fn outbox_bytes(&self) -> u64 {
         // Without holding the directory while each outbox is asked.
-        self.all().iter().map(|outbox| outbox.bytes() as u64).sum()
+        self.all().iter().map(|client| client.outbox().bytes() as u64).sum()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Outbox>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Client>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A session's place in the directory.
-#[derive(Debug)]
 pub struct Entry {
     directory: Arc<Directory>,
     id: SessionId,

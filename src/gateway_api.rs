@@ -38,6 +38,14 @@ pub struct GatewayApi {
 }
 
 impl GatewayApi {
+    /// Publishes one event, and answers its id once the bus has it.
+    pub async fn push_event_now(&self, event: proto::PushEventRequest) -> Result<String, Status> {
+        let pushed = self.push(vec![event]).await.pop();
+        let lost = || Status::internal("the bus lost track of the event");
+        let (event_id, result) = pushed.ok_or_else(lost)?;
+        result.map(|()| event_id)
+    }
+
     /// Publishes what is valid of the events, in one go, and tells each one's fate by
     /// index.
     async fn push(
@@ -95,12 +103,8 @@ impl Gateway for GatewayApi {
         &self,
         request: Request<proto::PushEventRequest>,
     ) -> Result<Response<proto::PushEventResponse>, Status> {
-        let (event_id, result) = self
-            .push(vec![request.into_inner()])
-            .await
-            .pop()
-            .ok_or_else(|| Status::internal("the bus lost track of the event"))?;
-        result.map(|()| Response::new(proto::PushEventResponse { event_id }))
+        let event_id = self.push_event_now(request.into_inner()).await?;
+        Ok(Response::new(proto::PushEventResponse { event_id }))
     }
 
     async fn push_events(

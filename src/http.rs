@@ -23,7 +23,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
+    time::timeout,
 };
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 
@@ -296,19 +296,18 @@ fn client_socket(front: &Front, upgraded: Upgraded) -> Option<ClientSocket> {
 async fn session(door: Arc<Door>, mut socket: ClientSocket, client: ClientInfo) -> ClientSocket {
     let front = &door.front;
     let id = front.session_ids.next();
-    let opened = Instant::now();
     front.metrics.sessions_opened.increment();
     tracing::debug!(session = %id, remote = %client.remote_address, "session opened");
     let session =
         SessionInfo { id, client: Arc::new(client), auth: None, data: Default::default() };
     let outbox = Outbox::new(id, front.max_outbox);
-    let entry = front.directory.enter(outbox.clone());
     let client = Client::new(door.services.clone(), outbox, session);
+    let entry = front.directory.enter(client.clone());
     let End { reason, by_client, unfinished } =
         session::run(&mut socket, client.clone(), front.session.clone()).await;
     drop(entry);
     front.metrics.sessions_closed.of(Closed::of(&reason, by_client)).increment();
-    let lived = opened.elapsed();
+    let lived = client.opened().elapsed();
     tracing::debug!(session = %id, code = reason.code, "session closed");
     client.leave(reason.clone());
     let farewell = async move {

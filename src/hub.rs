@@ -126,6 +126,30 @@ impl Hub {
         }
     }
 
+    /// How many sessions of this hub are subscribed to the topic.
+    pub fn subscribers(&self, topic: &Topic) -> usize {
+        let exchanges = self.lock();
+        let of_key =
+            exchanges.get(&topic.exchange).and_then(|of| of.by_key.get(topic.routing_key()));
+        of_key.map_or(0, Vec::len)
+    }
+
+    /// How many topics somebody is subscribed to.
+    pub fn topic_count(&self) -> usize {
+        self.lock().values().map(|subscribers| subscribers.by_key.len()).sum()
+    }
+
+    /// These topics, each exchange's keys with the number of their subscribers: all, or
+    /// `max` of them.
+    pub fn topics(&self, max: usize) -> Vec<(Exchange, Arc<str>, usize)> {
+        let exchanges = self.lock();
+        let keys = exchanges.iter().flat_map(|(exchange, subscribers)| {
+            let keys = subscribers.by_key.iter();
+            keys.map(|(key, of_key)| (exchange.clone(), key.clone(), of_key.len()))
+        });
+        keys.take(max).collect()
+    }
+
     pub fn attached(&self, exchange: &Exchange) {
         if let Some(subscribers) = self.lock().get_mut(exchange) {
             subscribers.attached = true;

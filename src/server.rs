@@ -21,7 +21,7 @@ use crate::{
         grpc::{CallLimit, GrpcActionHandler, GrpcHandlerConfig},
     },
     actions::Services,
-    admin::{self, Admin},
+    admin::{self, About, Access, Admin, History, Tail, Topics},
     bus::{
         BusListener, BusNotice, EventBus,
         memory::MemoryBus,
@@ -90,7 +90,7 @@ impl Server {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let clients = bind("--listen", config.listen)?;
         let grpc = bind("--grpc-listen", config.grpc.listen)?;
-        let admin = bind("--admin-listen", config.admin_listen)?;
+        let admin = bind("--admin-listen", config.admin.listen)?;
         let addresses = (clients.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
 
         let replica = ReplicaId::random();
@@ -98,32 +98,47 @@ impl Server {
         let directory = Arc::new(Directory::default());
         let front = Arc::new(front(&config, replica, directory.clone(), metrics.clone()));
         let handlers = Handlers::new(&config, metrics.clone());
-        let here = Door::new(exchanges(&config), &config.limits, front.clone(), handlers.make());
-        let (handler, hub) = (here.services.handler.clone(), here.services.hub.clone());
-        let workers = Arc::new(workers(&config, here, &front, &handlers)?);
-        let fan_out = Arc::new(FanOut {
+        let hub = || Arc::new(Hub::new(exchanges(&config), metrics.clone()));
+        let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
+        let hub = hubs[0].clone();
+        let here = Door::new(hub.clone(), &config.limits, front.clone(), handlers.make());
+        let handler = here.services.handler.clone();
+        let workers = Arc::new(workers(&config, here, &hubs[1..], &front, &handlers)?);
+        let topics = Arc::new(Topics::new(hubs));
+        let tail = Arc::new(Tail::new(topics.clone()));
+        let fan_out = FanOut {
             workers: workers.clone(),
             sessions: directory.clone(),
+            tail: tail.clone(),
             metrics: metrics.clone(),
-        });
-        let bus = start_bus(&config, replica, fan_out);
+        };
+        let bus = start_bus(&config, replica, Arc::new(fan_out));
 
         let health = Arc::new(Health::new(bus.clone(), handler, config.ready_requires_bus));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { hub.wake().await });
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
-        let admin_api = Admin {
-            health: health.clone(),
-            metrics: metrics.clone(),
-            directory: directory.clone(),
-            hosts: config.admin_hosts.clone(),
-        };
-        tasks.spawn(admin::serve(admin, admin_api));
         let (stop_grpc, grpc_stopped) = watch::channel(false);
         let peers = Peers::new(replica, directory.clone(), bus.clone());
         let max_event_size = config.limits.max_event_size;
-        let api = GatewayApi { bus: bus.clone(), peers, max_event_size, metrics };
+        let api = GatewayApi { bus: bus.clone(), peers, max_event_size, metrics: metrics.clone() };
+        let admin_api = Admin {
+            access: access(&config, addresses.2),
+            about: About {
+                replica,
+                clients: addresses.0,
+                max_in_flight: config.action_handler.max_in_flight,
+            },
+            health: health.clone(),
+            history: History::new(metrics.totals()),
+            metrics,
+            directory,
+            topics,
+            tail,
+            gateway: api.clone(),
+        };
+        tasks.spawn(admin::serve(admin, admin_api));
         let mut grpc_task = JoinSet::new();
         grpc_task.spawn(gateway_api::serve(
             grpc,
@@ -227,14 +242,14 @@ pub fn front(
 
 impl Door {
     fn new(
-        exchanges: impl IntoIterator<Item = Exchange>,
+        hub: Arc<Hub>,
         limits: &Limits,
         front: Arc<Front>,
         handler: Arc<dyn ActionHandler>,
     ) -> Arc<Self> {
         let metrics = front.metrics.clone();
         let services = Services {
-            hub: Arc::new(Hub::new(exchanges, metrics.clone())),
+            hub,
             handler,
             max_subscriptions: limits.max_subscriptions,
             max_event_size: limits.max_event_size,
@@ -245,18 +260,18 @@ impl Door {
     }
 }
 
-/// The first worker is this runtime, the others are threads.
+/// The first worker is this runtime, the others are threads, one for each further hub.
 fn workers(
     config: &Config,
     here: Arc<Door>,
+    hubs: &[Arc<Hub>],
     front: &Arc<Front>,
     handlers: &Handlers,
 ) -> anyhow::Result<Vec<Worker>> {
     let mut workers = vec![Worker::Here(here)];
-    for number in 1..config.worker_threads {
-        let exchanges = exchanges(config);
+    for (number, hub) in (1..).zip(hubs.iter().cloned()) {
         let (limits, front, handlers) = (config.limits.clone(), front.clone(), handlers.clone());
-        let door = move || Door::new(exchanges, &limits, front, handlers.make());
+        let door = move || Door::new(hub, &limits, front, handlers.make());
         let worker = Worker::spawn(format!("sessions-{number}"), door);
         workers.push(worker.context("cannot start a worker thread")?);
     }
@@ -271,14 +286,16 @@ fn exchanges(config: &Config) -> Vec<Exchange> {
 struct FanOut {
     workers: Arc<Vec<Worker>>,
     sessions: Arc<Directory>,
+    tail: Arc<Tail>,
     metrics: Arc<Metrics>,
 }
 
 #[async_trait]
 impl BusListener for FanOut {
     async fn notice(&self, notice: BusNotice) {
-        if let BusNotice::Event(_) = notice {
+        if let BusNotice::Event(event) = &notice {
             self.metrics.events_received.increment();
+            self.tail.pass(event);
         }
         let notice = shared(notice);
         for worker in self.workers.iter() {
@@ -302,7 +319,8 @@ fn shared(notice: BusNotice) -> Notice {
 
 impl LocalSessions for Directory {
     fn perform(&self, id: SessionId, command: &SessionCommand) -> bool {
-        let Some(outbox) = self.get(id) else { return false };
+        let Some(client) = self.get(id) else { return false };
+        let outbox = client.outbox();
         match command {
             SessionCommand::Send(event) => {
                 outbox.try_push(protocol::event(&event.name, None, &event.payload))
@@ -324,6 +342,16 @@ fn start_bus(config: &Config, replica: ReplicaId, listener: Arc<FanOut>) -> Arc<
             let config = RabbitMqConfig { urls: urls.clone(), exchanges, replica, max_event_size };
             RabbitMqBus::start(config, listener)
         }
+    }
+}
+
+/// Who may ask the admin listener, which listens at `address`.
+fn access(config: &Config, address: SocketAddr) -> Access {
+    Access {
+        token: config.admin.token.clone(),
+        hosts: config.admin_hosts.clone(),
+        on_loopback: address.ip().to_canonical().is_loopback(),
+        complaints: RateLimit::default(),
     }
 }
 

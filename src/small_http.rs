@@ -1,11 +1,15 @@
 //! A small HTTP/1.1 server for a few readers: the operator's listener and the demo's page.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
@@ -14,15 +18,23 @@ use crate::accept::Bounds;
 /// Probes, and a person or two with their browsers.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Kept alive no longer than this, so that a forgotten connection frees its place.
+/// Kept alive no longer than this, so that a forgotten connection frees its place. A request
+/// that is being answered then may take so long.
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
+const FINISH_TIME: Duration = Duration::from_secs(15);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves until it is dropped.
-pub async fn serve(
+/// From the first look at a request's body to its end.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves until it is dropped. Who asks is told by its address; nothing that `answer` waits
+/// for may be without a bound.
+pub async fn serve<F>(
     listener: TcpListener,
-    answer: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static,
-) {
+    answer: impl Fn(Request<Incoming>, IpAddr) -> F + Send + Sync + 'static,
+) where
+    F: Future<Output = Response<Full<Bytes>>> + Send,
+{
     let permits = || Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let bounds = Bounds { handshakes: permits(), sockets: permits() };
     let answer = Arc::new(answer);
@@ -30,18 +42,48 @@ pub async fn serve(
         let accepted = bounds.accept(&listener).await;
         let answer = answer.clone();
         tokio::spawn(async move {
+            let peer = accepted.peer;
             let service = service_fn(|request| {
-                let response = answer(&request);
-                async move { Ok::<_, Infallible>(response) }
+                let response = answer(request, peer);
+                async move { Ok::<_, Infallible>(response.await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(accepted.stream), service);
+            let mut connection = pin!(connection);
             // What goes wrong with a reader's connection is the reader's to tell.
-            let _ = timeout(CONNECTION_TIME, connection).await;
+            if timeout(CONNECTION_TIME, connection.as_mut()).await.is_err() {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(FINISH_TIME, connection).await;
+            }
             drop((accepted.handshake, accepted.socket));
         });
+    }
+}
+
+/// Why a request's body was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    #[error("the body is too large")]
+    TooLarge,
+    #[error("the body did not come in time")]
+    TooSlow,
+    #[error("the body broke off")]
+    Broken,
+}
+
+/// A request's body, if it is no longer than `max` bytes.
+pub async fn read_body(body: Incoming, max: usize) -> Result<Bytes, BodyError> {
+    // One that says so itself need not be read to know.
+    if body.size_hint().lower() > max as u64 {
+        return Err(BodyError::TooLarge);
+    }
+    match timeout(BODY_TIMEOUT, Limited::new(body, max).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) => Err(BodyError::Broken),
+        Err(_) => Err(BodyError::TooSlow),
     }
 }
 

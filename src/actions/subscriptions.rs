@@ -39,6 +39,10 @@ impl Subscriptions {
         self.held.insert(topic, Subscription { form, generation: self.generations });
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     pub(super) fn take_topics(&mut self) -> Vec<Topic> {
         std::mem::take(&mut self.held).into_keys().collect()
     }

@@ -1,23 +1,21 @@
 //! `/metrics`: what was counted, and what is looked up for it.
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
 
-use super::Admin;
-use crate::{
-    metrics::{CONTENT_TYPE, Now},
-    small_http,
+use super::{
+    Admin,
+    answer::{Answer, fresh},
 };
+use crate::metrics::{CONTENT_TYPE, Now};
 
 impl Admin {
-    pub(super) fn metrics_page(&self) -> Response<Full<Bytes>> {
+    pub(super) fn metrics_page(&self) -> Answer {
         let now = Now {
             ready: self.health.report().status.http() == StatusCode::OK,
             application_reachable: self.health.application_problem().is_none(),
             outbox_bytes: self.directory.outbox_bytes(),
             bus: self.health.bus(),
         };
-        small_http::response(StatusCode::OK, CONTENT_TYPE, self.metrics.encode(&now))
+        fresh(StatusCode::OK, CONTENT_TYPE, self.metrics.encode(&now))
     }
 }

@@ -13,7 +13,7 @@ use super::{
         ServeFlags,
     },
     given::Given,
-    listen::{self, Variables},
+    listen::{self, Listeners, Variables},
     problems::Problems,
     units, values,
 };
@@ -58,11 +58,11 @@ fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) ->
     let admin_hosts = problems.parse_list(&flags.process.admin_host, values::host_name);
     let worker_threads = worker_threads(&flags.process, problems);
     let log = log(&flags.log, problems);
-    let (listen, grpc, admin_listen) = listeners?;
+    let Listeners { clients, grpc, admin } = listeners?;
     Some(Config {
-        listen,
+        listen: clients,
         grpc,
-        admin_listen,
+        admin,
         admin_hosts: admin_hosts?,
         action_handler: action_handler?,
         session_opened: session_opened?,
@@ -90,11 +90,11 @@ fn demo_config(
     let page = page_listen.map(|address| (&flags.page_listen, address));
     let listeners = listen::listeners(&flags.listeners, page, variables, problems);
     let log = log(&flags.log, problems);
-    let (listen, grpc, admin_listen) = listeners?;
+    let Listeners { clients, grpc, admin } = listeners?;
     Some(DemoConfig {
-        listen,
+        listen: clients,
         grpc,
-        admin_listen,
+        admin,
         page_listen: page_listen?,
         log: log?,
         notes: problems.take_notes(),

@@ -7,7 +7,7 @@ pub const LISTEN: &str = "0.0.0.0:5005";
 /// push to every client.
 pub const GRPC_LISTEN: &str = "127.0.0.1:5006";
 
-/// Loopback: health says more about the inside than strangers need to know.
+/// Loopback: it shows who is connected and what they are told.
 pub const ADMIN_LISTEN: &str = "127.0.0.1:5007";
 
 /// Loopback: the demo's page is for whoever started it.

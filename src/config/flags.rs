@@ -73,10 +73,15 @@ pub struct ListenerFlags {
     /// variable: other users of the machine can read command lines
     #[arg(long, env = "MYXI_GRPC_TOKEN", value_name = "TOKEN")]
     pub grpc_token: Option<Given>,
-    /// Where /health/live and /health/ready are served
+    /// Where the console, /metrics, /health/live and /health/ready are served. Without
+    /// --admin-token all but health is only for this machine
     #[arg(long, env = "MYXI_ADMIN_LISTEN", value_name = "IP:PORT")]
     #[arg(default_value = default::ADMIN_LISTEN)]
     pub admin_listen: Given,
+    /// The token to be given for everything there but health, as a bearer token or as the
+    /// password that a browser asks for. Prefer the variable
+    #[arg(long, env = "MYXI_ADMIN_TOKEN", value_name = "TOKEN")]
+    pub admin_token: Option<Given>,
 }
 
 #[derive(Args)]

@@ -3,7 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{GrpcConfig, Note, flags::ListenerFlags, given::Given, problems::Problems, values};
+use super::{
+    AdminConfig, GrpcConfig, Note, flags::ListenerFlags, given::Given, problems::Problems, values,
+};
 
 /// Looks a variable of the environment up.
 pub type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -13,18 +15,24 @@ const PORT_VARIABLES: [&str; 3] = ["MYXI_PORT", "MIXI_PORT", "PORT"];
 
 const ADDRESS_VARIABLE: &str = "MYXI_BIND_ADDRESS";
 
-/// For clients, for the application, for health; `page` is a listener that stands beside
-/// them.
+pub struct Listeners {
+    pub clients: SocketAddr,
+    pub grpc: GrpcConfig,
+    pub admin: AdminConfig,
+}
+
+/// `page` is a listener that stands beside them.
 pub fn listeners(
     flags: &ListenerFlags,
     page: Option<(&Given, SocketAddr)>,
     variables: &Variables,
     problems: &mut Problems,
-) -> Option<(SocketAddr, GrpcConfig, SocketAddr)> {
+) -> Option<Listeners> {
     let listen = listen(&flags.listen, variables, problems);
     let grpc_listen = problems.parse(&flags.grpc_listen, socket_address);
     let token = problems.parse_optional(flags.grpc_token.as_ref(), values::token);
     let admin_listen = problems.parse(&flags.admin_listen, socket_address);
+    let admin_token = problems.parse_optional(flags.admin_token.as_ref(), values::token);
     if let Some(address) = grpc_listen
         && flags.grpc_token.is_none()
         && !address.ip().to_canonical().is_loopback()
@@ -43,7 +51,11 @@ pub fn listeners(
     ];
     let own = own.into_iter().filter_map(|(flag, address)| Some((flag, address?)));
     no_shared_ports(own.chain(page), problems);
-    Some((listen?, GrpcConfig { listen: grpc_listen?, token: token? }, admin_listen?))
+    Some(Listeners {
+        clients: listen?,
+        grpc: GrpcConfig { listen: grpc_listen?, token: token? },
+        admin: AdminConfig { listen: admin_listen?, token: admin_token? },
+    })
 }
 
 /// The system would refuse the second of two such listeners, but less clearly.

@@ -65,10 +65,10 @@ impl Drain {
         let turns = turns(Instant::now(), turns_end, sessions.len());
         for (session, turn) in sessions.iter().zip(turns) {
             sleep_until(turn).await;
-            session.drain();
+            session.outbox().drain();
         }
         while timeout(LATECOMERS, self.all_gone()).await.is_err() {
-            self.front.directory.all().iter().for_each(|session| session.drain());
+            self.front.directory.all().iter().for_each(|session| session.outbox().drain());
         }
     }
 
@@ -88,7 +88,7 @@ impl Drain {
         let sessions_left = sessions.len();
         tracing::warn!(sessions_left, untold, "the drain's time is over, closing what is left");
         for session in sessions {
-            session.send_elsewhere();
+            session.outbox().send_elsewhere();
         }
         let _ = timeout(LAST_WORDS, self.all_gone()).await;
     }

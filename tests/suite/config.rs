@@ -54,7 +54,7 @@ fn defaults_are_those_that_are_promised() {
     let config = valid(&[]);
     assert_eq!(config.listen, SocketAddr::from(([0, 0, 0, 0], 5005)));
     assert_eq!(config.grpc.listen, SocketAddr::from(([127, 0, 0, 1], 5006)));
-    assert_eq!(config.admin_listen, SocketAddr::from(([127, 0, 0, 1], 5007)));
+    assert_eq!(config.admin.listen, SocketAddr::from(([127, 0, 0, 1], 5007)));
     assert_eq!(config.action_handler.timeout, Duration::from_secs(3));
     assert_eq!(config.action_handler.max_in_flight, 256);
     assert_eq!(config.session_opened, SessionOpened::Off);
@@ -86,6 +86,7 @@ fn what_is_written_is_what_is_used() {
         "--grpc-listen=0.0.0.0:6000",
         "--grpc-token=push-secret",
         "--action-handler-token=call-secret",
+        "--admin-token=look-secret",
         "--exchange=gadgets;max-age=30s,gizmos",
         "--rabbitmq-url=amqp://u:p@one,amqps://two/shop",
         "--rabbitmq-url=amqp://three",
@@ -101,6 +102,7 @@ fn what_is_written_is_what_is_used() {
     assert!(config.listen.is_ipv6());
     assert_eq!(config.grpc.token.expect("a token").header(), "Bearer push-secret");
     assert_eq!(config.action_handler.token.expect("a token").header(), "Bearer call-secret");
+    assert_eq!(config.admin.token.expect("a token").header(), "Bearer look-secret");
     assert_eq!(config.action_handler.endpoint.to_string(), "http://127.0.0.1:50051");
     let names: Vec<_> = config.exchanges.iter().map(|exchange| exchange.name.as_str()).collect();
     assert_eq!(names, ["widgets", "gadgets", "gizmos"]);
@@ -139,6 +141,7 @@ fn every_wrong_value_says_what_to_write() {
         ("--admin-listen=127.0.0.1", "write for example 127.0.0.1:5005"),
         ("--grpc-token=a b", "openssl rand -hex 32"),
         ("--action-handler-token=", "openssl rand -hex 32"),
+        ("--admin-token=ü", "openssl rand -hex 32"),
         ("--action-timeout=0s", "write 1ms or more"),
         ("--max-in-flight=0", "write 1 to"),
         ("--session-opened=maybe", "write off or required"),
@@ -196,7 +199,7 @@ fn two_listeners_do_not_share_a_port() {
 
 #[test]
 fn secrets_do_not_show() {
-    let flags = ["--grpc-token=s3cret", "--action-handler-token=s3cret"];
+    let flags = ["--grpc-token=s3cret", "--action-handler-token=s3cret", "--admin-token=s3cret"];
     let config = valid(&[&flags[..], &["--rabbitmq-url=amqp://u:s3cret@host"]].concat());
     assert!(!format!("{config:?}").contains("s3cret"));
     let wrong = refusal(

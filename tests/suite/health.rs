@@ -30,7 +30,7 @@ async fn only_what_is_there_is_answered_and_only_to_a_get() {
         ("HEAD /health/ready HTTP/1.1\r\nHost: localhost", 200),
         ("POST /health/ready HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0", 405),
         ("DELETE /health/live HTTP/1.1\r\nHost: localhost", 405),
-        ("GET / HTTP/1.1\r\nHost: localhost", 404),
+        ("GET /nothing HTTP/1.1\r\nHost: localhost", 404),
         ("GET /health HTTP/1.1\r\nHost: localhost", 404),
         ("GET /health/live/ HTTP/1.1\r\nHost: localhost", 404),
         ("GET /health/live HTTP/1.1", 403),

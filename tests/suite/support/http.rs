@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -15,6 +16,42 @@ pub async fn get(server: SocketAddr, path: &str, host: &str) -> (u16, String) {
     let response = exchange(server, request.as_bytes()).await;
     let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
     (status(head), body.to_owned())
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    head: String,
+    pub body: String,
+}
+
+impl Response {
+    /// A header's value; names are in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().filter_map(|line| line.split_once(": "));
+        headers.find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A request with these headers, of which one is the `Host`.
+pub async fn request(
+    server: SocketAddr,
+    line: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Response {
+    let length = body.len().to_string();
+    let own = [("Connection", "close"), ("Content-Length", &*length)];
+    let headers = headers.iter().chain(&own).map(|(name, value)| format!("{name}: {value}\r\n"));
+    let head = format!("{line} HTTP/1.1\r\n{}\r\n", headers.collect::<String>());
+    let response = exchange(server, [head.as_bytes(), body.as_bytes()].concat().as_slice()).await;
+    let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
+    Response { status: status(head), head: head.to_owned(), body: body.to_owned() }
 }
 
 /// Everything that the server says to these bytes until it closes.

@@ -1,0 +1,113 @@
+//! Pushing an event by hand: the same as the application's `PushEvent`, as JSON over HTTP.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tonic::{Code, Status};
+
+use super::answer::Refusal;
+use crate::{
+    event::{InvalidEvent, present},
+    gateway_api::GatewayApi,
+    proto::PushEventRequest,
+};
+
+/// Of a request: what is in it is read on, whatever it is, to say which part is wrong.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    exchange: Option<&'a RawValue>,
+    #[serde(borrow)]
+    routing_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    payload: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_id: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Pushed {
+    event_id: String,
+}
+
+pub async fn push(api: &GatewayApi, body: &Bytes) -> Result<Pushed, Refusal> {
+    let event_id = api.push_event_now(read(body)?).await.map_err(|status| refused(&status))?;
+    Ok(Pushed { event_id })
+}
+
+fn read(body: &[u8]) -> Result<PushEventRequest, Refusal> {
+    let not_json = |what: String| Refusal::bad_request(format!("the body is not JSON: {what}"));
+    // An array of the fields would do for the parser.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        let kind = serde_json::from_slice::<&RawValue>(body);
+        return Err(match kind {
+            Ok(_) => Refusal::bad_request("the body must be a JSON object"),
+            Err(error) => not_json(error.to_string()),
+        });
+    }
+    let body: Body = serde_json::from_slice(body).map_err(|error| not_json(error.to_string()))?;
+    Ok(PushEventRequest {
+        exchange: required("exchange", body.exchange)?,
+        routing_key: routing_key(body.routing_key)?,
+        event: required("event", body.event)?,
+        payload: body.payload.map_or_else(String::new, |payload| payload.get().into()),
+        event_id: body.event_id.map(|sent| text("event_id", sent)).transpose()?,
+    })
+}
+
+fn required(name: &str, sent: Option<&RawValue>) -> Result<String, Refusal> {
+    let missing = || Refusal::bad_request(format!("{name} is missing"));
+    text(name, sent.ok_or_else(missing)?)
+}
+
+fn text(name: &str, sent: &RawValue) -> Result<String, Refusal> {
+    serde_json::from_str::<Cow<'_, str>>(sent.get())
+        .map(Cow::into_owned)
+        .map_err(|_| Refusal::bad_request(format!("{name} must be a string")))
+}
+
+/// As clients may write it: a string or an integer; a missing one is the empty key.
+fn routing_key(sent: Option<&RawValue>) -> Result<String, Refusal> {
+    let Some(sent) = sent else { return Ok(String::new()) };
+    match sent.get().strip_prefix('-').unwrap_or(sent.get()) {
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => Ok(sent.get().into()),
+        _ => text("routing_key", sent)
+            .map_err(|_| Refusal::bad_request(InvalidEvent::RoutingKey.to_string())),
+    }
+}
+
+fn refused(status: &Status) -> Refusal {
+    let http = match status.code() {
+        Code::InvalidArgument => StatusCode::BAD_REQUEST,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        // Written, and not confirmed.
+        Code::Unknown => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Refusal::new(http, status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_and_keys_stay_the_text_they_were() {
+        let body = br#"{"exchange":"w","routing_key":-12345678901234567890123,"event":"E",
+            "payload":[1e2, 123456789012345678901234567890]}"#;
+        let request = read(body).expect("valid");
+        assert_eq!(request.routing_key, "-12345678901234567890123");
+        assert_eq!(request.payload, "[1e2, 123456789012345678901234567890]");
+        let request = read(br#"{"exchange":"w","event":"\u0041","payload":null}"#).expect("valid");
+        assert_eq!((&*request.routing_key, &*request.event), ("", "A"));
+        assert_eq!(request.payload, "null");
+        assert_eq!(request.event_id, None);
+    }
+}

@@ -1,0 +1,107 @@
+//! The table of this replica's sessions. Each look at it walks over all of them, a few at a
+//! time, so that nobody's events wait for an operator.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use serde::Serialize;
+use tokio::{task::yield_now, time::Instant};
+
+use super::{
+    answer::{Refusal, cut, holds},
+    query::Query,
+};
+use crate::{actions::Client, directory::Directory, ids::SessionId};
+
+/// Sessions looked at before others have their turn: usually some tens of microseconds.
+const AT_ONCE: usize = 128;
+
+/// Characters of an identity that are shown.
+const IDENTITY_SHOWN: usize = 160;
+
+#[derive(Debug, Serialize)]
+pub struct Sessions {
+    total: usize,
+    matching: usize,
+    sessions: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    id: String,
+    /// What the application set as auth: JSON as text.
+    identity: Option<String>,
+    remote: String,
+    age_ms: u64,
+    subscriptions: usize,
+    outbox_bytes: usize,
+}
+
+/// What comes first: always the most.
+#[derive(Debug, Clone, Copy)]
+enum Sort {
+    Age,
+    Subscriptions,
+    Outbox,
+}
+
+pub async fn list(directory: &Directory, query: &Query<'_>) -> Result<Sessions, Refusal> {
+    let sort = Sort::read(query.text("sort"))?;
+    let (search, page) = (query.needle("search")?, query.page()?);
+    let (all, now) = (directory.all(), Instant::now());
+    let mut matching: Vec<(u64, SessionId, Arc<Client>)> = Vec::new();
+    for some in all.chunks(AT_ONCE) {
+        let found = some.iter().filter(|client| search.is_empty() || matches(client, &search));
+        matching.extend(
+            found.map(|client| {
+                (sort.measure(client, now), client.outbox().session(), client.clone())
+            }),
+        );
+        yield_now().await;
+    }
+    let (total, found) = (all.len(), matching.len());
+    let rows = page.of(&mut matching, |(one, id, _), (other, other_id, _)| {
+        (Reverse(one), id).cmp(&(Reverse(other), other_id))
+    });
+    let sessions = rows.iter().map(|(_, _, client)| Row::of(client, now)).collect();
+    Ok(Sessions { total, matching: found, sessions })
+}
+
+fn matches(client: &Client, search: &str) -> bool {
+    let session = client.session();
+    holds(&session.id.to_string(), search)
+        || session.auth.as_ref().is_some_and(|auth| holds(auth, search))
+        || holds(&session.client.remote_address.to_string(), search)
+}
+
+impl Sort {
+    fn read(name: &str) -> Result<Self, Refusal> {
+        match name {
+            "" | "age" => Ok(Self::Age),
+            "subscriptions" => Ok(Self::Subscriptions),
+            "outbox" => Ok(Self::Outbox),
+            _ => Err(Refusal::bad_request("sort must be age, subscriptions or outbox")),
+        }
+    }
+
+    fn measure(self, client: &Client, now: Instant) -> u64 {
+        match self {
+            Self::Age => u64::try_from((now - client.opened()).as_nanos()).unwrap_or(u64::MAX),
+            Self::Subscriptions => client.subscriptions() as u64,
+            Self::Outbox => client.outbox().bytes() as u64,
+        }
+    }
+}
+
+impl Row {
+    fn of(client: &Client, now: Instant) -> Self {
+        let session = client.session();
+        Self {
+            id: session.id.to_string(),
+            identity: session.auth.as_ref().map(|auth| cut(auth, IDENTITY_SHOWN)),
+            remote: session.client.remote_address.to_string(),
+            age_ms: u64::try_from((now - client.opened()).as_millis()).unwrap_or(u64::MAX),
+            subscriptions: client.subscriptions(),
+            outbox_bytes: client.outbox().bytes(),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The last events that passed, for whoever watches. While nobody does, an event costs one
+//! look at a flag.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{
+    answer::{Refusal, cut, holds},
+    now_ms,
+    query::Query,
+    topics::Topics,
+};
+use crate::event::Event;
+
+/// Events that are kept.
+const KEPT: usize = 200;
+
+/// As many as a person could ever read; a busier gateway shows some and counts the rest.
+const PER_SECOND: u32 = 100;
+
+/// Nobody has asked for so long: nobody watches.
+const UNWATCHED: Duration = Duration::from_secs(10);
+
+/// Characters of a payload that are shown.
+const PAYLOAD_SHOWN: usize = 1_000;
+
+pub struct Tail {
+    watched: AtomicBool,
+    topics: Arc<Topics>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The number of the last event that passed while somebody watched. Those that are not
+    /// kept have numbers, too.
+    seq: u64,
+    kept: VecDeque<Passed>,
+    asked: Instant,
+    /// The second that is counted in, and what it has kept.
+    second: Instant,
+    kept_in_second: u32,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Passed {
+    seq: u64,
+    at_ms: u64,
+    exchange: String,
+    routing_key: String,
+    event: String,
+    payload: String,
+    /// Of the whole payload.
+    bytes: usize,
+    /// Sessions of this replica that it was for.
+    subscribers: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Tailed {
+    /// What to ask `after` next time.
+    next: u64,
+    /// What passed since `after` and is not kept, or not any more.
+    skipped: u64,
+    events: Vec<Passed>,
+}
+
+impl Tail {
+    pub fn new(topics: Arc<Topics>) -> Self {
+        let now = Instant::now();
+        let state =
+            State { seq: 0, kept: VecDeque::new(), asked: now, second: now, kept_in_second: 0 };
+        Self { watched: AtomicBool::new(false), topics, state: Mutex::new(state) }
+    }
+
+    /// An event passes.
+    pub fn pass(&self, event: &Event) {
+        if self.watched.load(Ordering::Relaxed) {
+            self.keep(event);
+        }
+    }
+
+    fn keep(&self, event: &Event) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        if now - state.asked > UNWATCHED {
+            self.watched.store(false, Ordering::Relaxed);
+            state.kept = VecDeque::new();
+            return;
+        }
+        state.seq += 1;
+        if !state.has_room_in_second(now) {
+            return;
+        }
+        let payload = event.body.payload.get();
+        let passed = Passed {
+            seq: state.seq,
+            at_ms: now_ms(),
+            exchange: event.topic.exchange.to_string(),
+            routing_key: event.topic.routing_key().into(),
+            event: event.body.name.to_string(),
+            payload: cut(payload, PAYLOAD_SHOWN),
+            bytes: payload.len(),
+            subscribers: self.topics.subscribers(&event.topic),
+        };
+        if state.kept.len() == KEPT {
+            state.kept.pop_front();
+        }
+        state.kept.push_back(passed);
+    }
+
+    /// What passed since `after`, as far as it is kept and fits the filter. From now on
+    /// somebody watches, for a while.
+    pub fn list(&self, query: &Query<'_>) -> Result<Tailed, Refusal> {
+        let (after, filter) = (query.number("after")?, query.needle("filter")?);
+        let mut state = self.lock();
+        state.asked = Instant::now();
+        self.watched.store(true, Ordering::Relaxed);
+        // A number from before a restart means nothing here.
+        let after = after.filter(|after| *after <= state.seq);
+        let since = |passed: &&Passed| after.is_none_or(|after| passed.seq > after);
+        let skipped = match after {
+            Some(after) => state.seq - after - state.kept.iter().filter(since).count() as u64,
+            None => 0,
+        };
+        let fits = |passed: &&Passed| since(passed) && passed.fits(&filter);
+        let events = state.kept.iter().filter(fits).cloned().collect();
+        Ok(Tailed { next: state.seq, skipped, events })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_room_in_second(&mut self, now: Instant) -> bool {
+        if now - self.second >= Duration::from_secs(1) {
+            self.second = now;
+            self.kept_in_second = 0;
+        }
+        self.kept_in_second += 1;
+        self.kept_in_second <= PER_SECOND
+    }
+}
+
+impl Passed {
+    fn fits(&self, filter: &str) -> bool {
+        [&self.exchange, &self.routing_key, &self.event, &self.payload]
+            .into_iter()
+            .any(|text| holds(text, filter))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::event::{EventBody, Exchange, Topic};
+
+    fn tail() -> Tail {
+        Tail::new(Arc::new(Topics::new(Vec::new())))
+    }
+
+    fn pass(tail: &Tail, times: usize) {
+        let exchange = Exchange::new("widgets").expect("valid");
+        let topic = Topic::new(exchange, "1").expect("valid");
+        let body = EventBody::new("Changed", "{}").expect("valid");
+        let event = Event { topic, body, position: None, pushed_at: None };
+        (0..times).for_each(|_| tail.pass(&event));
+    }
+
+    /// The first and the last number that are shown, how many, and how many were skipped.
+    fn list(tail: &Tail, query: &str) -> (Option<u64>, Option<u64>, usize, u64) {
+        let Tailed { events, skipped, .. } = tail.list(&Query::read(Some(query))).expect("valid");
+        let seq = |event: Option<&Passed>| event.map(|event| event.seq);
+        (seq(events.first()), seq(events.last()), events.len(), skipped)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_no_more_watches_no_more() {
+        let tail = tail();
+        pass(&tail, 1);
+        assert_eq!(list(&tail, ""), (None, None, 0, 0));
+        advance(UNWATCHED).await;
+        pass(&tail, 1);
+        assert_eq!(list(&tail, ""), (Some(1), Some(1), 1, 0));
+        advance(UNWATCHED + Duration::from_millis(1)).await;
+        pass(&tail, 1);
+        assert!(!tail.watched.load(Ordering::Relaxed));
+        assert_eq!(list(&tail, ""), (None, None, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn some_of_many_are_kept_and_the_rest_are_counted() {
+        let tail = tail();
+        list(&tail, "");
+        pass(&tail, 250);
+        assert_eq!(list(&tail, "after=0"), (Some(1), Some(100), 100, 150));
+        assert_eq!(list(&tail, "after=90"), (Some(91), Some(100), 10, 150));
+        advance(Duration::from_secs(1)).await;
+        pass(&tail, 10);
+        assert_eq!(list(&tail, "after=250"), (Some(251), Some(260), 10, 0));
+        for _ in 0..2 {
+            advance(Duration::from_secs(1)).await;
+            pass(&tail, 100);
+        }
+        assert_eq!(list(&tail, "after=260"), (Some(261), Some(460), 200, 0));
+        assert_eq!(list(&tail, "after=250"), (Some(261), Some(460), 200, 10));
+        assert_eq!(list(&tail, "after=461"), (Some(261), Some(460), 200, 0));
+    }
+}

@@ -1,0 +1,93 @@
+//! The overview and the history.
+
+use serde_json::{Value, json};
+
+use super::Console;
+use crate::support::{gateway::Gateway, handler::TestHandler};
+
+#[tokio::test]
+async fn a_healthy_gateway_says_what_it_is_and_does() {
+    let app = TestHandler::start().await;
+    app.on("Hello", |_| Ok(Default::default()));
+    let flags = ["--exchange=widgets,gadgets", "--worker-threads=2", "--max-in-flight=7"];
+    let gateway = Gateway::with(&app, &flags).await;
+    let console = Console::of(&gateway);
+    let mut clients = gateway.subscribers(3, "widgets", "1").await;
+    assert_eq!(clients[0].request("Hello", json!({})).await["event"], "Done");
+    clients[1].error("Nonsense", json!({})).await;
+    gateway.push("widgets", "1", "Changed", json!({})).await;
+    for client in &mut clients {
+        client.event("Changed").await;
+    }
+
+    let overview = console.read("/api/overview").await;
+    assert_eq!(overview["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(overview["replica"], clients[0].id[..8]);
+    assert_eq!(overview["clients"], json!({"port": gateway.clients.port(), "path": "/"}));
+    assert!(overview["started_ms"].as_u64() <= overview["now_ms"].as_u64(), "{overview}");
+    assert_eq!((&overview["status"], &overview["reasons"]), (&json!("ready"), &json!([])));
+    let bus = json!({"kind": "memory", "connected": true, "blocked": false,
+        "lag_ms": overview["bus"]["lag_ms"],
+        "exchanges": [{"name": "gadgets", "attached": true}, {"name": "widgets", "attached": true}]});
+    assert_eq!(overview["bus"], bus);
+    let application = &overview["application"];
+    assert_eq!((&application["reachable"], &application["problem"]), (&json!(true), &Value::Null));
+    assert_eq!((&application["in_flight"], &application["max_in_flight"]), (&json!(0), &json!(7)));
+    assert_eq!(overview["now"]["topics"], 1);
+}
+
+#[tokio::test]
+async fn an_application_and_a_broker_that_are_away_are_told_apart() {
+    let app = TestHandler::start().await;
+    app.kill();
+    let flags = ["--exchange=widgets", "--rabbitmq-url=amqp://127.0.0.1:1"];
+    let gateway = Gateway::unready(&app, &flags).await;
+    let console = Console::of(&gateway);
+    let overview = console.awaits("/api/overview", |it| it["bus"]["connected"] == false).await;
+    assert_eq!(overview["bus"]["kind"], "rabbitmq");
+    assert_eq!(overview["bus"]["exchanges"], json!([{"name": "widgets", "attached": false}]));
+    assert_eq!(overview["status"], "starting");
+    assert_eq!(overview["application"]["reachable"], true, "nobody has asked it yet");
+
+    let mut client = gateway.client().await;
+    client.error("Hello", json!({})).await;
+    let overview = console.read("/api/overview").await;
+    assert_eq!(overview["application"]["reachable"], false);
+    assert!(overview["application"]["problem"].is_string(), "{overview}");
+    let told = |what: &str| overview["reasons"].to_string().contains(what);
+    assert!(told("RabbitMQ") && told("the application"), "{overview}");
+}
+
+#[tokio::test]
+async fn the_history_gains_points_by_itself() {
+    let app = TestHandler::start().await;
+    let gateway = Gateway::start(&app).await;
+    let console = Console::of(&gateway);
+    let history = console.read("/api/history").await;
+    assert_eq!(history["interval_ms"], 5_000);
+    assert_eq!(history["series"]["sessions"], json!([]));
+    let history = console.awaits("/api/history", |it| it["series"]["sessions"][0] == 0).await;
+    let series = history["series"].as_object().expect("series");
+    let names = [
+        "connections",
+        "sessions",
+        "events",
+        "deliveries",
+        "actions",
+        "errors",
+        "action_p99_ms",
+        "application_p99_ms",
+        "in_flight",
+        "outbox_bytes",
+        "bus_lag_ms",
+        "bytes_out",
+    ];
+    assert_eq!(series.len(), names.len());
+    for name in names {
+        assert_eq!(series[name].as_array().map(Vec::len), Some(1), "{name}");
+    }
+    assert_eq!((&series["action_p99_ms"], &series["events"]), (&json!([null]), &json!([0.0])));
+    let now = console.read("/api/overview").await["now_ms"].as_u64().expect("a time");
+    let end = history["end_ms"].as_u64().expect("a time");
+    assert!(end <= now && now - end < 5_000, "{end} {now}");
+}
