@@ -72,6 +72,10 @@ impl Client {
         &self.outbox
     }
 
+    pub fn metrics(&self) -> &Metrics {
+        &self.services.metrics
+    }
+
     pub fn opened(&self) -> Instant {
         self.opened
     }
@@ -83,10 +87,6 @@ impl Client {
     /// Who it is by now.
     pub fn session(&self) -> Arc<SessionInfo> {
         self.lock().session.clone()
-    }
-
-    pub fn metrics(&self) -> &Metrics {
-        &self.services.metrics
     }
 
     /// Greets the client, after the application has let it in where it wants to be asked.

@@ -11,10 +11,10 @@ use myxi::{
 };
 use tokio::runtime::Builder;
 
-/// As for a flag that does not exist: the command line is wrong, nothing was started.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// As for a flag that does not exist: the command line is wrong, nothing was started.
 const EXIT_MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {

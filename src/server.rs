@@ -115,8 +115,8 @@ impl Server {
         let fan_out = FanOut {
             workers: workers.clone(),
             sessions: directory.clone(),
-            metrics: metrics.clone(),
             tail: tail.clone(),
+            metrics: metrics.clone(),
         };
         let bus = start_bus(&config, replica, Arc::new(fan_out));
 
@@ -304,8 +304,8 @@ fn exchanges(config: &Config) -> Vec<Exchange> {
 struct FanOut {
     workers: Arc<Vec<Worker>>,
     sessions: Arc<Directory>,
-    metrics: Arc<Metrics>,
     tail: Arc<Tail>,
+    metrics: Arc<Metrics>,
 }
 
 #[async_trait]

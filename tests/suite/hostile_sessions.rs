@@ -117,6 +117,9 @@ async fn hostile_sessions_get_what_they_deserve_and_leave_nothing_behind() {
     let draining = tokio::spawn(forget_calls(Arc::new(app)));
 
     let process = Process(myxi.pid());
+    if strict {
+        process.set_apart();
+    }
     let healthy = Healthy::start(*myxi).await;
     let descriptors = process.descriptors();
     let mut outcome = Outcome::default();

@@ -336,10 +336,9 @@ async fn first_line(stream: &mut TcpStream) -> String {
 async fn what_clients_write_makes_no_labels() {
     const NAMES: usize = 1_000;
     let app = TestHandler::start().await;
-    app.on("Known", |_| Ok(Default::default()));
+    app.on("ZebraOfTheApplication", |_| Ok(Default::default()));
     let gateway = Gateway::start(&app).await;
     let mut client = gateway.client().await;
-    client.request("Known", json!({})).await;
     gateway.push("widgets", "1", "Changed", json!({})).await;
     let lag = r#"myxi_bus_lag_seconds{exchange="widgets"}"#;
     let before = Scrape::until(&gateway, lag, |_| true).await;
@@ -352,6 +351,7 @@ async fn what_clients_write_makes_no_labels() {
         ("Subscribe", json!({"exchange": "widgets", "routing_key": "zebra"})),
         ("Unsubscribe", json!({"exchange": "zebra\"} 1"})),
         ("zebra\"\n# HELP zebra", json!({})),
+        ("ZebraOfTheApplication", json!({})),
     ] {
         client.request(action, payload).await;
     }

@@ -1,12 +1,26 @@
 //! What a process uses, as the operating system counts it.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Command, thread::available_parallelism, time::Duration};
 
 /// By its id.
 #[derive(Debug, Clone, Copy)]
 pub struct Process(pub u32);
 
 impl Process {
+    /// Gives the process a processor of its own, and the others to this one; nothing where
+    /// there is only one. What runs on the same processor delays what it is to measure.
+    pub fn set_apart(self) {
+        let others = available_parallelism().map_or(0, |count| count.get() - 1);
+        if others == 0 {
+            return;
+        }
+        for (processors, process) in [("0", self.0), (&format!("1-{others}"), std::process::id())] {
+            let process = process.to_string();
+            let taskset = Command::new("taskset").args(["-acp", processors, &process]).output();
+            assert!(taskset.expect("util-linux").status.success(), "{processors}: {process}");
+        }
+    }
+
     pub fn descriptors(self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.0)).expect("a running process").count()
     }
