@@ -33,7 +33,24 @@ async fn a_healthy_gateway_says_what_it_is_and_does() {
     let application = &overview["application"];
     assert_eq!((&application["reachable"], &application["problem"]), (&json!(true), &Value::Null));
     assert_eq!((&application["in_flight"], &application["max_in_flight"]), (&json!(0), &json!(7)));
-    assert_eq!(overview["now"]["topics"], 1);
+    let now = json!({"connections": 3, "sessions": 3, "subscriptions": 3, "outbox_bytes": 0,
+        "topics": 1});
+    assert_eq!(overview["now"], now);
+    for rate in ["events", "deliveries", "actions", "errors", "bytes_out"] {
+        assert!(overview["per_second"][rate].is_number(), "{rate}: {overview}");
+    }
+    assert!(application["p50_ms"].as_f64() > Some(0.0), "{overview}");
+    let mut actions = overview["actions"].as_array().expect("actions").iter();
+    let hello = actions.find(|row| row["action"] == "Hello").expect("it was asked for");
+    assert_eq!((&hello["count"], &hello["errors"]), (&json!(1), &json!(0)));
+    assert!(hello["p99_ms"].as_f64() > Some(0.0), "{overview}");
+    assert_eq!(overview["errors"], json!([{"code": "InvalidAction", "count": 1}]));
+    assert_eq!(overview["closed"], json!([]));
+
+    drop(clients);
+    let overview = console.awaits("/api/overview", |it| it["closed"][0]["count"] == 3).await;
+    assert!(overview["closed"][0]["reason"].is_string(), "{overview}");
+    console.awaits("/api/overview", |it| it["now"]["connections"] == 0).await;
 }
 
 #[tokio::test]
