@@ -49,6 +49,20 @@ test("a page with a script tag and ten lines shows live events", async (t) => {
   }
 });
 
+test("the README's page shows what is pushed", async (t) => {
+  const app = await Application.start(t);
+  const gateway = await Gateway.serve(t, app);
+  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+  const [, html] = readme.match(/```html\n([^]+?)```/);
+  const here = html.replaceAll("127.0.0.1:5005", gateway.clients).replace('password: "sesame"', `session_token: "${TOKEN}"`);
+  const port = await serveSite(t, { "/page.html": here });
+  const page = await openPage(t);
+  await page.goto(`http://127.0.0.1:${port}/page.html`);
+  await page.frames.next(({ event }) => event === "Subscribed", "Subscribed");
+  await gateway.push("widgets", "1", "WidgetChanged", { quantity: 7 });
+  await page.waitForFunction(() => document.querySelector("#seen").textContent === "quantity 7\n");
+});
+
 test("the interface that users of the original know", async (t) => {
   const { app, gateway, page } = await start(t);
   // Asked for before anything stands: sent when it does, after authentication.
