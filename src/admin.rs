@@ -1,6 +1,6 @@
 //! The operator's listener: health, the console and the JSON it lives on, and events pushed
 //! by hand. What is asked here is cheap: a few readers, each look bounded, nothing kept up
-//! for those who do not look.
+//! for those who do not look but a point of the history every few seconds.
 
 mod access;
 mod answer;
@@ -85,7 +85,7 @@ async fn remember(admin: &Admin) {
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        admin.remember();
+        admin.remember().await;
     }
 }
 
@@ -118,8 +118,8 @@ impl Admin {
     async fn look_up(&self, request: &Request<Incoming>) -> Result<Answer, Refusal> {
         let query = Query::read(request.uri().query());
         match request.uri().path() {
-            "/metrics" => Ok(self.metrics_page()),
-            "/api/overview" => Ok(answer::ok(&self.overview())),
+            "/metrics" => Ok(self.metrics_page().await),
+            "/api/overview" => Ok(answer::ok(&self.overview().await)),
             "/api/history" => Ok(answer::ok(&self.history.columns())),
             "/api/sessions" => Ok(answer::ok(&sessions::list(&self.directory, &query).await?)),
             "/api/topics" => Ok(answer::ok(&self.topics.list(&query)?)),
@@ -152,12 +152,14 @@ fn reads(method: &Method) -> Result<(), Refusal> {
 
 impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Self {
-        let status = match error {
-            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            BodyError::Broken => StatusCode::BAD_REQUEST,
-        };
-        Self::new(status, format!("{error}; {BODY_MAX} bytes are the most"))
+        match error {
+            BodyError::TooLarge => {
+                let text = format!("{error}; {BODY_MAX} bytes are the most");
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+            }
+            BodyError::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
+            BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
+        }
     }
 }
 

@@ -5,10 +5,7 @@ mod wakeups;
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use self::wakeups::Wakeups;
@@ -48,22 +45,17 @@ struct Subscriber {
 pub struct Delivery {
     event: Arc<Event>,
     frame: OnceLock<Frame>,
-    /// Whether a subscriber was chosen on whose way it is timed.
-    followed: AtomicBool,
 }
 
 impl Delivery {
     pub fn new(event: Arc<Event>) -> Self {
-        Self { event, frame: OnceLock::new(), followed: AtomicBool::new(false) }
+        Self { event, frame: OnceLock::new() }
     }
 
-    /// Which of a hub's subscribers is to be timed: one for each event, as the event takes
-    /// every subscriber the same way, and not always the one that is served first.
+    /// Which of a hub's subscribers is to be timed: one, as an event takes each of them the
+    /// same way, and not always the one that is served first.
     fn to_follow<'a>(&self, subscribers: &'a [Subscriber]) -> Option<(&'a Outbox, PushedAt)> {
         let pushed_at = self.event.pushed_at?;
-        if self.followed.swap(true, Ordering::Relaxed) {
-            return None;
-        }
         // Microseconds are as good as drawn.
         let at = pushed_at.0.checked_rem(subscribers.len() as u64)?;
         Some((&subscribers[at as usize].outbox, pushed_at))

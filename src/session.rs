@@ -257,7 +257,7 @@ impl<S: Socket> Session<'_, S> {
             let message = match (self.client.outbox().poll_frame(cx), &mut self.phase) {
                 (Poll::Ready(Some((frame, followed))), _) => {
                     sent_bytes += frame.len();
-                    self.followed = followed.or(self.followed);
+                    self.followed = self.followed.or(followed);
                     Message::Text(frame)
                 }
                 (Poll::Ready(None), Phase::Closing { reason, close_sent, .. }) => {

@@ -15,8 +15,8 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
 use crate::accept::Bounds;
 
-/// Probes, and a person or two with their browsers.
-const CONNECTIONS_MAX: usize = 64;
+/// Probes, and some people with their browsers, each of which keeps half a dozen.
+const CONNECTIONS_MAX: usize = 256;
 
 /// Kept alive no longer than this, so that a forgotten connection frees its place. A request
 /// that is being answered then may take so long.

@@ -101,7 +101,7 @@ struct ByReason {
 }
 
 impl Admin {
-    pub(super) fn overview(&self) -> Overview {
+    pub(super) async fn overview(&self) -> Overview {
         let report = self.health.report();
         let totals = self.metrics.totals();
         Overview {
@@ -114,7 +114,7 @@ impl Admin {
             reasons: report.reasons,
             bus: self.health.bus().into(),
             application: self.application(&totals),
-            now: self.now(&totals),
+            now: self.now(&totals).await,
             per_second: self.history.rates(totals),
             actions: self.metrics.actions().into_iter().map(Action::from).collect(),
             errors: most_first(self.metrics.errors(), |code, count| ByCode { code, count }),
@@ -133,20 +133,20 @@ impl Admin {
         }
     }
 
-    fn now(&self, totals: &Totals) -> Now {
+    async fn now(&self, totals: &Totals) -> Now {
         Now {
             connections: totals.connections,
             sessions: totals.sessions,
             subscriptions: totals.subscriptions,
-            outbox_bytes: self.directory.outbox_bytes(),
+            outbox_bytes: self.directory.outbox_bytes().await,
             topics: self.topics.count(),
         }
     }
 
     /// Adds a point to the history.
-    pub(super) fn remember(&self) {
+    pub(super) async fn remember(&self) {
         let gauges = Gauges {
-            outbox_bytes: self.directory.outbox_bytes(),
+            outbox_bytes: self.directory.outbox_bytes().await,
             bus_lag: self.health.bus().lag(),
             action_p99: self.metrics.action_latency().map(|latency| latency.p99),
             application_p99: self.metrics.application_latency().map(|latency| latency.p99),

@@ -10,10 +10,11 @@ use super::{
     answer::{Refusal, cut, holds},
     query::Query,
 };
-use crate::{actions::Client, directory::Directory, ids::SessionId};
-
-/// Sessions looked at before others have their turn: usually some tens of microseconds.
-const AT_ONCE: usize = 128;
+use crate::{
+    actions::Client,
+    directory::{AT_ONCE, Directory},
+    ids::SessionId,
+};
 
 /// Characters of an identity that are shown.
 const IDENTITY_SHOWN: usize = 160;

@@ -43,14 +43,14 @@ struct State {
     /// The number of the last event that passed while somebody watched. Those that are not
     /// kept have numbers, too.
     seq: u64,
-    kept: VecDeque<Passed>,
+    kept: VecDeque<Arc<Passed>>,
     asked: Instant,
     /// The second that is counted in, and what it has kept.
     second: Instant,
     kept_in_second: u32,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Serialize)]
 struct Passed {
     seq: u64,
     at_ms: u64,
@@ -70,7 +70,7 @@ pub struct Tailed {
     next: u64,
     /// What passed since `after` and is not kept, or not any more.
     skipped: u64,
-    events: Vec<Passed>,
+    events: Vec<Arc<Passed>>,
 }
 
 impl Tail {
@@ -114,7 +114,7 @@ impl Tail {
         if state.kept.len() == KEPT {
             state.kept.pop_front();
         }
-        state.kept.push_back(passed);
+        state.kept.push_back(Arc::new(passed));
     }
 
     /// What passed since `after`, as far as it is kept and fits the filter. From now on
@@ -126,14 +126,14 @@ impl Tail {
         self.watched.store(true, Ordering::Relaxed);
         // A number from before a restart means nothing here.
         let after = after.filter(|after| *after <= state.seq);
-        let since = |passed: &&Passed| after.is_none_or(|after| passed.seq > after);
-        let skipped = match after {
-            Some(after) => state.seq - after - state.kept.iter().filter(since).count() as u64,
-            None => 0,
-        };
-        let fits = |passed: &&Passed| since(passed) && passed.fits(&filter);
-        let events = state.kept.iter().filter(fits).cloned().collect();
-        Ok(Tailed { next: state.seq, skipped, events })
+        let since = |passed: &&Arc<Passed>| after.is_none_or(|after| passed.seq > after);
+        let mut events: Vec<_> = state.kept.iter().filter(since).cloned().collect();
+        let next = state.seq;
+        // No event waits while texts are searched.
+        drop(state);
+        let skipped = after.map_or(0, |after| next - after - events.len() as u64);
+        events.retain(|passed| passed.fits(&filter));
+        Ok(Tailed { next, skipped, events })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -182,7 +182,7 @@ mod tests {
     /// The first and the last number that are shown, how many, and how many were skipped.
     fn list(tail: &Tail, query: &str) -> (Option<u64>, Option<u64>, usize, u64) {
         let Tailed { events, skipped, .. } = tail.list(&Query::read(Some(query))).expect("valid");
-        let seq = |event: Option<&Passed>| event.map(|event| event.seq);
+        let seq = |event: Option<&Arc<Passed>>| event.map(|event| event.seq);
         (seq(events.first()), seq(events.last()), events.len(), skipped)
     }
 

@@ -23,6 +23,9 @@ use crate::{
 /// however many topics there are, it is not made more often.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// For whoever wants no more than their number.
+const FRESH_COUNT: Duration = Duration::from_secs(5);
+
 /// Of one hub. While its topics are looked at it delivers nothing: beyond some milliseconds
 /// a part of them must do.
 const KEYS_MAX: usize = 20_000;
@@ -34,8 +37,10 @@ pub struct Topics {
 
 struct Table {
     rows: Vec<Row>,
-    /// Of which the rows may be a part.
+    /// At the least: see `sampled`.
     total: usize,
+    /// A hub has too many topics; the rows are a part of them.
+    sampled: bool,
 }
 
 struct Row {
@@ -58,14 +63,14 @@ impl Topics {
     pub fn count(&self) -> usize {
         match &self.hubs[..] {
             [only] => only.topic_count(),
-            _ => self.table().total,
+            _ => self.table(FRESH_COUNT).total,
         }
     }
 
     /// One page of them as JSON, the most wanted first.
     pub fn list(&self, query: &Query<'_>) -> Result<List, Refusal> {
         let (search, page) = (query.needle("search")?, query.page()?);
-        let table = self.table();
+        let table = self.table(FRESH);
         let matches =
             |row: &&Row| holds(row.exchange.as_str(), &search) || holds(&row.routing_key, &search);
         let mut found: Vec<&Row> = table.rows.iter().filter(matches).collect();
@@ -78,15 +83,15 @@ impl Topics {
                 .then_with(|| one.routing_key.cmp(&other.routing_key))
         });
         let topics = rows.into_iter().map(Listed::from).collect();
-        Ok(List { total: table.total, matching, sampled: table.is_sampled(), topics })
+        Ok(List { total: table.total, matching, sampled: table.sampled, topics })
     }
 
-    fn table(&self) -> Arc<Table> {
+    fn table(&self, fresh: Duration) -> Arc<Table> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some((taken, table)) if taken.elapsed() < FRESH => table.clone(),
+            Some((taken, table)) if taken.elapsed() < fresh => table.clone(),
             _ => {
-                let table = Arc::new(Table::of(&self.hubs));
+                let table = Arc::new(Table::of(&self.hubs, KEYS_MAX));
                 *last = Some((Instant::now(), table.clone()));
                 table
             }
@@ -96,6 +101,7 @@ impl Topics {
 
 #[derive(Debug, Serialize)]
 pub struct List {
+    /// At the least, where `sampled`.
     total: usize,
     matching: usize,
     /// There are too many: what is searched and sorted is a part of them.
@@ -111,12 +117,13 @@ struct Listed {
 }
 
 impl Table {
-    fn of(hubs: &[Arc<Hub>]) -> Self {
+    /// At most `max` topics of each hub.
+    fn of(hubs: &[Arc<Hub>], max: usize) -> Self {
         let mut sums: HashMap<(Exchange, Arc<str>), usize> = HashMap::new();
-        let mut of_one = 0;
+        let mut most = 0;
         for hub in hubs {
-            of_one = of_one.max(hub.topic_count());
-            for (exchange, key, subscribers) in hub.topics(KEYS_MAX) {
+            most = most.max(hub.topic_count());
+            for (exchange, key, subscribers) in hub.topics(max) {
                 *sums.entry((exchange, key)).or_default() += subscribers;
             }
         }
@@ -128,11 +135,7 @@ impl Table {
                 subscribers,
             })
             .collect();
-        Self { total: of_one.max(rows.len()), rows }
-    }
-
-    fn is_sampled(&self) -> bool {
-        self.rows.len() < self.total
+        Self { total: most.max(rows.len()), rows, sampled: most > max }
     }
 }
 
@@ -143,5 +146,39 @@ impl From<&Row> for Listed {
             routing_key: row.routing_key.to_string(),
             subscribers: row.subscribers,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{ReplicaId, SessionIds},
+        outbox::Outbox,
+        protocol::KeyForm,
+    };
+
+    fn hub(keys: std::ops::Range<u32>) -> Arc<Hub> {
+        let exchange = Exchange::new("widgets").expect("valid");
+        let hub = Hub::new([exchange.clone()], Arc::default());
+        let session = SessionIds::new(ReplicaId::random()).next();
+        let outbox = Outbox::new(session, 1 << 20);
+        for key in keys {
+            let topic = Topic::new(exchange.clone(), &key.to_string()).expect("valid");
+            hub.subscribe(&topic, KeyForm::String, &outbox, None);
+        }
+        Arc::new(hub)
+    }
+
+    #[test]
+    fn a_table_of_a_part_says_so() {
+        let table = |hubs: &[Arc<Hub>], max| {
+            let Table { rows, total, sampled } = Table::of(hubs, max);
+            (rows.len(), total, sampled)
+        };
+        assert_eq!(table(&[hub(0..3)], 3), (3, 3, false));
+        assert_eq!(table(&[hub(0..4)], 3), (3, 4, true));
+        assert_eq!(table(&[hub(0..3), hub(2..5)], 3), (5, 5, false));
+        assert_eq!(table(&[hub(0..4), hub(10..14)], 3), (6, 6, true));
     }
 }

@@ -4,11 +4,9 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    label::{ErrorLabel, Outcome},
+    label::Outcome,
     recent::{Quantiles, Recent},
 };
-use crate::protocol::ErrorCode;
-
 /// More actions than an application has, few enough to look through.
 const NAMES_MAX: usize = 50;
 const NAME_LENGTH_MAX: usize = 64;
@@ -55,7 +53,9 @@ impl ActionTable {
         let Some(name) = name else { return &mut self.other };
         if !self.by_name.contains_key(name) {
             let room = self.by_name.len() < NAMES_MAX;
-            if !(room && proves_known(outcome) && is_presentable(name)) {
+            // Nothing else shows that there is such an action: an application may fail, or
+            // answer an error of its own, whatever it is asked for.
+            if !(room && outcome == Outcome::Ok && is_presentable(name)) {
                 return &mut self.other;
             }
             self.by_name.insert(name.into(), Row::default());
@@ -87,25 +87,6 @@ impl Row {
     }
 }
 
-/// Whether the application shows by this that it has such an action. One that refuses
-/// strangers does so whatever they ask for, and one that was not reached knows nothing.
-fn proves_known(outcome: Outcome) -> bool {
-    use ErrorCode::{
-        ApplicationUnavailable, AuthRequired, Busy, InvalidAction, InvalidJSON, PermissionDenied,
-    };
-    let Outcome::Error(ErrorLabel(Some(code))) = outcome else { return true };
-    let says_nothing = matches!(
-        code,
-        InvalidJSON
-            | InvalidAction
-            | AuthRequired
-            | PermissionDenied
-            | ApplicationUnavailable
-            | Busy
-    );
-    !says_nothing
-}
-
 fn is_presentable(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.:-".contains(&b);
     (1..=NAME_LENGTH_MAX).contains(&name.len()) && name.bytes().all(allowed) && name != OTHER
@@ -113,7 +94,8 @@ fn is_presentable(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::label::ErrorLabel, *};
+    use crate::protocol::ErrorCode;
 
     const TOOK: Duration = Duration::from_millis(1);
 
@@ -133,6 +115,20 @@ mod tests {
             table.count(Some("Hello"), outcome, TOOK, 0);
         }
         assert_eq!(counts(&table), [("Hello".to_owned(), 2, 1), ("other".to_owned(), 1, 1)]);
+    }
+
+    #[test]
+    fn no_failure_makes_a_row() {
+        let mut table = ActionTable::default();
+        for outcome in [
+            error(ErrorCode::ActionTimeout),
+            error(ErrorCode::InternalError),
+            error(ErrorCode::InvalidPayload),
+            Outcome::Error(ErrorLabel(None)),
+        ] {
+            table.count(Some("Hello"), outcome, TOOK, 0);
+        }
+        assert_eq!(counts(&table), [("other".to_owned(), 4, 4)]);
     }
 
     #[test]
