@@ -10,6 +10,11 @@ use std::collections::{HashMap, HashSet};
 /// for certain only when nothing in that queue can be it: the broker returns in the order
 /// of writing, so a returned message behind it shows that, and so does a confirm that
 /// carries none, or the last one that was awaited.
+///
+/// Confirms are seen in the order in which their tasks were woken, which may differ from that
+/// in which lapin completed them: one that carries none may be seen before the one that took
+/// its message from the queue. Both are complete by then, so what is complete is to be told
+/// together.
 pub struct Ledger<R> {
     next: u64,
     awaited: HashMap<u64, R>,
@@ -32,14 +37,19 @@ impl<R> Ledger<R> {
         self.next
     }
 
-    /// The messages that are settled by this confirm: true for those the broker has.
-    pub fn confirm(&mut self, sequence: u64, carried: Option<u64>) -> Vec<(R, bool)> {
-        self.returned.extend(carried);
-        if let Some(receipt) = self.awaited.remove(&sequence) {
-            self.confirmed.push((sequence, receipt));
+    /// All confirms that are complete, each with the returned message that it carries.
+    /// Answers the messages that are settled by them: true for those the broker has.
+    pub fn confirm(&mut self, confirms: &[(u64, Option<u64>)]) -> Vec<(R, bool)> {
+        for (sequence, carried) in confirms {
+            self.returned.extend(carried);
+            if let Some(receipt) = self.awaited.remove(sequence) {
+                self.confirmed.push((*sequence, receipt));
+            }
         }
-        let certain = match carried {
-            Some(carried) if !self.awaited.is_empty() => carried,
+        let last_returned = confirms.iter().filter_map(|(_, carried)| *carried).max();
+        let certain = match last_returned {
+            Some(returned) if !self.awaited.is_empty() => returned,
+            None if confirms.is_empty() => 0,
             _ => u64::MAX,
         };
         let returned = &mut self.returned;
@@ -66,16 +76,16 @@ mod tests {
     fn a_confirm_that_carries_nothing_settles_at_once() {
         let mut ledger = Ledger::default();
         let (a, _b) = (ledger.expect("a"), ledger.expect("b"));
-        assert_eq!(ledger.confirm(a, None), [("a", true)]);
+        assert_eq!(ledger.confirm(&[(a, None)]), [("a", true)]);
     }
 
     #[test]
     fn a_returned_message_is_found_whichever_confirm_carries_it() {
         let mut ledger = Ledger::default();
         let (a, b, c) = (ledger.expect("a"), ledger.expect("b"), ledger.expect("c"));
-        assert_eq!(ledger.confirm(c, Some(a)), []);
-        assert_eq!(ledger.confirm(a, Some(b)), [("a", false)]);
-        assert_eq!(ledger.confirm(b, None), [("c", true), ("b", false)]);
+        assert_eq!(ledger.confirm(&[(c, Some(a))]), []);
+        assert_eq!(ledger.confirm(&[(a, Some(b))]), [("a", false)]);
+        assert_eq!(ledger.confirm(&[(b, None)]), [("c", true), ("b", false)]);
     }
 
     #[test]
@@ -83,16 +93,34 @@ mod tests {
         let mut ledger = Ledger::default();
         let (a, b, c, _d) =
             (ledger.expect("a"), ledger.expect("b"), ledger.expect("c"), ledger.expect("d"));
-        assert_eq!(ledger.confirm(b, Some(a)), []);
-        assert_eq!(ledger.confirm(a, Some(c)), [("b", true), ("a", false)]);
-        assert_eq!(ledger.confirm(c, None), [("c", false)]);
+        assert_eq!(ledger.confirm(&[(b, Some(a))]), []);
+        assert_eq!(ledger.confirm(&[(a, Some(c))]), [("b", true), ("a", false)]);
+        assert_eq!(ledger.confirm(&[(c, None)]), [("c", false)]);
+    }
+
+    #[test]
+    fn a_confirm_that_is_seen_before_the_one_that_carries_its_message_does_not_deceive() {
+        let mut ledger = Ledger::default();
+        let (a, b, _c) = (ledger.expect("a"), ledger.expect("b"), ledger.expect("c"));
+        assert_eq!(ledger.confirm(&[(b, None), (a, Some(b))]), [("b", false), ("a", true)]);
+    }
+
+    #[test]
+    fn what_is_behind_the_last_return_waits_for_what_comes_next() {
+        let mut ledger = Ledger::default();
+        let (a, b, c) = (ledger.expect("a"), ledger.expect("b"), ledger.expect("c"));
+        let d = ledger.expect("d");
+        assert_eq!(ledger.confirm(&[(a, None), (d, Some(b))]), [("a", true)]);
+        assert_eq!(ledger.confirm(&[]), []);
+        assert_eq!(ledger.confirm(&[(b, Some(d))]), [("d", false), ("b", false)]);
+        assert_eq!(ledger.confirm(&[(c, None)]), [("c", true)]);
     }
 
     #[test]
     fn the_last_confirm_settles_all() {
         let mut ledger = Ledger::default();
         let (a, b) = (ledger.expect("a"), ledger.expect("b"));
-        assert_eq!(ledger.confirm(b, Some(a)), []);
-        assert_eq!(ledger.confirm(a, Some(b)), [("b", false), ("a", false)]);
+        assert_eq!(ledger.confirm(&[(b, Some(a))]), []);
+        assert_eq!(ledger.confirm(&[(a, Some(b))]), [("b", false), ("a", false)]);
     }
 }

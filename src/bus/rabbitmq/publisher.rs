@@ -219,11 +219,14 @@ impl Driver {
                 return left;
             }
             tokio::select! {
-                // Confirms in the order of their arrival: the ledger relies on it.
                 biased;
-                Some((sequence, written)) = in_flight.next() => {
+                Some(first) = in_flight.next() => {
                     patience = Instant::now() + if leaving.is_none() { STALLED } else { LEAVE_DEADLINE };
-                    if let Some(reason) = self.settle(&mut ledger, sequence, written) {
+                    let mut written = vec![first];
+                    while let Some(Some(more)) = poll_immediate(in_flight.next()).await {
+                        written.push(more);
+                    }
+                    if let Some(reason) = self.settle(&mut ledger, written) {
                         leaving.get_or_insert(Left::Broken(reason));
                     }
                 }
@@ -257,33 +260,37 @@ impl Driver {
     }
 
     /// Settles what can be settled; answers why the channel is to be left, if so.
-    fn settle(
-        &self,
-        ledger: &mut Ledger<Receipt>,
-        sequence: u64,
-        written: Written,
-    ) -> Option<String> {
-        let (carried, outcome, reason) = match written {
-            Written::Confirmed { acked: true, carried } => {
-                for (receipt, published) in ledger.confirm(sequence, carried) {
-                    receipt.settle(if published { Ok(()) } else { Err(NotPublished::Unroutable) });
+    fn settle(&self, ledger: &mut Ledger<Receipt>, written: Vec<(u64, Written)>) -> Option<String> {
+        let (mut confirms, mut leave) = (Vec::with_capacity(written.len()), None);
+        for (sequence, written) in written {
+            let (carried, outcome, reason) = match written {
+                Written::Confirmed { acked: true, carried } => {
+                    confirms.push((sequence, carried));
+                    continue;
                 }
-                // A return is how the broker tells of a queue that is gone, and no fault; but
-                // an exchange should always lead to its log.
-                let broken = carried.is_some() && self.exchange.is_some();
-                return broken.then(|| "the broker returns what is published".into());
+                // What the broker could not take care of it may still have in part.
+                Written::Confirmed { acked: false, carried } => {
+                    (carried, NotPublished::Unconfirmed, None)
+                }
+                Written::Lost(reason) => (None, NotPublished::Unconfirmed, Some(reason)),
+                Written::No(reason) => {
+                    (None, NotPublished::Unavailable(reason.clone()), Some(reason))
+                }
+            };
+            if let Some(receipt) = ledger.give_up(sequence, carried) {
+                receipt.settle(Err(outcome));
             }
-            // What the broker could not take care of it may still have in part.
-            Written::Confirmed { acked: false, carried } => {
-                (carried, NotPublished::Unconfirmed, None)
-            }
-            Written::Lost(reason) => (None, NotPublished::Unconfirmed, Some(reason)),
-            Written::No(reason) => (None, NotPublished::Unavailable(reason.clone()), Some(reason)),
-        };
-        if let Some(receipt) = ledger.give_up(sequence, carried) {
-            receipt.settle(Err(outcome));
+            leave = leave.or(reason);
         }
-        reason
+        // A return is how the broker tells of a queue that is gone, and no fault; but an
+        // exchange should always lead to its log.
+        if self.exchange.is_some() && confirms.iter().any(|(_, carried)| carried.is_some()) {
+            leave.get_or_insert_with(|| "the broker returns what is published".into());
+        }
+        for (receipt, published) in ledger.confirm(&confirms) {
+            receipt.settle(if published { Ok(()) } else { Err(NotPublished::Unroutable) });
+        }
+        leave
     }
 }
 
