@@ -17,7 +17,7 @@ use crate::{
     bus::{EventBus, PublishError},
     event::{EventBody, Exchange, InvalidEvent, OutgoingEvent, Topic},
     ids::SessionId,
-    metrics::{Metrics, Pushed},
+    metrics::{By, Metrics, Pushed},
     peers::{PeerError, Peers, SessionCommand},
     proto::{self, gateway_server::Gateway},
     protocol::CloseReason,
@@ -53,7 +53,9 @@ impl GatewayApi {
         events: Vec<proto::PushEventRequest>,
     ) -> Vec<(String, Result<(), Status>)> {
         let mut outgoing = Vec::with_capacity(events.len());
-        let count = |fate: Pushed| self.metrics.events_published.of(fate).increment();
+        let count = |fate: Pushed| {
+            self.metrics.events_published.get_or_create(&By(fate)).inc();
+        };
         let mut results: Vec<_> = events
             .into_iter()
             .map(|mut event| {

@@ -36,7 +36,7 @@ use crate::{
     directory::Directory,
     forwarded::TrustedProxies,
     ids::SessionIds,
-    metrics::{Closed, Metrics, Raised, Refused},
+    metrics::{By, Closed, Metrics, Raised, Refused},
     origin::OriginPolicy,
     outbox::Outbox,
     rate_limit::RateLimit,
@@ -114,7 +114,7 @@ where
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_MAX);
     let handshake_timeout = front.handshake_timeout;
-    let open = Arc::new((socket, front.metrics.connections.raise()));
+    let open = Arc::new((socket, Raised::on(&front.metrics.connections)));
     let answered = AtomicBool::new(false);
     let service = service_fn(|request| {
         answered.store(true, Ordering::Relaxed);
@@ -137,7 +137,7 @@ where
     };
     // Whoever had an answer was counted then.
     if let (Some(reason), false) = (failed, answered.load(Ordering::Relaxed)) {
-        front.metrics.handshakes_refused.of(reason).increment();
+        front.metrics.handshakes_refused.get_or_create(&By(reason)).inc();
     }
     drop(handshake);
 }
@@ -158,7 +158,7 @@ where
     }
     match check(front, &request) {
         Err(refusal) => {
-            front.metrics.handshakes_refused.of(refusal.reason).increment();
+            front.metrics.handshakes_refused.get_or_create(&By(refusal.reason)).inc();
             refusal.response()
         }
         Ok(Handshake { response, connection }) => {
@@ -301,7 +301,7 @@ fn client_socket(front: &Front, upgraded: Upgraded) -> Option<ClientSocket> {
 async fn session(door: Arc<Door>, mut socket: ClientSocket, client: ClientInfo) -> ClientSocket {
     let front = &door.front;
     let id = front.session_ids.next();
-    front.metrics.sessions_opened.increment();
+    front.metrics.sessions_opened.inc();
     tracing::debug!(session = %id, remote = %client.remote_address, "session opened");
     let session =
         SessionInfo { id, client: Arc::new(client), auth: None, data: Default::default() };
@@ -311,7 +311,7 @@ async fn session(door: Arc<Door>, mut socket: ClientSocket, client: ClientInfo) 
     let End { reason, by_client, unfinished } =
         session::run(&mut socket, client.clone(), front.session.clone()).await;
     drop(entry);
-    front.metrics.sessions_closed.of(Closed::of(&reason, by_client)).increment();
+    front.metrics.sessions_closed.get_or_create(&By(Closed::of(&reason, by_client))).inc();
     let lived = client.opened().elapsed();
     tracing::debug!(session = %id, code = reason.code, "session closed");
     client.leave(reason.clone());

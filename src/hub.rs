@@ -101,7 +101,7 @@ impl Hub {
         let at = of_key.partition_point(|other| other.outbox.session() < outbox.session());
         outbox.push(acknowledgement);
         of_key.insert(at, Subscriber { outbox: outbox.clone(), form });
-        self.metrics.subscriptions.add(1);
+        self.metrics.subscriptions.inc();
     }
 
     /// After this no event of the topic is queued for the session any more.
@@ -111,7 +111,7 @@ impl Hub {
         let Some(of_key) = subscribers.by_key.get_mut(topic.routing_key()) else { return };
         if let Ok(at) = of_key.binary_search_by_key(&session, |other| other.outbox.session()) {
             of_key.remove(at);
-            self.metrics.subscriptions.subtract(1);
+            self.metrics.subscriptions.dec();
         }
         if of_key.is_empty() {
             subscribers.by_key.remove(topic.routing_key());
@@ -159,7 +159,7 @@ impl Hub {
         }
         let pushed = |to: &Subscriber| to.outbox.push_without_waking(delivery.frame());
         self.wakeups.add(of_key.iter().filter_map(pushed));
-        self.metrics.deliveries.add(of_key.len() as u64);
+        self.metrics.deliveries.inc_by(of_key.len() as u64);
     }
 
     /// Wakes, for ever, the sessions that events were queued for.

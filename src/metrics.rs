@@ -1,8 +1,8 @@
 //! What is counted: for Prometheus at `/metrics`, and for the operator's console.
 //!
 //! One [`Metrics`] per process, made in `server` and handed to whoever counts. An event to
-//! many sessions costs relaxed additions here, no lock and no allocation. Labels come from
-//! fixed sets ([`label`]): what a client wrote is never one.
+//! many sessions costs relaxed additions here and, for the one that is timed, a histogram's
+//! lock. Labels come from fixed sets ([`label`]): what a client wrote is never one.
 
 mod actions;
 mod label;
@@ -10,25 +10,29 @@ mod number;
 mod page;
 mod process;
 mod recent;
-mod text;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+use strum::VariantArray;
 use tokio::time::Instant;
 
 pub use self::{
     actions::ActionRow,
-    label::{ActionKind, CallStatus, Closed, ErrorLabel, Label, Outcome, Pushed, Refused, Rpc},
-    number::{Counter, Family, Gauge, Histogram, Raised},
+    label::{ActionKind, By, CallStatus, Closed, ErrorLabel, Outcome, Pushed, Refused, Rpc},
+    number::{Gauge, Raised},
     page::{CONTENT_TYPE, Now},
     recent::Quantiles,
 };
 use self::{
     actions::ActionTable,
-    label::{CheckedFor, Decided},
+    label::{CheckedFor, Decided, Label},
     recent::Recent,
 };
 use crate::action_handler::{CheckReason, Decision, HandlerError};
@@ -36,44 +40,41 @@ use crate::action_handler::{CheckReason, Decision, HandlerError};
 /// Everything that is counted since the start of the process.
 #[derive(Debug)]
 pub struct Metrics {
-    started: Instant,
-    started_at: SystemTime,
-
     /// Clients' TCP connections that are open now.
-    pub connections: Arc<Gauge>,
-    pub handshakes_refused: Family<Refused>,
+    pub connections: Gauge,
+    pub handshakes_refused: Family<By<Refused>, Counter>,
     pub sessions_opened: Counter,
-    pub sessions_closed: Family<Closed>,
+    pub sessions_closed: Family<By<Closed>, Counter>,
     /// Of messages' text, without what frames them.
     pub received_bytes: Counter,
     pub sent_bytes: Counter,
-
-    actions: Family<Outcome>,
-    action_durations: Family<ActionKind, Histogram>,
-    errors: Family<ErrorLabel>,
-    /// By name, for the console alone.
-    action_table: Mutex<ActionTable>,
-
-    calls: Family<Rpc, Calls>,
-    recent_calls: Mutex<Recent>,
-
     /// Held now, by all sessions together.
     pub subscriptions: Gauge,
-    checks: Family<CheckedFor, Family<Decided>>,
 
-    pub events_published: Family<Pushed>,
+    actions: Family<By<Outcome>, Counter>,
+    action_durations: Family<By<ActionKind>, Histogram>,
+    errors: Family<By<ErrorLabel>, Counter>,
+
+    calls_in_flight: Family<By<Rpc>, Gauge>,
+    calls: Family<(By<Rpc>, By<CallStatus>), Counter>,
+    call_durations: Family<By<Rpc>, Histogram>,
+    checks: Family<(By<CheckedFor>, By<Decided>), Counter>,
+
+    pub events_published: Family<By<Pushed>, Counter>,
     pub events_received: Counter,
     /// Events queued for subscribers: one event to a hundred of them counts a hundred.
     pub deliveries: Counter,
+    /// In seconds.
     pub publish_to_write: Histogram,
-}
 
-/// The calls of one RPC to the application.
-#[derive(Debug, Default)]
-struct Calls {
-    in_flight: Gauge,
-    durations: Histogram,
-    statuses: Family<CallStatus>,
+    /// By name, for the console alone.
+    action_table: Mutex<ActionTable>,
+    recent_calls: Mutex<Recent>,
+
+    started: Instant,
+    started_at: SystemTime,
+    /// All of the above that is on the page.
+    counted: Registry,
 }
 
 /// Plain numbers for who computes rates and totals.
@@ -97,57 +98,30 @@ pub struct Totals {
     pub sent_bytes: u64,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            started: Instant::now(),
-            started_at: SystemTime::now(),
-            connections: Arc::default(),
-            handshakes_refused: Family::default(),
-            sessions_opened: Counter::default(),
-            sessions_closed: Family::default(),
-            received_bytes: Counter::default(),
-            sent_bytes: Counter::default(),
-            actions: Family::default(),
-            action_durations: Family::default(),
-            errors: Family::default(),
-            action_table: Mutex::default(),
-            calls: Family::default(),
-            recent_calls: Mutex::default(),
-            subscriptions: Gauge::default(),
-            checks: Family::default(),
-            events_published: Family::default(),
-            events_received: Counter::default(),
-            deliveries: Counter::default(),
-            publish_to_write: Histogram::default(),
-        }
-    }
-}
-
 /// Counting.
 impl Metrics {
     /// An action was carried out. `name` is the client's; it is kept for the console only
     /// where the application knows it.
     pub fn action(&self, kind: ActionKind, name: Option<&str>, outcome: Outcome, took: Duration) {
-        self.actions.of(outcome).increment();
-        self.action_durations.of(kind).observe(took);
+        self.actions.get_or_create(&By(outcome)).inc();
+        self.action_durations.get_or_create(&By(kind)).observe(took.as_secs_f64());
         lock(&self.action_table).count(name, outcome, took, self.minute());
     }
 
     /// An error was told to a client.
     pub fn error(&self, code: ErrorLabel) {
-        self.errors.of(code).increment();
+        self.errors.get_or_create(&By(code)).inc();
     }
 
     /// A call to the application begins.
     pub fn call(&self, rpc: Rpc) -> Call<'_> {
-        self.calls.of(rpc).in_flight.add(1);
-        Call { metrics: self, rpc, since: Instant::now() }
+        let in_flight = Raised::on(&self.calls_in_flight.get_or_create(&By(rpc)));
+        Call { metrics: self, rpc, since: Instant::now(), _in_flight: in_flight }
     }
 
     /// A call to the application did not even get its turn.
     pub fn call_without_turn(&self, rpc: Rpc) {
-        self.calls.of(rpc).statuses.of(CallStatus::NoTurn).increment();
+        self.called(rpc, CallStatus::NoTurn);
     }
 
     /// The application was asked about so many topics.
@@ -157,13 +131,17 @@ impl Metrics {
         topics: usize,
         answer: &Result<Vec<Decision>, HandlerError>,
     ) {
-        let decided = self.checks.of(reason.into());
+        let count = |decided, topics| {
+            self.checks.get_or_create(&(By(reason.into()), By(decided))).inc_by(topics);
+        };
         match answer {
-            Ok(decisions) => {
-                decisions.iter().for_each(|one| decided.of((*one).into()).increment());
-            }
-            Err(_) => decided.of(Decided::Failed).add(topics as u64),
+            Ok(decisions) => decisions.iter().for_each(|one| count((*one).into(), 1)),
+            Err(_) => count(Decided::Failed, topics as u64),
         }
+    }
+
+    fn called(&self, rpc: Rpc, status: CallStatus) {
+        self.calls.get_or_create(&(By(rpc), By(status))).inc();
     }
 
     fn minute(&self) -> u64 {
@@ -177,37 +155,32 @@ pub struct Call<'a> {
     metrics: &'a Metrics,
     rpc: Rpc,
     since: Instant,
+    _in_flight: Raised,
 }
 
 impl Call<'_> {
     pub fn ended(self, status: CallStatus) {
         let took = self.since.elapsed();
-        let calls = self.metrics.calls.of(self.rpc);
-        calls.durations.observe(took);
-        calls.statuses.of(status).increment();
+        let durations = &self.metrics.call_durations;
+        durations.get_or_create(&By(self.rpc)).observe(took.as_secs_f64());
+        self.metrics.called(self.rpc, status);
         lock(&self.metrics.recent_calls).record(self.metrics.minute(), took);
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        self.metrics.calls.of(self.rpc).in_flight.subtract(1);
     }
 }
 
 /// Reading.
 impl Metrics {
     pub fn totals(&self) -> Totals {
-        let sessions_closed = self.sessions_closed.total();
         let sessions_opened = self.sessions_opened.get();
+        let in_flight = |rpc: &Rpc| self.calls_in_flight.get_or_create(&By(*rpc)).get();
         Totals {
             connections: self.connections.get(),
-            sessions: sessions_opened.saturating_sub(sessions_closed),
+            sessions: sessions_opened.saturating_sub(sum(self.all_closed())),
             subscriptions: self.subscriptions.get(),
-            in_flight: self.calls.iter().map(|(_, calls)| calls.in_flight.get()).sum(),
+            in_flight: Rpc::VARIANTS.iter().map(in_flight).sum(),
             sessions_opened,
-            actions: self.actions.total(),
-            errors: self.errors.total(),
+            actions: sum(counts(&self.actions, Outcome::all())),
+            errors: sum(self.all_errors()),
             events: self.events_received.get(),
             deliveries: self.deliveries.get(),
             received_bytes: self.received_bytes.get(),
@@ -223,12 +196,12 @@ impl Metrics {
     /// Errors told to clients, by code, where there were any; `application` stands for the
     /// application's own codes.
     pub fn errors(&self) -> Vec<(&'static str, u64)> {
-        some_of(&self.errors)
+        self.all_errors().filter(|(_, count)| *count > 0).collect()
     }
 
     /// Sessions that ended, by reason, where there were any.
     pub fn closed(&self) -> Vec<(&'static str, u64)> {
-        some_of(&self.sessions_closed)
+        self.all_closed().filter(|(_, count)| *count > 0).collect()
     }
 
     /// Of all actions of the last one to two minutes.
@@ -245,11 +218,26 @@ impl Metrics {
         let since = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
+
+    fn all_errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        counts(&self.errors, ErrorLabel::all())
+    }
+
+    fn all_closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        counts(&self.sessions_closed, Closed::VARIANTS.iter().copied())
+    }
 }
 
-fn some_of<L: Label>(family: &Family<L>) -> Vec<(&'static str, u64)> {
-    let all = family.iter().map(|(label, counter)| (label.as_str(), counter.get()));
-    all.filter(|(_, count)| *count > 0).collect()
+/// By the label's text.
+fn counts<L: Label>(
+    family: &Family<By<L>, Counter>,
+    labels: impl Iterator<Item = L>,
+) -> impl Iterator<Item = (&'static str, u64)> {
+    labels.map(|label| (label.into(), family.get_or_create(&By(label)).get()))
+}
+
+fn sum(counts: impl Iterator<Item = (&'static str, u64)>) -> u64 {
+    counts.map(|(_, count)| count).sum()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -312,7 +312,7 @@ struct FanOut {
 impl BusListener for FanOut {
     async fn notice(&self, notice: BusNotice) {
         if let BusNotice::Event(event) = &notice {
-            self.metrics.events_received.increment();
+            self.metrics.events_received.inc();
             self.tail.pass(event);
         }
         let notice = shared(notice);

@@ -184,7 +184,7 @@ impl<S: Socket> Session<'_, S> {
 
     fn queue(&mut self, text: Frame) {
         self.unread_bytes += text.len();
-        self.client.metrics().received_bytes.add(text.len() as u64);
+        self.client.metrics().received_bytes.inc_by(text.len() as u64);
         self.unread.push_back(text);
     }
 
@@ -272,13 +272,13 @@ impl<S: Socket> Session<'_, S> {
             wrote = true;
         }
         if sent_bytes > 0 {
-            self.client.metrics().sent_bytes.add(sent_bytes as u64);
+            self.client.metrics().sent_bytes.inc_by(sent_bytes as u64);
         }
         if self.unflushed && socket.poll_flush(cx)?.is_ready() {
             self.unflushed = false;
             wrote = true;
             if let Some(took) = self.followed.take().and_then(PushedAt::age) {
-                self.client.metrics().publish_to_write.observe(took);
+                self.client.metrics().publish_to_write.observe(took.as_secs_f64());
             }
         }
         Ok(wrote)

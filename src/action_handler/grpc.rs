@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     event::Topic,
-    metrics::{CallStatus, Label, Metrics, Rpc},
+    metrics::{CallStatus, Metrics, Rpc},
     proto,
     protocol::CloseReason,
     rate_limit::RateLimit,
@@ -137,7 +137,8 @@ impl GrpcActionHandler {
             && self.complaints.allows()
         {
             // Escaped: the application's words may quote a client.
-            tracing::warn!(method = method.rpc.as_str(), ?problem, "the application failed a call");
+            let method: &str = method.rpc.into();
+            tracing::warn!(method, ?problem, "the application failed a call");
         }
         result
     }

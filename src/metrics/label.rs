@@ -1,5 +1,9 @@
 //! The values that labels may have: every one is known when this is compiled.
 
+use std::{fmt, hash::Hash};
+
+use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
+use strum::{IntoStaticStr, VariantArray};
 use tonic::Code;
 
 use crate::{
@@ -8,84 +12,65 @@ use crate::{
     protocol::{CloseReason, ErrorCode},
 };
 
-/// One label of a metric, as a type.
-pub trait Label: Copy {
-    /// Its name in Prometheus.
+/// One label of a metric, as a type; its text is a value of the label.
+pub trait Label: Copy + Eq + Hash + Into<&'static str> {
     const NAME: &'static str;
-
-    /// Every value, in the order of [`Label::index`].
-    fn all() -> impl Iterator<Item = Self>;
-
-    fn index(self) -> usize;
-
-    fn as_str(self) -> &'static str;
 }
 
-/// An enum that is a label: its name, and the text of each value.
-macro_rules! label {
-    ($(#[$doc:meta])* $type:ident($name:literal) {
-        $($(#[$value_doc:meta])* $value:ident = $text:literal,)*
-    }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $type {
-            $($(#[$value_doc])* $value,)*
-        }
+/// A label with its value, as the library wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct By<L>(pub L);
 
-        impl Label for $type {
-            const NAME: &'static str = $name;
-
-            fn all() -> impl Iterator<Item = Self> {
-                [$(Self::$value),*].into_iter()
-            }
-
-            fn index(self) -> usize {
-                self as usize
-            }
-
-            fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$value => $text,)*
-                }
-            }
-        }
-    };
-}
-
-label! {
-    /// Why a connection became no WebSocket.
-    Refused("reason") {
-        NotFound = "not_found",
-        Method = "method",
-        NoWebSocket = "no_websocket",
-        Origin = "origin",
-        /// `--max-connections`.
-        Full = "full",
-        /// No finished handshake within `--handshake-timeout`.
-        Timeout = "timeout",
-        /// No HTTP, or cut off in the middle.
-        Failed = "failed",
+impl<L: Label> EncodeLabelSet for By<L> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let value: &'static str = self.0.into();
+        (L::NAME, value).encode(encoder.encode_label())
     }
 }
 
-label! {
-    /// Why a session ended.
-    Closed("reason") {
-        /// The client sent a close frame, whatever its code.
-        Client = "client",
-        /// The connection broke, or pings went unanswered.
-        Lost = "lost",
-        ProtocolError = "protocol_error",
-        TooBig = "too_big",
-        /// The gateway is ending.
-        Drain = "drain",
-        /// The application could not be asked for admission.
-        TryLater = "try_later",
-        SlowConsumer = "slow_consumer",
-        /// The application refused or closed it.
-        Application = "application",
-        Other = "other",
-    }
+/// Why a connection became no WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Refused {
+    NotFound,
+    Method,
+    #[strum(serialize = "no_websocket")]
+    NoWebSocket,
+    Origin,
+    /// `--max-connections`.
+    Full,
+    /// No finished handshake within `--handshake-timeout`.
+    Timeout,
+    /// No HTTP, or cut off in the middle.
+    Failed,
+}
+
+impl Label for Refused {
+    const NAME: &'static str = "reason";
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Closed {
+    /// The client sent a close frame, whatever its code.
+    Client,
+    /// The connection broke, or pings went unanswered.
+    Lost,
+    ProtocolError,
+    TooBig,
+    /// The gateway is ending.
+    Drain,
+    /// The application could not be asked for admission.
+    TryLater,
+    SlowConsumer,
+    /// The application refused or closed it.
+    Application,
+    Other,
+}
+
+impl Label for Closed {
+    const NAME: &'static str = "reason";
 }
 
 impl Closed {
@@ -105,55 +90,71 @@ impl Closed {
     }
 }
 
-label! {
-    /// Who carries an action out.
-    ActionKind("kind") {
-        /// Forwarded.
-        Application = "application",
-        /// The gateway, which asks the application first.
-        Subscribe = "subscribe",
-        /// The gateway alone.
-        Gateway = "gateway",
-    }
+/// Who carries an action out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum ActionKind {
+    /// Forwarded.
+    Application,
+    /// The gateway, which asks the application first.
+    Subscribe,
+    /// The gateway alone.
+    Gateway,
 }
 
-label! {
-    Rpc("rpc") {
-        HandleAction = "HandleAction",
-        CheckSubscriptions = "CheckSubscriptions",
-        SessionOpened = "SessionOpened",
-        SessionClosed = "SessionClosed",
-    }
+impl Label for ActionKind {
+    const NAME: &'static str = "kind";
 }
 
-label! {
-    /// How a call ended: the application's gRPC status in capitals, or in small letters
-    /// what kept it from answering.
-    CallStatus("status") {
-        Ok = "OK",
-        Cancelled = "CANCELLED",
-        Unknown = "UNKNOWN",
-        InvalidArgument = "INVALID_ARGUMENT",
-        DeadlineExceeded = "DEADLINE_EXCEEDED",
-        NotFound = "NOT_FOUND",
-        AlreadyExists = "ALREADY_EXISTS",
-        PermissionDenied = "PERMISSION_DENIED",
-        ResourceExhausted = "RESOURCE_EXHAUSTED",
-        FailedPrecondition = "FAILED_PRECONDITION",
-        Aborted = "ABORTED",
-        OutOfRange = "OUT_OF_RANGE",
-        Unimplemented = "UNIMPLEMENTED",
-        Internal = "INTERNAL",
-        Unavailable = "UNAVAILABLE",
-        DataLoss = "DATA_LOSS",
-        Unauthenticated = "UNAUTHENTICATED",
-        /// `--max-in-flight` others were under way for too long.
-        NoTurn = "no_turn",
-        Unreached = "unreached",
-        Timeout = "timeout",
-        Lost = "lost",
-        Unreadable = "unreadable",
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+pub enum Rpc {
+    HandleAction,
+    CheckSubscriptions,
+    SessionOpened,
+    SessionClosed,
+}
+
+impl Label for Rpc {
+    const NAME: &'static str = "rpc";
+}
+
+/// How a call ended: the application's gRPC status in capitals, or in small letters
+/// what kept it from answering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum CallStatus {
+    Ok,
+    Cancelled,
+    Unknown,
+    InvalidArgument,
+    DeadlineExceeded,
+    NotFound,
+    AlreadyExists,
+    PermissionDenied,
+    ResourceExhausted,
+    FailedPrecondition,
+    Aborted,
+    OutOfRange,
+    Unimplemented,
+    Internal,
+    Unavailable,
+    DataLoss,
+    Unauthenticated,
+    /// `--max-in-flight` others were under way for too long.
+    #[strum(serialize = "no_turn")]
+    NoTurn,
+    #[strum(serialize = "unreached")]
+    Unreached,
+    #[strum(serialize = "timeout")]
+    Timeout,
+    #[strum(serialize = "lost")]
+    Lost,
+    #[strum(serialize = "unreadable")]
+    Unreadable,
+}
+
+impl Label for CallStatus {
+    const NAME: &'static str = "status";
 }
 
 impl From<Code> for CallStatus {
@@ -180,12 +181,16 @@ impl From<Code> for CallStatus {
     }
 }
 
-label! {
-    /// Why the application was asked about a subscription.
-    CheckedFor("reason") {
-        Subscribe = "subscribe",
-        Recheck = "recheck",
-    }
+/// Why the application was asked about a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum CheckedFor {
+    Subscribe,
+    Recheck,
+}
+
+impl Label for CheckedFor {
+    const NAME: &'static str = "reason";
 }
 
 impl From<CheckReason> for CheckedFor {
@@ -197,15 +202,19 @@ impl From<CheckReason> for CheckedFor {
     }
 }
 
-label! {
-    /// What became of that question, for each topic.
-    Decided("decision") {
-        Allow = "allow",
-        Deny = "deny",
-        UnknownExchange = "unknown_exchange",
-        /// There was no answer, or none that makes sense.
-        Failed = "failed",
-    }
+/// What became of that question, for each topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Decided {
+    Allow,
+    Deny,
+    UnknownExchange,
+    /// There was no answer, or none that makes sense.
+    Failed,
+}
+
+impl Label for Decided {
+    const NAME: &'static str = "decision";
 }
 
 impl From<Decision> for Decided {
@@ -218,16 +227,20 @@ impl From<Decision> for Decided {
     }
 }
 
-label! {
-    /// What became of an event that was to be published.
-    Pushed("result") {
-        Ok = "ok",
-        Invalid = "invalid",
-        UnknownExchange = "unknown_exchange",
-        Unavailable = "unavailable",
-        Overloaded = "overloaded",
-        Unconfirmed = "unconfirmed",
-    }
+/// What became of an event that was to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Pushed {
+    Ok,
+    Invalid,
+    UnknownExchange,
+    Unavailable,
+    Overloaded,
+    Unconfirmed,
+}
+
+impl Label for Pushed {
+    const NAME: &'static str = "result";
 }
 
 impl From<&Result<(), PublishError>> for Pushed {
@@ -243,27 +256,27 @@ impl From<&Result<(), PublishError>> for Pushed {
 }
 
 /// A code of an error that a client was told. `None`: one of the application's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ErrorLabel(pub Option<ErrorCode>);
 
-impl Label for ErrorLabel {
-    const NAME: &'static str = "code";
-
-    fn all() -> impl Iterator<Item = Self> {
-        ErrorCode::ALL.into_iter().map(Some).chain([None]).map(Self)
-    }
-
-    fn index(self) -> usize {
-        self.0.map_or(ErrorCode::ALL.len(), |code| code as usize)
-    }
-
-    fn as_str(self) -> &'static str {
-        self.0.map_or("application", ErrorCode::as_str)
+impl ErrorLabel {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        ErrorCode::VARIANTS.iter().copied().map(Some).chain([None]).map(Self)
     }
 }
 
+impl From<ErrorLabel> for &'static str {
+    fn from(label: ErrorLabel) -> Self {
+        label.0.map_or("application", ErrorCode::into)
+    }
+}
+
+impl Label for ErrorLabel {
+    const NAME: &'static str = "code";
+}
+
 /// How an action ended for its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     Ok,
     Error(ErrorLabel),
@@ -277,55 +290,28 @@ impl Outcome {
             Self::Error(_) => self,
         }
     }
+
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        [Self::Ok].into_iter().chain(ErrorLabel::all().map(Self::Error))
+    }
+}
+
+impl From<Outcome> for &'static str {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Ok => "ok",
+            Outcome::Error(error) => error.into(),
+        }
+    }
 }
 
 impl Label for Outcome {
     const NAME: &'static str = "outcome";
-
-    fn all() -> impl Iterator<Item = Self> {
-        [Self::Ok].into_iter().chain(ErrorLabel::all().map(Self::Error))
-    }
-
-    fn index(self) -> usize {
-        match self {
-            Self::Ok => 0,
-            Self::Error(error) => 1 + error.index(),
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error(error) => error.as_str(),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check<L: Label + std::fmt::Debug>() {
-        let texts: std::collections::HashSet<_> = L::all().map(Label::as_str).collect();
-        assert_eq!(texts.len(), L::all().count(), "{}: a text stands twice", L::NAME);
-        for (index, value) in L::all().enumerate() {
-            assert_eq!(value.index(), index, "{value:?}");
-        }
-    }
-
-    #[test]
-    fn every_value_has_its_place_and_a_text_of_its_own() {
-        check::<Refused>();
-        check::<Closed>();
-        check::<ActionKind>();
-        check::<Rpc>();
-        check::<CallStatus>();
-        check::<CheckedFor>();
-        check::<Decided>();
-        check::<Pushed>();
-        check::<ErrorLabel>();
-        check::<Outcome>();
-    }
 
     #[test]
     fn a_client_that_borrows_a_code_is_still_the_client() {

@@ -1,128 +1,73 @@
-//! The numbers themselves: relaxed atomics, as each stands for itself.
+//! The numbers are the library's: relaxed atomics, but a lock in a histogram and, shared by
+//! who counts, in a family. Here is what it leaves open.
 
-use std::{
-    marker::PhantomData,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::{hash::Hash, sync::atomic::AtomicU64};
+
+use prometheus_client::{
+    metrics::{family::Family, gauge, histogram::Histogram},
+    registry::Metric,
 };
 
-use super::label::Label;
+use super::label::By;
 
-/// Upper bounds of a histogram's buckets in microseconds, from what a loopback call takes to
-/// what nobody waits for. The last bucket is unbounded.
-pub(super) const BOUNDS_MICROS: [u64; 15] = [
-    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 5_000_000, 10_000_000,
-];
-
-/// Only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    pub fn increment(&self) {
-        self.add(1);
-    }
-
-    pub fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Relaxed);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
+/// Upper bounds of a histogram's buckets in seconds, from what a loopback call takes to what
+/// nobody waits for.
+const BOUNDS: [f64; 15] =
+    [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// How many there are now. What is taken away was added before.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicU64);
+pub type Gauge = gauge::Gauge<u64, AtomicU64>;
 
-impl Gauge {
-    pub fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Relaxed);
-    }
+/// One that a [`Gauge`] counts, until this is dropped.
+#[derive(Debug)]
+pub struct Raised(Gauge);
 
-    pub fn subtract(&self, amount: u64) {
-        self.0.fetch_sub(amount, Relaxed);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-
-    /// One more, until what comes back is dropped.
-    pub fn raise(self: &Arc<Self>) -> Raised {
-        self.add(1);
-        Raised(self.clone())
+impl Raised {
+    pub fn on(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
     }
 }
-
-/// One that a [`Gauge`] counts.
-#[derive(Debug)]
-pub struct Raised(Arc<Gauge>);
 
 impl Drop for Raised {
     fn drop(&mut self) {
-        self.0.subtract(1);
+        self.0.dec();
     }
 }
 
-/// How long something took.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    buckets: [AtomicU64; BOUNDS_MICROS.len() + 1],
-    sum_nanos: AtomicU64,
+/// How long something took, in seconds.
+pub fn durations() -> Histogram {
+    Histogram::new(BOUNDS)
 }
 
-impl Histogram {
-    pub fn observe(&self, took: Duration) {
-        let micros = took.as_micros();
-        let bucket = BOUNDS_MICROS.partition_point(|bound| u128::from(*bound) < micros);
-        self.buckets[bucket].fetch_add(1, Relaxed);
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.sum_nanos.fetch_add(nanos, Relaxed);
-    }
-
-    /// The counts of the buckets, each on its own.
-    pub fn buckets(&self) -> impl Iterator<Item = u64> {
-        self.buckets.iter().map(|bucket| bucket.load(Relaxed))
-    }
-
-    pub fn sum(&self) -> Duration {
-        Duration::from_nanos(self.sum_nanos.load(Relaxed))
-    }
+/// A metric for each of these, from the start: so a first time is an increase.
+pub fn each<S: Clone + Eq + Hash, M>(
+    sets: impl IntoIterator<Item = S>,
+    metric: fn() -> M,
+) -> Family<S, M> {
+    let family = Family::new_with_constructor(metric);
+    sets.into_iter().for_each(|set| drop(family.get_or_create(&set)));
+    family
 }
 
-/// One number for each value of a label.
-#[derive(Debug)]
-pub struct Family<L, T = Counter> {
-    numbers: Box<[T]>,
-    label: PhantomData<L>,
+pub fn by<L: Copy>(values: &[L]) -> impl Iterator<Item = By<L>> {
+    values.iter().copied().map(By)
 }
 
-impl<L: Label, T: Default> Default for Family<L, T> {
-    fn default() -> Self {
-        Self { numbers: L::all().map(|_| T::default()).collect(), label: PhantomData }
-    }
+pub fn pairs<A: Copy, B: Copy>(ones: &[A], others: &[B]) -> impl Iterator<Item = (By<A>, By<B>)> {
+    by(ones).flat_map(|one| by(others).map(move |other| (By(one.0), other)))
 }
 
-impl<L: Label, T> Family<L, T> {
-    pub fn of(&self, label: L) -> &T {
-        &self.numbers[label.index()]
+/// Gauges as they are now, by values of a label that are not known before.
+pub fn labelled<'a>(
+    label: &'static str,
+    gauges: impl IntoIterator<Item = (&'a str, impl Into<f64>)>,
+) -> impl Metric {
+    let family = Family::<_, gauge::Gauge<f64, AtomicU64>>::default();
+    for (value, now) in gauges {
+        family.get_or_create(&[(label, value.to_owned())]).set(now.into());
     }
-
-    pub fn iter(&self) -> impl Iterator<Item = (L, &T)> {
-        L::all().zip(&self.numbers)
-    }
-}
-
-impl<L: Label> Family<L> {
-    pub fn total(&self) -> u64 {
-        self.iter().map(|(_, counter)| counter.get()).sum()
-    }
+    family
 }
 
 #[cfg(test)]
@@ -130,21 +75,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_is_within_its_bucket() {
-        let histogram = Histogram::default();
-        for micros in [0, 250, 251, 10_000_000, 10_000_001] {
-            histogram.observe(Duration::from_micros(micros));
-        }
-        let counts: Vec<_> = histogram.buckets().collect();
-        assert_eq!((counts[0], counts[1]), (2, 1));
-        assert_eq!((counts[14], counts[15]), (1, 1));
-        assert_eq!(histogram.sum(), Duration::from_micros(20_000_502));
-    }
-
-    #[test]
     fn what_is_raised_falls_again() {
-        let gauge = Arc::new(Gauge::default());
-        let (one, other) = (gauge.raise(), gauge.raise());
+        let gauge = Gauge::default();
+        let (one, other) = (Raised::on(&gauge), Raised::on(&gauge));
         drop(one);
         assert_eq!(gauge.get(), 1);
         drop(other);

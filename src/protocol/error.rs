@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::{RawValue, to_raw_value};
+use strum::{IntoStaticStr, VariantArray};
 
 /// The gateway's own error codes. An application may answer with codes of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 pub enum ErrorCode {
     InvalidJSON,
     InvalidAction,
@@ -23,47 +24,6 @@ pub enum ErrorCode {
     ExchangeUnavailable,
     Busy,
     InternalError,
-}
-
-impl ErrorCode {
-    /// In the order of their declaration.
-    pub const ALL: [Self; 15] = [
-        Self::InvalidJSON,
-        Self::InvalidAction,
-        Self::InvalidPayload,
-        Self::InvalidExchangeName,
-        Self::InvalidRoutingKey,
-        Self::SubscriptionDenied,
-        Self::AlreadySubscribed,
-        Self::TooManySubscriptions,
-        Self::AuthRequired,
-        Self::PermissionDenied,
-        Self::ActionTimeout,
-        Self::ApplicationUnavailable,
-        Self::ExchangeUnavailable,
-        Self::Busy,
-        Self::InternalError,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidJSON => "InvalidJSON",
-            Self::InvalidAction => "InvalidAction",
-            Self::InvalidPayload => "InvalidPayload",
-            Self::InvalidExchangeName => "InvalidExchangeName",
-            Self::InvalidRoutingKey => "InvalidRoutingKey",
-            Self::SubscriptionDenied => "SubscriptionDenied",
-            Self::AlreadySubscribed => "AlreadySubscribed",
-            Self::TooManySubscriptions => "TooManySubscriptions",
-            Self::AuthRequired => "AuthRequired",
-            Self::PermissionDenied => "PermissionDenied",
-            Self::ActionTimeout => "ActionTimeout",
-            Self::ApplicationUnavailable => "ApplicationUnavailable",
-            Self::ExchangeUnavailable => "ExchangeUnavailable",
-            Self::Busy => "Busy",
-            Self::InternalError => "InternalError",
-        }
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -144,8 +104,8 @@ impl ClientError {
 impl Serialize for ClientError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        let code = match &self.code {
-            Code::Own(code) => code.as_str(),
+        let code: &str = match &self.code {
+            Code::Own(code) => code.into(),
             Code::Application(code) => code,
         };
         map.serialize_entry("error", code)?;

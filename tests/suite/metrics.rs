@@ -34,12 +34,13 @@ use crate::{
 const RESERVED: u8 = 0x3;
 
 #[tokio::test]
-async fn the_page_is_of_the_text_format_and_complete_from_the_start() {
+async fn the_page_is_open_metrics_and_complete_from_the_start() {
     let app = TestHandler::start().await;
     let gateway = Gateway::start(&app).await;
     let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let response = http::exchange(gateway.admin, request.as_bytes()).await.to_lowercase();
-    assert!(response.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert!(response.contains(&format!("content-type: {content_type}\r\n")));
 
     let scrape = Scrape::of(&gateway).await;
     scrape.shows([
@@ -153,7 +154,7 @@ async fn actions_are_counted_by_what_became_of_them() {
         (r#"myxi_action_duration_seconds_count{kind="application"}"#, 6),
         (r#"myxi_action_duration_seconds_count{kind="gateway"}"#, 3),
         // The one that hung.
-        (r#"myxi_action_duration_seconds_bucket{kind="application",le="0.25"}"#, 5),
+        (r#"myxi_action_duration_seconds_bucket{le="0.25",kind="application"}"#, 5),
         (r#"myxi_application_calls_total{rpc="HandleAction",status="OK"}"#, 3),
         (r#"myxi_application_calls_total{rpc="HandleAction",status="PERMISSION_DENIED"}"#, 1),
         (r#"myxi_application_calls_total{rpc="HandleAction",status="UNIMPLEMENTED"}"#, 1),

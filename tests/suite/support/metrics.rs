@@ -14,7 +14,8 @@ const SCRAPE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20
 pub struct Scrape {
     /// By what stands before the value: `name{label="value"}`.
     samples: BTreeMap<String, f64>,
-    /// The type of each metric.
+    /// The type of each metric, by the name that its samples have; `_total` is not in the
+    /// metric's own.
     pub types: BTreeMap<String, String>,
     pub text: String,
 }
@@ -45,6 +46,7 @@ impl Scrape {
     fn parse(text: String) -> Self {
         let mut scrape = Self { text, ..Self::default() };
         let text = scrape.text.clone();
+        let text = text.strip_suffix("# EOF\n").expect("the end of the page");
         assert!(text.ends_with('\n'), "the last line has no end");
         let mut helped = None;
         let mut current = String::new();
@@ -57,10 +59,10 @@ impl Scrape {
                 let (name, kind) = kind.split_once(' ').expect(line);
                 assert_eq!(helped.take(), Some(name), "no help before: {line}");
                 assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
-                assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
-                let before = scrape.types.insert(name.into(), kind.into());
+                assert!(!name.ends_with("_total"), "{line}");
+                current = name.to_owned() + if kind == "counter" { "_total" } else { "" };
+                let before = scrape.types.insert(current.clone(), kind.into());
                 assert_eq!(before, None, "twice: {line}");
-                current = name.into();
             } else {
                 scrape.sample(line, &current);
             }
@@ -93,7 +95,8 @@ impl Scrape {
             let mut last: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
             for (key, value) in self.samples.iter().filter(|(key, _)| key.starts_with(&prefix)) {
                 let mut labels = split(key).1;
-                let (_, bound) = labels.pop().expect(key);
+                let at = labels.iter().position(|(label, _)| *label == "le").expect(key);
+                let (_, bound) = labels.remove(at);
                 let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().expect(key) };
                 last.entry(labels).or_default().push((bound, *value));
             }
