@@ -14,7 +14,6 @@ rmSync(out, { recursive: true, force: true });
 
 const common = {
   absWorkingDir: root,
-  entryPoints: ["src/index.ts"],
   bundle: true,
   minify: true,
   // Internal members, which the types do not show either.
@@ -22,8 +21,8 @@ const common = {
   target: "es2022",
   legalComments: "none",
 };
-buildSync({ ...common, outfile: join(out, "myxi.js"), format: "iife", globalName: "Myxi" });
-buildSync({ ...common, outfile: join(out, "myxi.mjs"), format: "esm" });
+buildSync({ ...common, entryPoints: ["src/global.ts"], outfile: join(out, "myxi.js"), format: "iife" });
+buildSync({ ...common, entryPoints: ["src/index.ts"], outfile: join(out, "myxi.mjs"), format: "esm" });
 
 const tsc = join(root, "node_modules/typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", root, "--outDir", out], { stdio: "inherit" });

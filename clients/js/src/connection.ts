@@ -37,6 +37,8 @@ export class Connection<Events extends object = AnyEvents> {
   #authenticationHandlers: [string, () => void][] = [];
   #inAuthentication = false;
   #byUser = false;
+  /** How the connection ended, until `SocketDisconnected` has told it. */
+  #untold: CloseInfo | undefined;
   #warned = false;
 
   /** Connects at once. Throws for a URL that is none. */
@@ -269,11 +271,12 @@ export class Connection<Events extends object = AnyEvents> {
     }
   }
 
-  #down({ code, reason }: CloseInfo): void {
-    const stood = this.#state === "open" || this.#state === "authenticated";
+  #down(close: CloseInfo): void {
+    if (this.#state === "open" || this.#state === "authenticated") this.#untold = close;
     const closed = this.#link.state === "closed";
-    const details = { close_code: code, close_reason: reason };
+    const details = { close_code: close.code, close_reason: close.reason };
     this.#id = undefined;
+    // Whoever hears this may close it for good: then all is told before it returns.
     this.#become(closed ? "closed" : "waiting");
     this.#actions.lost(details, closed);
     if (closed) {
@@ -282,8 +285,10 @@ export class Connection<Events extends object = AnyEvents> {
     } else {
       this.#topics.lost();
     }
-    if (stood) this.#emitter.emit("SocketDisconnected", { code, reason });
-    if (closed) this.#emitter.emit("SocketClosed", { code, reason });
+    const untold = this.#untold;
+    this.#untold = undefined;
+    if (untold) this.#emitter.emit("SocketDisconnected", untold);
+    if (closed) this.#emitter.emit("SocketClosed", close);
   }
 }
 

@@ -1,4 +1,4 @@
-// What `import … from "myxi"` and the global `Myxi` offer.
+// What `import … from "myxi"` offers; global.ts offers the same.
 
 export { Connection } from "./connection.js";
 export { MyxiError } from "./errors.js";

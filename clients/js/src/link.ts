@@ -11,6 +11,8 @@ import { onWake } from "./wake.js";
 const PING_INTERVAL = 25_000;
 /** A connection that stood this long, in ms, was a good one: the waits begin anew. */
 const STOOD = 10_000;
+/** An attempt that has taken longer, in ms, may have begun on a network that is gone. */
+const ATTEMPT = 1_000;
 const WEBSOCKET_OPEN = 1;
 const TRY_LATER = 1013;
 
@@ -31,7 +33,8 @@ export class Link {
   #backoff: Backoff | undefined;
   /** Of the attempt, or of the wait for the next one. */
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #openedAt = 0;
+  /** When it began to connect, or was open. */
+  #since = 0;
   #comeBackAfter: number | undefined;
   #stopWake: () => void;
 
@@ -78,9 +81,12 @@ export class Link {
 
   #connect(): void {
     clearTimeout(this.#timer);
+    // An attempt that is made anew.
+    this.#socket?.close();
     const socket = new this.#WebSocket(this.url);
     this.#socket = socket;
     this.state = "connecting";
+    this.#since = performance.now();
     // What a socket says after another took its place, or none, is of no interest.
     const mine = (handle: (event: any) => void) => (event: any) => {
       if (this.#socket === socket) handle(event);
@@ -113,7 +119,7 @@ export class Link {
   #opened(): void {
     clearTimeout(this.#timer);
     this.state = "open";
-    this.#openedAt = performance.now();
+    this.#since = performance.now();
     this.#comeBackAfter = undefined;
     this.liveness.start(PING_INTERVAL);
     this.events.open();
@@ -125,7 +131,7 @@ export class Link {
     this.liveness.stop();
     const socket = this.#socket;
     this.#socket = undefined;
-    if (this.state === "open" && performance.now() - this.#openedAt >= STOOD) this.#backoff?.reset();
+    if (this.state === "open" && performance.now() - this.#since >= STOOD) this.#backoff?.reset();
     const unwanted = close.code >= 4500 && close.code <= 4999;
     if (this.#backoff && !unwanted) {
       this.state = "waiting";
@@ -147,7 +153,7 @@ export class Link {
   }
 
   #wake(): void {
-    if (this.state === "waiting") this.#connectAgain();
-    else if (this.state === "open") this.liveness.probe();
+    if (this.state === "open") this.liveness.probe();
+    else if (this.state === "waiting" || performance.now() - this.#since > ATTEMPT) this.#connectAgain();
   }
 }

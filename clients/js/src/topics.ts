@@ -6,8 +6,13 @@ import { MyxiError, asObject, connectionLost, fromPayload } from "./errors.js";
 import { Subscription } from "./subscription.js";
 import type { GapPayload, Message, SubscribeOptions } from "./types.js";
 
-/** Of the keys in one message, in characters: at three bytes each still within 64 KiB. */
-const KEYS_MAX = 16_000;
+/** The longest names that a gateway knows, in characters; a longer one only costs the connection. */
+const EXCHANGE_MAX = 127;
+const KEY_MAX = 255;
+/** Keys in one message: more than a session may hold are refused all together. */
+const KEYS_MAX = 500;
+/** The same in characters, as JSON: at three bytes each still within 64 KiB. */
+const SIZE_MAX = 16_000;
 /** Between tries to subscribe, in ms, where the gateway could not ask or not read. */
 const RETRY = { initial: 1_000, max: 30_000 };
 
@@ -38,6 +43,8 @@ export class Topics {
   #later = new Set<Topic>();
   /** What was asked for and not answered yet: by tag, then by key. */
   #requests = new Map<string, Map<string, Topic>>();
+  /** Keys in one message; fewer on a connection that has refused as many. */
+  #keysMax = KEYS_MAX;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #backoff = new Backoff(RETRY);
   #closed: MyxiError | undefined;
@@ -54,9 +61,13 @@ export class Topics {
   }
 
   add(exchange: string, routingKey: unknown, options: SubscribeOptions): Subscription<any> {
-    if (typeof exchange !== "string" || !exchange) throw new TypeError("the exchange must be a name");
+    if (typeof exchange !== "string" || !exchange || exchange.length > EXCHANGE_MAX) {
+      throw new TypeError(`an exchange is a name of at most ${EXCHANGE_MAX} characters`);
+    }
     const key = keyText(routingKey);
-    if (key === undefined) throw new TypeError("a routing key is a string or an integer");
+    if (key === undefined || key.length > KEY_MAX) {
+      throw new TypeError(`a routing key is an integer or a string of at most ${KEY_MAX} characters`);
+    }
     const id = idOf(exchange, key);
     const known = this.#topics.get(id);
     const topic: Topic = known ?? { exchange, key, handles: new Set(), status: "idle", stood: false };
@@ -84,13 +95,14 @@ export class Topics {
     const current = new Map<string, (typeof asks)[number]>();
     for (const topic of this.#wanted) {
       const { exchange, key } = topic;
+      // A comma goes with it.
+      const size = JSON.stringify(key).length + 1;
       let ask = current.get(exchange);
-      if (!ask || ask.size + key.length > KEYS_MAX) {
+      if (!ask || ask.size + size > SIZE_MAX || ask.keys.size >= this.#keysMax) {
         current.set(exchange, (ask = { exchange, size: 0, keys: new Map() }));
         asks.push(ask);
       }
-      // Quotes and a comma go with it.
-      ask.size += key.length + 3;
+      ask.size += size;
       ask.keys.set(key, topic);
       topic.status = "asked";
     }
@@ -107,8 +119,13 @@ export class Topics {
     const asked = this.#requests.get(tag);
     if (!asked) return false;
     const payload = asObject(message.payload);
+    const keyed = "routing_key" in payload;
+    if (!keyed && payload["error"] === "TooManySubscriptions" && asked.size > 1) {
+      this.#askInHalves(tag, asked);
+      return true;
+    }
     // Without a key it is about all that are not answered yet.
-    const keys = "routing_key" in payload ? [keyText(payload["routing_key"]) ?? ""] : [...asked.keys()];
+    const keys = keyed ? [keyText(payload["routing_key"]) ?? ""] : [...asked.keys()];
     for (const key of keys) {
       const topic = asked.get(key);
       asked.delete(key);
@@ -165,6 +182,19 @@ export class Topics {
     this.#retry = undefined;
     this.#later.clear();
     this.#requests.clear();
+    this.#keysMax = KEYS_MAX;
+  }
+
+  /** The message was too long, of whose keys each for itself may be allowed. */
+  #askInHalves(tag: string, asked: Map<string, Topic>): void {
+    this.#requests.delete(tag);
+    this.#keysMax = Math.min(this.#keysMax, asked.size >> 1);
+    for (const topic of asked.values()) {
+      if (!topic.handles.size) continue;
+      topic.status = "idle";
+      this.#wanted.add(topic);
+    }
+    this.flush();
   }
 
   #answered(topic: Topic, message: Message): void {

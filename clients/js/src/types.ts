@@ -37,7 +37,12 @@ export interface ConnectionOptions {
   actionTimeout?: number;
   /** How long an attempt to connect may take, in ms (15,000). */
   connectTimeout?: number;
-  /** How long a `Ping` may go unanswered, in ms (15,000). More than the gateway's `--action-timeout`. */
+  /**
+   * How long a `Ping` may go unanswered, in ms (15,000). It waits its turn behind every action
+   * that the session sent before, those without a reply too (the gateway holds up to
+   * `--max-unread-actions`), and each may take `--action-timeout`: give it more than those that
+   * wait together may take.
+   */
   pongTimeout?: number;
   /** How many messages may wait for the connection (256). */
   maxQueue?: number;

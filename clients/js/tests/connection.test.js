@@ -103,6 +103,35 @@ test("on, once, off, and a signal", async (t) => {
   assert.throws(() => socket.on("X", undefined), TypeError);
 });
 
+test("an abort is of no interest to a handler that was removed and added again", async (t) => {
+  const { socket, gateway } = await connectOpen(t);
+  const heard = [];
+  const handler = (payload) => heard.push(payload);
+  const controller = new AbortController();
+  socket.on("X", handler, controller).off("X", handler).on("X", handler);
+  controller.abort();
+  await gateway.say({ event: "X", payload: 1 });
+  assert.deepEqual(heard, [1]);
+});
+
+test("a signal that lives on does not hold handlers that were removed", async (t) => {
+  const { socket, gateway } = await connectOpen(t);
+  const { signal } = new AbortController();
+  const listeners = new Set();
+  signal.addEventListener = (_, listener) => listeners.add(listener);
+  signal.removeEventListener = (_, listener) => listeners.delete(listener);
+  const handler = () => {};
+  socket.on("X", handler, { signal }).once("Y", handler, { signal });
+  socket.on("Z", handler, { signal }).on("Z", () => {}, { signal });
+  assert.equal(listeners.size, 4);
+  socket.off("X", handler);
+  assert.equal(listeners.size, 3);
+  await gateway.say({ event: "Y" });
+  assert.equal(listeners.size, 2);
+  socket.off("Z");
+  assert.equal(listeners.size, 0);
+});
+
 test("message handlers hear every message as it is", async (t) => {
   const { socket, gateway } = await connectOpen(t);
   const heard = [];
@@ -167,6 +196,16 @@ test("disconnected by a handler of the state that it reaches", async (t) => {
   sockets[0].onopen({});
   assert.equal(socket.state, "closed");
   assert.deepEqual(told, []);
+});
+
+test("disconnected by a handler of the state that follows: all is told, in order", async (t) => {
+  const { socket, gateway } = await connectOpen(t);
+  const told = [];
+  for (const event of ["SocketDisconnected", "SocketClosed"]) socket.on(event, ({ code }) => told.push([event, code]));
+  socket.on("state", (state) => state === "waiting" && socket.disconnect());
+  await gateway.end(1006);
+  assert.equal(socket.state, "closed");
+  assert.deepEqual(told, [["SocketDisconnected", 1006], ["SocketClosed", 1000]]);
 });
 
 test("garbage is ignored, with one warning", async (t) => {

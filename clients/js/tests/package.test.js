@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { runInNewContext } from "node:vm";
 import { gzipSync } from "node:zlib";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -14,6 +15,13 @@ const read = (path) => readFileSync(join(root, path));
 
 test("dist/myxi.js is what the build makes", () => {
   assert.ok(read("dist/myxi.js").equals(read("build/myxi.js")), "run npm run build, and commit dist/myxi.js");
+});
+
+test("a script tag offers what the module does", async () => {
+  const page = {};
+  runInNewContext(read("build/myxi.js").toString(), page);
+  assert.deepEqual(Object.keys(page), ["Myxi"]);
+  assert.deepEqual(Object.keys(page.Myxi), Object.keys(await import("../build/myxi.mjs")));
 });
 
 test("it is under 6 kB gzipped", () => {

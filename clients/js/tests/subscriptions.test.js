@@ -21,13 +21,78 @@ test("what is asked for before the connection stands is one message per exchange
   assert.deepEqual(Object.keys(socket.subscriptions), ["widgets::1", "gadgets::a", "widgets::"]);
 });
 
-test("very many keys are several messages, none of them too large", async (t) => {
-  const { sockets, socket } = connect(t);
-  for (let key = 0; key < 900; key++) socket.subscribe("widgets", `${key}`.padStart(100, "€"));
+for (const filler of ["€", "\u0001", '"', "\ud800"]) {
+  test(`very many keys are several messages, none of them too large: ${JSON.stringify(filler)}`, async (t) => {
+    const { sockets, socket } = connect(t);
+    for (let key = 0; key < 900; key++) socket.subscribe("widgets", `${key}`.padStart(150, filler));
+    await sockets[0].open();
+    const sizes = sockets[0].sent.map((message) => Buffer.byteLength(JSON.stringify(message)));
+    assert.ok(sizes.length > 1 && Math.max(...sizes) < 64 * 1024, `${sizes}`);
+    assert.equal(sockets[0].sent.flatMap(({ payload }) => payload.routing_keys).length, 900);
+  });
+}
+
+/** Answers every `Subscribe` as a gateway with this `--max-subscriptions`; tells how many keys each named. */
+async function holdsAtMost(max, gateway) {
+  const counts = [];
+  let held = 0;
+  while (gateway.sent.length) {
+    const { tag, payload: { exchange, routing_keys } } = gateway.takes("Subscribe");
+    counts.push(routing_keys.length);
+    const error = { error: "TooManySubscriptions", retryable: false };
+    if (routing_keys.length > max) await gateway.say({ event: "Error", tag, payload: error });
+    else for (const routing_key of routing_keys) {
+      const payload = { exchange, routing_key };
+      if (held++ < max) await gateway.say({ event: "Subscribed", tag, payload });
+      else await gateway.say({ event: "Error", tag, payload: { ...error, ...payload } });
+    }
+  }
+  return counts;
+}
+
+test("one subscription more than a session may hold costs no other", async (t) => {
+  const { clock, sockets, socket } = connect(t);
+  const subscriptions = Array.from({ length: 1000 }, (_, key) => socket.subscribe("widgets", key));
   await sockets[0].open();
-  const sizes = sockets[0].sent.map((message) => Buffer.byteLength(JSON.stringify(message)));
-  assert.ok(sizes.length > 1 && Math.max(...sizes) < 64 * 1024, `${sizes}`);
-  assert.equal(sockets[0].sent.flatMap(({ payload }) => payload.routing_keys).length, 900);
+  assert.deepEqual(await holdsAtMost(1000, sockets[0]), [500, 500]);
+  await sockets[0].end();
+  const tooMany = socket.subscribe("widgets", 1000);
+  await clock.advance(500);
+  await sockets[1].open();
+  assert.deepEqual(await holdsAtMost(1000, sockets[1]), [500, 500, 1]);
+  for (const { ready } of subscriptions) await ready;
+  await assert.rejects(tooMany.ready, { code: "TooManySubscriptions" });
+});
+
+test("a message that the gateway refuses for its many keys is asked again in halves", async (t) => {
+  const { clock, sockets, socket } = connect(t);
+  const subscriptions = Array.from({ length: 700 }, (_, key) => socket.subscribe("widgets", key));
+  await sockets[0].open();
+  // Two that nobody wants any more when the answer comes.
+  for (const { unsubscribe } of subscriptions.splice(0, 2)) unsubscribe();
+  sockets[0].sent = sockets[0].sent.filter(({ action }) => action === "Subscribe");
+  // The second message was on its way when the first was refused.
+  const counts = await holdsAtMost(60, sockets[0]);
+  assert.deepEqual(counts.slice(0, 6), [500, 200, 250, 248, 100, 100]);
+  assert.deepEqual(counts.slice(6).filter((count) => count > 100), []);
+  const outcomes = await Promise.all(subscriptions.map(({ ready }) => outcome(ready)));
+  const ended = outcomes.flatMap(({ error }) => error?.code ?? []);
+  assert.deepEqual(ended, Array(638).fill("TooManySubscriptions"));
+  // Another connection may be to a gateway that allows more.
+  for (let key = 0; key < 500; key++) socket.subscribe("gadgets", key);
+  await settled();
+  await sockets[0].end();
+  await clock.advance(500);
+  await sockets[1].open();
+  assert.deepEqual(await holdsAtMost(1000, sockets[1]), [60, 500]);
+});
+
+test("a refusal for too many keys ends one that was alone", async (t) => {
+  const { socket, gateway } = await connectOpen(t);
+  const { ready } = socket.subscribe("widgets", 1);
+  await settled();
+  assert.deepEqual(await holdsAtMost(0, gateway), [1]);
+  await assert.rejects(ready, { code: "TooManySubscriptions" });
 });
 
 test("events go to the subscription of their topic, and to the connection", async (t) => {
@@ -89,7 +154,12 @@ test("a key that is none is thrown at who asks", async (t) => {
   const { socket } = connect(t);
   for (const key of [1.5, NaN, 2 ** 53, true, {}]) assert.throws(() => socket.subscribe("widgets", key), TypeError);
   for (const exchange of ["", undefined, 7]) assert.throws(() => socket.subscribe(exchange, 1), TypeError);
+  // The gateway would close the connection for its size, again and again.
+  assert.throws(() => socket.subscribe("widgets", "k".repeat(256)), TypeError);
+  assert.throws(() => socket.subscribe("widgets", 10n ** 255n), TypeError);
+  assert.throws(() => socket.subscribe("w".repeat(128), 1), TypeError);
   assert.deepEqual(Object.keys(socket.subscriptions), []);
+  socket.subscribe("w".repeat(127), "k".repeat(255));
 });
 
 test("a denial ends the subscription, and only that one", async (t) => {

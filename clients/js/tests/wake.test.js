@@ -46,6 +46,25 @@ for (const name of ["online", "pageshow", "visibilitychange"]) {
   });
 }
 
+test("an attempt of more than a second is made anew, one that has just begun is not", async (t) => {
+  const { window } = asBrowser(t);
+  const { clock, sockets, states } = connect(t, { connectTimeout: 5_000 });
+  await clock.advance(1_000);
+  window.dispatchEvent(new Event("online"));
+  assert.equal(sockets.length, 1);
+  await clock.advance(1);
+  window.dispatchEvent(new Event("online"));
+  window.dispatchEvent(new Event("pageshow"));
+  assert.equal(sockets.length, 2);
+  assert.equal(sockets[0].readyState, 2, "the old attempt is given up");
+  // Its end is of no interest, and the new one has all of its time.
+  await sockets[0].end();
+  await clock.advance(4_999);
+  assert.deepEqual([sockets.length, states], [2, []]);
+  await sockets[1].open();
+  assert.deepEqual(states, ["open"]);
+});
+
 test("a connection that seems open is asked at once whether it is", async (t) => {
   const { window } = asBrowser(t);
   const { clock, sockets, socket } = connect(t, { pongTimeout: 5_000 });
