@@ -11,13 +11,16 @@ import { DEADLINE } from "./support/within.js";
 /** Some 16 MB: more than the gateway and the system keep for a client that does not read. */
 const [LARGE, MANY] = ["x".repeat(200_000), 80];
 
-async function open(t, { flags, context, path = "/" } = {}) {
+/** From one stop to the next there are fewer. */
+const TABS_MAX = 60;
+
+async function open(t, { flags, context, path = "/", verdict = "All is well" } = {}) {
   const app = await Application.start(t);
   const gateway = await Gateway.serve(t, app, flags);
   const page = await openPage(t, context);
   page.admin = `http://${gateway.admin}`;
   await page.goto(page.admin + path);
-  await verdictIs(page, "All is well");
+  await verdictIs(page, verdict);
   return { app, gateway, page };
 }
 
@@ -29,6 +32,16 @@ async function row(page, table, ...texts) {
 }
 const rowAppears = async (...place) => (await row(...place)).first().waitFor();
 const rowGoes = async (...place) => (await row(...place)).waitFor({ state: "detached" });
+
+/** Forwards from where the focus is, and it shows. */
+async function tabTo(page, stop) {
+  const isReached = (one) => one === document.activeElement && one.matches(":focus-visible");
+  for (let n = 0; n < TABS_MAX; n++) {
+    if (await page.locator(stop).first().evaluate(isReached)) return;
+    await page.keyboard.press("Tab");
+  }
+  assert.fail(`${stop} is not reached by keyboard`);
+}
 
 /** It asked nobody but its gateway, and nothing in it went wrong. */
 function assertClean(page, gateway) {
@@ -159,6 +172,29 @@ test("the part that is unwell is named: the application", async (t) => {
   assertClean(page, gateway);
 });
 
+test("the part that is unwell is named: the bus", async (t) => {
+  const flags = ["--rabbitmq-url=amqp://127.0.0.1:1"];
+  const { gateway, page } = await open(t, { flags, verdict: "The bus is unwell" });
+  await page.locator("#part-bus[data-state=unwell]").waitFor();
+  await page.locator("#part-application[data-state=well]").waitFor();
+  assert.match(await page.title(), /^The bus is unwell/);
+  assertClean(page, gateway);
+});
+
+test("all turns taken are a strain, and a trouble once somebody gets none", async (t) => {
+  const flags = ["--max-in-flight=1", "--action-timeout=60s"];
+  const { app, gateway, page } = await open(t, { flags });
+  const [first, second] = [await connectClient(t, gateway), await connectClient(t, gateway)];
+  first.send("Hang", {});
+  await app.called("HandleAction");
+  await verdictIs(page, "The application is strained");
+  await page.locator("#part-application").getByText("wait for their turn").waitFor();
+  second.send("SayHello", { name: "Adam" });
+  await verdictIs(page, "The application is unwell");
+  await page.locator("#part-application").getByText("fail with Busy").waitFor();
+  assertClean(page, gateway);
+});
+
 test("the part that is unwell is named: the gateway", async (t) => {
   const { gateway, page } = await open(t);
   await gateway.kill();
@@ -188,14 +224,9 @@ for (const width of [400, 1280]) {
       assert.ok(overflow <= 0, `${overflow} pixels too wide`);
 
       await page.locator(".skip").focus();
-      const seen = [];
       for (const stop of ["#sessions input", "#events-filter", "#client-connect button", "#push-form select"]) {
-        for (let n = 0; n < 60 && !(await page.locator(stop).first().evaluate((one) => one === document.activeElement)); n++) {
-          await page.keyboard.press("Tab");
-        }
-        seen.push(await page.evaluate(() => document.activeElement.matches(":focus-visible")));
+        await tabTo(page, stop);
       }
-      assert.deepEqual(seen, [true, true, true, true]);
       const { SCREENSHOTS } = process.env;
       await page.evaluate(() => scrollTo(0, 0));
       if (SCREENSHOTS) await page.screenshot({ path: `${SCREENSHOTS}/console-${width}-${colorScheme}.png`, fullPage: true });

@@ -127,7 +127,9 @@ function application({ reachable, problem, in_flight, max_in_flight, p50_ms, p99
   const calls = `${format.count(in_flight)} of ${format.count(max_in_flight)} calls in flight`;
   const judged = verdict(list([latency, calls]));
   if (!reachable) return judged("unwell", problem ?? "it cannot be reached", "errors");
-  if (in_flight >= max_in_flight) {
+  const full = in_flight >= max_in_flight;
+  // Waiting for a turn is by design; not to get one is not.
+  if (full && errors.of("Busy") > 0) {
     return judged("unwell", "as many calls in flight as are allowed: actions wait, then fail with Busy", "in_flight");
   }
   const failed = FAILURES.map((code) => ({ code, count: errors.of(code) })).filter(({ count }) => count > 0);
@@ -137,7 +139,8 @@ function application({ reachable, problem, in_flight, max_in_flight, p50_ms, p99
     return judged("strained", `in the last minute ${kinds.join(", ")}`, "errors");
   }
   if (in_flight >= max_in_flight * NEARLY_FULL) {
-    return judged("strained", "nearly as many calls in flight as are allowed", "in_flight");
+    const allowed = "as many calls in flight as are allowed";
+    return judged("strained", full ? `${allowed}: actions wait for their turn` : `nearly ${allowed}`, "in_flight");
   }
   if (p99_ms >= SLOW_MS) {
     const reason = `slow: one call in a hundred takes ${format.millis(p99_ms)} or more`;

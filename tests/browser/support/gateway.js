@@ -45,6 +45,8 @@ export class Gateway {
   }
 
   async #start(args) {
+    /** On the clock of this machine, as `listeningSince`. */
+    this.spawnedAt = Date.now();
     this.#process = spawn(BINARY, args, { env: Object.fromEntries(environment), stdio: ["ignore", "pipe", "pipe"] });
     this.#ended = once(this.#process, "close");
     const greeted = once(this.#process.stdout, "data");
@@ -56,7 +58,6 @@ export class Gateway {
     Object.assign(this, { clients: listening.clients, grpc: listening.grpc, admin: listening.admin });
     this.replica = listening.replica;
     if (args[0] === "demo") await within(greeted, "the demo's greeting");
-    /** On the clock of this machine. */
     this.listeningSince = Date.parse(listening.timestamp);
   }
 
