@@ -118,7 +118,7 @@ impl Admin {
     async fn look_up(&self, request: &Request<Incoming>) -> Result<Answer, Refusal> {
         let query = Query::read(request.uri().query());
         match request.uri().path() {
-            "/metrics" => Ok(self.metrics_page().await),
+            "/metrics" => Ok(self.metrics_page(request.headers()).await),
             "/api/overview" => Ok(answer::ok(&self.overview().await)),
             "/api/history" => Ok(answer::ok(&self.history.columns())),
             "/api/sessions" => Ok(answer::ok(&sessions::list(&self.directory, &query).await?)),

@@ -18,6 +18,10 @@ use crate::accept::Bounds;
 /// Probes, and some people with their browsers, each of which keeps half a dozen.
 const CONNECTIONS_MAX: usize = 256;
 
+/// Past this many, a connection is closed with its answer: those who keep theirs must not keep
+/// a probe out.
+const CONNECTIONS_KEPT: usize = 64;
+
 /// Kept alive no longer than this, so that a forgotten connection frees its place. A request
 /// that is being answered then may take so long.
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
@@ -41,11 +45,20 @@ pub async fn serve<F>(
     loop {
         let accepted = bounds.accept(&listener).await;
         let answer = answer.clone();
+        let places = bounds.sockets.clone();
         tokio::spawn(async move {
             let peer = accepted.peer;
             let service = service_fn(|request| {
                 let response = answer(request, peer);
-                async move { Ok::<_, Infallible>(response.await) }
+                let crowded = CONNECTIONS_MAX - places.available_permits() > CONNECTIONS_KEPT;
+                async move {
+                    let mut response = response.await;
+                    if crowded {
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(header::CONNECTION, close);
+                    }
+                    Ok::<_, Infallible>(response)
+                }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -25,6 +25,9 @@ export interface LinkEvents {
   down(close: CloseInfo): void;
 }
 
+/** In ms; a gateway that needs longer can say so again. */
+const HINT_MAX = 30_000;
+
 export class Link {
   state: "connecting" | "open" | "waiting" | "closed" = "connecting";
   readonly liveness: Liveness;
@@ -146,10 +149,11 @@ export class Link {
   }
 
   #delay(backoff: Backoff, code: number): number {
-    const hint = this.#comeBackAfter;
+    const hint = this.#comeBackAfter ?? 0;
     this.#comeBackAfter = undefined;
     if (code === TRY_LATER) backoff.later();
-    return Math.min(hint ?? backoff.next(), TIMER_MAX);
+    // Whoever says "at once" each time is not believed, nor who says "never".
+    return Math.min(Math.max(backoff.next(), Math.min(hint, HINT_MAX)), TIMER_MAX);
   }
 
   #wake(): void {

@@ -139,7 +139,7 @@ export class Topics {
   /** A pushed event. */
   deliver(message: Message): void {
     const { e, rk } = asObject(message.mq);
-    this.#deliver(this.#topics.get(idOf(String(e), String(rk))), message);
+    this.#deliver(this.#find({ exchange: e, routing_key: rk }), message);
   }
 
   /** The gateway's own word that events may be missing. */
@@ -258,7 +258,8 @@ export class Topics {
 
   #find(payload: unknown): Topic | undefined {
     const { exchange, routing_key } = asObject(payload);
-    return this.#topics.get(idOf(String(exchange), keyText(routing_key) ?? ""));
+    const key = keyText(routing_key);
+    return typeof exchange === "string" && key !== undefined ? this.#topics.get(idOf(exchange, key)) : undefined;
   }
 }
 

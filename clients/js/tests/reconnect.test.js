@@ -69,6 +69,35 @@ test("the gateway's hint is obeyed, once", async (t) => {
   assert.equal(sockets.length, 3);
 });
 
+test("a hint to come back at once is no way around the waits", async (t) => {
+  t.mock.method(Math, "random", () => 1);
+  const { clock, sockets } = await connectOpen(t);
+  const waits = [];
+  for (let tries = 0; tries < 5; tries++) {
+    const last = sockets.at(-1);
+    if (tries) await last.open();
+    await last.say({ event: "Reconnect", payload: { after_ms: -5 } });
+    await last.end(1012);
+    let waited = 0;
+    while (sockets.at(-1) === last && waited < 60_000) {
+      await clock.advance(100);
+      waited += 100;
+    }
+    waits.push(waited);
+  }
+  assert.deepEqual(waits, [500, 500, 1_000, 2_000, 4_000]);
+});
+
+test("a hint never to come back is not obeyed", async (t) => {
+  const { clock, sockets, gateway } = await connectOpen(t);
+  await gateway.say({ event: "Reconnect", payload: { after_ms: 1e12 } });
+  await gateway.end(1012);
+  await clock.advance(29_999);
+  assert.equal(sockets.length, 1);
+  await clock.advance(1);
+  assert.equal(sockets.length, 2);
+});
+
 test("1013 means later", async (t) => {
   const { clock, sockets, gateway } = await connectOpen(t);
   await gateway.end(1013);

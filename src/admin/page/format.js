@@ -2,6 +2,18 @@
 
 export const NONE = "–";
 
+/** Of what others wrote: characters that are not seen, or turn round what follows, by their number. */
+const HIDDEN = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+const number = (character) => `\\u{${character.codePointAt(0).toString(16)}}`;
+const seen = (text) => text.replace(HIDDEN, number);
+
+/** The same, of its beginning: not half a character. */
+export const foreign = (text, max = Infinity) =>
+  text.length > max ? `${seen(text.slice(0, max).replace(/[\ud800-\udbff]$/, ""))}…` : seen(text);
+
+/** A name that is nothing, or nothing to be seen, says so. */
+export const name = (text) => (text.trim() === "" ? `(${text === "" ? "empty" : "blank"})` : foreign(text));
+
 const plain = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 const fine = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 1 });
 const finer = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 2 });

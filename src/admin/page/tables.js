@@ -131,7 +131,7 @@ const CELL_MAX = 100;
 
 function show(cell, text) {
   const cut = text.length > CELL_MAX;
-  setText(cell, cut ? `${text.slice(0, CELL_MAX)}…` : text);
+  setText(cell, format.foreign(text, CELL_MAX));
   if (cell.title !== (cut ? text : "")) cell.title = cut ? text : "";
 }
 

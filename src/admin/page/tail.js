@@ -100,9 +100,9 @@ function line({ at_ms, exchange, routing_key, event, payload, bytes, subscribers
   const summary = element(
     "summary", "",
     element("time", "muted", format.clockMillis(at_ms)), " ",
-    element("span", "topic", `${exchange} / ${routing_key || "(empty)"}`), " ",
-    element("b", "", event), " ",
-    element("span", "payload", payload.slice(0, SUMMARY_MAX)), " ",
+    element("span", "topic", `${exchange} / ${format.name(routing_key)}`), " ",
+    element("b", "", format.name(event)), " ",
+    element("span", "payload", format.foreign(payload, SUMMARY_MAX)), " ",
     element("span", "muted to", to),
   );
   const details = element("details", "", summary);
