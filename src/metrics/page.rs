@@ -140,7 +140,7 @@ impl Default for Metrics {
             publish_to_write: page.add(
                 "myxi_publish_to_write_seconds",
                 "Time from when a gateway took an event from the application until it was written \
-                 to a subscriber's socket, in seconds; of one subscriber for each event at most",
+                 to a subscriber's socket, in seconds; of one subscriber on each thread at most",
                 durations(),
             ),
             action_table: Mutex::default(),
