@@ -212,16 +212,14 @@ async fn disconnect_session_closes_after_everything_sent_before_it() {
 async fn disconnect_session_does_not_wait_for_an_action_under_way() {
     let app = TestHandler::start().await;
     app.hang_on("Slow");
-    let gateway = Gateway::start(&app).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--action-timeout=1h"]).await;
     let mut client = gateway.client().await;
     client.send(json!({"action": "Slow", "tag": 1})).await;
     app.next("HandleAction").await;
-    let started = std::time::Instant::now();
     let disconnect =
         DisconnectSessionRequest { session_id: client.id.clone(), ..Default::default() };
     gateway.api().await.disconnect_session(disconnect).await.expect("closed");
     assert_eq!(client.closed().await, closed(4500, ""));
-    assert!(started.elapsed().as_millis() < 2_000, "it waited for the action");
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use std::{
 use myxi::config::{BusConfig, Config, ConfigErrors, DrainConfig, Limits, Note, SessionOpened};
 use myxi::origin::OriginPolicy;
 
+use crate::support::DEADLINE;
+
 const REQUIRED: [&str; 4] = ["--action-handler", "http://127.0.0.1:50051", "--exchange", "widgets"];
 
 fn with(flags: &[&str]) -> Result<Config, ConfigErrors> {
@@ -303,7 +305,7 @@ fn first_log_line(flags: &[&str]) -> String {
         let line = BufReader::new(stderr).lines().next();
         sender.send(line.expect("a line").expect("UTF-8"))
     });
-    lines.recv_timeout(Duration::from_secs(10)).expect("a line in time")
+    lines.recv_timeout(DEADLINE).expect("a line in time")
 }
 
 #[test]

@@ -16,6 +16,9 @@ use crate::support::{
 /// Autobahn's cases outside compression.
 const CASES: usize = 301;
 
+/// Each of these has hundreds of steps, some of which wait for seconds.
+const PATIENCE: Duration = Duration::from_secs(900);
+
 /// A script's lines of JSON.
 async fn reported_by(script: &str, args: &[&str], deadline: Duration) -> Vec<Value> {
     let printed = printed_by(script, args, deadline).await;
@@ -39,7 +42,7 @@ async fn echo() -> (Child, String) {
 async fn no_case_of_autobahn_fails() {
     let (_echo, address) = echo().await;
     let url = format!("ws://{address}");
-    let results = reported_by("autobahn.py", &[&url], Duration::from_secs(90)).await;
+    let results = reported_by("autobahn.py", &[&url], PATIENCE).await;
 
     // NON-STRICT would pass too, by Autobahn's book; there is none.
     let passed = |verdict: &Value| verdict == "OK" || verdict == "INFORMATIONAL";
@@ -115,8 +118,7 @@ async fn nothing_that_http2_forbids_costs_much_or_keeps_others_out() {
     let app = TestHandler::start().await;
     let mut myxi = Myxi::serve(&app, &["--exchange=widgets"]).await;
     let (grpc, pid) = (myxi.grpc().to_string(), myxi.pid().to_string());
-    let deadline = Duration::from_secs(240);
-    let attacks = reported_by("h2_negatives.py", &[&grpc, &pid], deadline).await;
+    let attacks = reported_by("h2_negatives.py", &[&grpc, &pid], PATIENCE).await;
     let costly: Vec<_> = attacks.iter().filter(|attack| attack["problems"] != json!([])).collect();
     assert!(costly.is_empty(), "{costly:#?}");
     assert_eq!(attacks.len(), ATTACKS);

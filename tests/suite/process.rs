@@ -1,11 +1,6 @@
 //! `myxi` as a process: signals, exit codes, and what little the system allows it.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 use serde_json::json;
 use tokio::{net::TcpStream, time::sleep};
@@ -38,7 +33,7 @@ async fn a_second_signal_ends_at_once_and_says_so() {
     for second in ["TERM", "INT"] {
         let app = TestHandler::start().await;
         app.hang_on("Hang");
-        let flags = ["--exchange=widgets", "--action-timeout=1m", "--worker-threads=2"];
+        let flags = ["--exchange=widgets", "--action-timeout=1h", "--worker-threads=2"];
         let mut myxi = Myxi::serve(&app, &flags).await;
         let mut clients = [myxi.client().await, myxi.client().await];
         for client in &mut clients {
@@ -49,10 +44,9 @@ async fn a_second_signal_ends_at_once_and_says_so() {
         myxi.logged("a second signal ends at once").await;
         assert!(myxi.is_running());
 
-        let began = Instant::now();
         myxi.signal(second);
+        // Sooner than the actions under way, which it would wait for.
         let status = myxi.ended().await;
-        assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
         assert_eq!(status.code(), Some(1), "{status}");
         let last = myxi.log().pop().expect("a log");
         assert!(last.contains("before the drain was over"), "{last}");
@@ -66,10 +60,8 @@ async fn a_signal_during_a_start_without_broker_or_application_ends_it_too() {
     command.arg("--rabbitmq-url=amqp://127.0.0.1:9");
     let mut myxi = Myxi::run(command).await;
     assert_eq!(myxi.health_becomes("starting").await.0, 503);
-    let began = Instant::now();
     myxi.signal("TERM");
     assert_eq!(myxi.ended().await.code(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
 }
 
 /// Stands before the system's resolver: says that it was asked, and never answers.
@@ -120,13 +112,11 @@ async fn with_few_descriptors_it_takes_as_many_clients_as_it_can_and_then_the_ne
     let address = myxi.clients();
     let late = tokio::spawn(async move { Client::connect(address).await });
     // It serves whom it has, the application and the operator, while others wait.
-    let began = Instant::now();
     myxi.push("widgets", "1", "Changed", json!(1)).await;
     for client in &mut clients {
         assert_eq!(client.event("Changed").await["payload"], 1);
     }
     assert_eq!(myxi.health().await.0, 200);
-    assert!(began.elapsed() < Duration::from_secs(3), "took {:?}", began.elapsed());
     assert!(!late.is_finished(), "one more than there is room for");
     assert!(myxi.is_running());
 

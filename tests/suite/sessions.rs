@@ -354,17 +354,17 @@ async fn when_session_opened_fails_nobody_is_let_in() {
 
 #[tokio::test]
 async fn the_end_of_a_session_is_told_once_with_its_reason_and_its_time() {
+    let started = std::time::Instant::now();
     let (app, _gateway, client) = keeper().await;
     let id = client.id.clone();
-    let started = std::time::Instant::now();
     tokio::time::sleep(Duration::from_millis(60)).await;
     client.close().await;
     let call = app.next("SessionClosed").await;
     let closed = call.closed();
     assert_eq!(closed.session.as_ref().expect("a session").id, id);
     assert_eq!((closed.code, &*closed.reason), (1000, ""));
-    let most = started.elapsed().as_millis() as i64 + 1_000;
-    assert!((60..most).contains(&closed.duration_ms), "{}", closed.duration_ms);
+    let most = started.elapsed().as_millis() as i64;
+    assert!((60..=most).contains(&closed.duration_ms), "{}", closed.duration_ms);
     let again = app.seen().await;
     assert!(again.is_empty(), "{again:?}");
 }

@@ -285,17 +285,17 @@ async fn a_ping_is_answered_with_its_own_bytes() {
 #[tokio::test]
 async fn the_gateway_pings_at_its_interval_and_says_so() {
     let app = echo().await;
-    let gateway = Gateway::with(&app, &["--exchange=widgets", "--ping-interval=100ms"]).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--ping-interval=500ms"]).await;
     let url = format!("ws://{}/", gateway.clients());
     let mut client = Client::connect_to(&url, gateway.clients()).await;
-    assert_eq!(client.event("Welcome").await["payload"]["ping_interval_ms"], 100);
+    assert_eq!(client.event("Welcome").await["payload"]["ping_interval_ms"], 500);
     let started = std::time::Instant::now();
     for _ in 0..5 {
         let ping = client.message().await;
         assert!(matches!(ping, Some(Ok(Message::Ping(_)))), "{ping:?}");
     }
     // Answered by the library on reading: well past two missed pings the client is there.
-    assert!(started.elapsed() >= Duration::from_millis(400));
+    assert!(started.elapsed() >= Duration::from_secs(2));
     assert!(client.quiet().await);
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Longer than any session may take: pings that go unanswered, then a close that does.
-const SESSION_DEADLINE: Duration = Duration::from_secs(20);
+const SESSION_DEADLINE: Duration = Duration::from_secs(60);
 
 /// At any time.
 pub const SESSIONS_AT_ONCE: usize = 500;

@@ -225,13 +225,13 @@ fn odd() -> Vec<Class> {
         }),
         Class::new("handshake/too slow", |dice| {
             let bytes = Request::good(dice).with("Cookie", "c".repeat(100)).bytes();
-            Plan::connected().dripped(&bytes, 20, 100).expect(Expect::NoUpgrade)
+            Plan::connected().dripped(&bytes, 20, 300).expect(Expect::NoUpgrade)
         }),
         Class::new("handshake/headers without end", |dice| {
             let bytes = Request::good(dice).bytes();
             let plan = Plan::connected().send(&bytes[..bytes.len() - 2]);
             let plan = (0..20).fold(plan, |plan, n| {
-                plan.send(format!("X-{n}: {}\r\n", "v".repeat(n * 100))).pause(100)
+                plan.send(format!("X-{n}: {}\r\n", "v".repeat(n * 100))).pause(300)
             });
             plan.expect(Expect::NoUpgrade)
         }),

@@ -21,6 +21,15 @@ pub struct Heard {
 }
 
 impl Heard {
+    /// Nothing comes any more.
+    pub fn is_over(&self) -> bool {
+        self.ended || self.close.is_some()
+    }
+
+    pub fn says(&self, beginning: &str) -> bool {
+        self.texts.iter().any(|text| text.starts_with(beginning))
+    }
+
     pub fn take(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.unread.extend(bytes);

@@ -1,6 +1,6 @@
 //! Plays one plan against a gateway, and judges what was heard.
 
-use std::{io, net::SocketAddr};
+use std::{future::pending, io, net::SocketAddr};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{
@@ -18,7 +18,7 @@ use super::{
     heard::Heard,
     plan::{ALIVE, Expect, IS_ALIVE, Plan, Step},
 };
-use crate::support::frames::{CLOSE, FIN, close_payload};
+use crate::support::frames::{CLOSE, FIN, PONG, close_payload};
 
 /// What one session said, and what it was told.
 pub struct Played {
@@ -109,7 +109,9 @@ impl Speaker<'_> {
             match step {
                 Step::Send(_) => {}
                 Step::Pause(time) => sleep(*time).await,
-                Step::Hear(beginning) => self.hear(beginning).await,
+                Step::Hear(beginning) => {
+                    self.answer_pings_until(|heard| heard.says(beginning)).await;
+                }
                 Step::HalfClose => drop(self.writer.shutdown().await),
                 Step::Leave => return Gone::Left,
                 Step::Reset => return Gone::Reset,
@@ -119,16 +121,22 @@ impl Speaker<'_> {
             let mut dice = Dice::new(self.sent, 0);
             waiting.extend(dice.message(ALIVE));
             self.send(&mut waiting, plan.pieces).await;
-            self.hear(IS_ALIVE).await;
+            self.answer_pings_until(|heard| heard.says(IS_ALIVE)).await;
             waiting.extend(dice.frame(FIN | CLOSE, &close_payload(1000, b"")));
         }
         self.send(&mut waiting, plan.pieces).await;
         if plan.expect.is_http() {
             let _ = self.hearing.wait_for(|heard| !heard.statuses.is_empty() || heard.ended).await;
-        } else if plan.reads && !plan.expect.is_alive() && plan.answers_close {
-            let _ = self.hearing.wait_for(|heard| heard.close.is_some() || heard.ended).await;
-            let mut answer = Dice::new(self.sent, 1).frame(FIN | CLOSE, &close_payload(1000, b""));
-            self.send(&mut answer, None).await;
+        } else if plan.reads && !plan.expect.is_alive() {
+            if let Expect::Closes(_) = plan.expect {
+                self.answer_pings_until(|_| false).await;
+            }
+            if plan.answers_close {
+                let _ = self.hearing.wait_for(Heard::is_over).await;
+                let answer = close_payload(1000, b"");
+                let mut answer = Dice::new(self.sent, 1).frame(FIN | CLOSE, &answer);
+                self.send(&mut answer, None).await;
+            }
         }
         Gone::No
     }
@@ -151,16 +159,26 @@ impl Speaker<'_> {
         }
     }
 
-    async fn hear(&mut self, beginning: &str) {
-        let mut seen = 0;
-        let _ = self
-            .hearing
-            .wait_for(|heard| {
-                let new = &heard.texts[seen..];
-                seen = heard.texts.len();
-                heard.ended || heard.close.is_some() || new.iter().any(|t| t.starts_with(beginning))
-            })
-            .await;
+    /// However long it takes, or until nothing comes any more.
+    async fn answer_pings_until(&mut self, over: impl Fn(&Heard) -> bool) {
+        let mut hearing = self.hearing.clone();
+        let mut answered = 0;
+        let answering = async {
+            loop {
+                let pinged = hearing.wait_for(|heard| heard.pings > answered).await;
+                let Ok(pings) = pinged.map(|heard| heard.pings) else { return pending().await };
+                let pong = Dice::new(pings as u64, 2).frame(FIN | PONG, b"");
+                if self.writer.write_all(&pong).await.is_err() {
+                    return pending().await;
+                }
+                answered = pings;
+                self.sent += pong.len() as u64;
+            }
+        };
+        tokio::select! {
+            _ = self.hearing.wait_for(|heard| heard.is_over() || over(heard)) => {}
+            () = answering => {}
+        }
     }
 }
 

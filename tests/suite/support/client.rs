@@ -75,15 +75,18 @@ impl Client {
         timeout(DEADLINE, self.socket.send(message)).await.expect("sent in time").expect("sent");
     }
 
-    /// The next text, whatever it is, exactly as it came.
+    /// The next text, whatever it is, exactly as it came. Pings do not prolong its patience.
     pub async fn text(&mut self) -> String {
-        loop {
-            match self.message().await {
-                Some(Ok(Message::Text(text))) => return text.to_string(),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => panic!("awaited a text, got {other:?}"),
+        let text = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Text(text))) => return text.to_string(),
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    other => panic!("awaited a text, got {other:?}"),
+                }
             }
-        }
+        };
+        timeout(self.patience, text).await.expect("a text in time")
     }
 
     /// Bytes beneath the WebSocket: frames that a library would not send.

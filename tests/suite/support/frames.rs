@@ -7,6 +7,7 @@ pub const TEXT: u8 = 0x1;
 pub const BINARY: u8 = 0x2;
 pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
+pub const PONG: u8 = 0xa;
 
 const MASK_BIT: u8 = 0x80;
 const MASK: [u8; 4] = [0x5a, 0x01, 0xff, 0x80];

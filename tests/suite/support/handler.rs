@@ -49,8 +49,7 @@ use proto::{
     action_handler_server::{ActionHandler, ActionHandlerServer},
 };
 
-/// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::{DEADLINE, within};
 
 /// How often a frozen handler looks whether it was killed.
 const TICK: Duration = Duration::from_millis(10);
@@ -246,7 +245,7 @@ impl TestHandler {
     /// methods before it are passed over.
     pub async fn next(&self, method: &str) -> Call {
         let mut calls = self.calls.lock().await;
-        tokio::time::timeout(PATIENCE, async {
+        within(DEADLINE, method, async {
             loop {
                 let call = calls.recv().await.expect("the handler outlives the test");
                 if call.method == method {
@@ -255,7 +254,6 @@ impl TestHandler {
             }
         })
         .await
-        .unwrap_or_else(|_| panic!("no {method} within {PATIENCE:?}"))
     }
 
     /// Every call that has come and was not looked at.
