@@ -1,8 +1,9 @@
 //! The bus of a fleet: for each exchange a RabbitMQ stream, which every replica reads, and
 //! for each replica a queue, for the questions of others.
 //!
-//! Two connections: a broker that runs short of memory freezes whole connections of
-//! publishers, acks and heartbeats included, so reading has one of its own.
+//! Three connections: a broker that runs short of memory freezes whole connections of
+//! publishers, acks and heartbeats included, so reading has one of its own. And the queue of
+//! a replica lives as long as its connection, so that has one which nothing else breaks.
 //!
 //! `amqps://` trusts the certificates of the system; `SSL_CERT_FILE` or `SSL_CERT_DIR`
 //! names others.
@@ -30,14 +31,11 @@ use lapin::{
     BasicProperties,
     types::{FieldTable, ShortString},
 };
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
+use tokio::{task::JoinSet, time::Instant};
 
 pub use self::url::{BrokerUrl, InvalidBrokerUrl};
 use self::{
-    publisher::{Message, Publisher},
+    publisher::{Message, Publisher, Target},
     replica_queue::ReplicaQueue,
     stream::{Health, Reader, Readers},
     supervisor::{Link, Supervisor},
@@ -67,6 +65,7 @@ pub struct RabbitMqConfig {
 pub struct RabbitMqBus {
     publishing: Link,
     reading: Link,
+    questions: Link,
     window: Window,
     exchanges: HashMap<Exchange, (Publisher, Arc<Health>)>,
     replica_queue: Arc<ReplicaQueue>,
@@ -88,13 +87,14 @@ impl RabbitMqBus {
             link
         };
         let (publishing, reading) = (connect("publishing"), connect("reading"));
+        let questions = connect("questions");
 
         let (window, readers) = (Window::new(), Readers::new(urls.len()));
         let mut exchanges = HashMap::new();
         for config in configs {
             let name = config.name.clone();
-            let (publisher, driver) =
-                Publisher::new(publishing.clone(), window.clone(), Some(config.clone()));
+            let target = Target::Log(config.clone());
+            let (publisher, driver) = Publisher::new(publishing.clone(), window.clone(), target);
             let reader = Reader::new(
                 config,
                 reading.clone(),
@@ -108,13 +108,14 @@ impl RabbitMqBus {
             tasks.spawn(reader.run());
         }
 
-        let (publisher, driver) = Publisher::new(publishing.clone(), window.clone(), None);
+        let (publisher, driver) =
+            Publisher::new(publishing.clone(), window.clone(), Target::Replicas);
         let replica_queue = Arc::new(ReplicaQueue::new(replica, publisher));
         tasks.spawn(driver.run());
-        tasks.spawn(replica_queue.clone().run(reading.clone(), listener));
+        tasks.spawn(replica_queue.clone().run(questions.clone(), listener));
 
         let tasks = Mutex::new(tasks);
-        Arc::new(Self { publishing, reading, window, exchanges, replica_queue, tasks })
+        Arc::new(Self { publishing, reading, questions, window, exchanges, replica_queue, tasks })
     }
 }
 
@@ -162,7 +163,11 @@ impl EventBus for RabbitMqBus {
     fn status(&self) -> BusStatus {
         let healths = || self.exchanges.iter().map(|(name, (_, health))| (name, health));
         let mut problems = Vec::new();
-        let links = [("publishing", &self.publishing), ("reading", &self.reading)];
+        let links = [
+            ("publishing", &self.publishing),
+            ("reading", &self.reading),
+            ("questions", &self.questions),
+        ];
         for (purpose, link) in links {
             problems.extend(link.problem().map(|reason| format!("RabbitMQ, {purpose}: {reason}")));
         }
@@ -187,7 +192,7 @@ impl EventBus for RabbitMqBus {
         }
         let status = |(name, health): (&Exchange, &Arc<Health>)| ExchangeStatus {
             name: name.clone(),
-            attached: connected && health.problem.get().is_none(),
+            attached: self.reading.problem().is_none() && health.problem.get().is_none(),
             lag: health.lag.lately(),
         };
         let mut exchanges: Vec<_> = healths().map(status).collect();
@@ -201,17 +206,21 @@ impl EventBus for RabbitMqBus {
             connected,
             blocked,
             exchanges,
-            reconnects: self.publishing.reconnects() + self.reading.reconnects(),
+            reconnects: links.iter().map(|(_, link)| link.reconnects()).sum(),
             skipped,
         }
     }
 
     async fn close(&self, deadline: Instant) {
+        // Before publishing ends, so that what this replica was asked is answered.
+        self.replica_queue.close(deadline).await;
         self.window.close(deadline.min(Instant::now() + PUBLISH_DEADLINE)).await;
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        let mut reading = self.reading.clone();
-        let _ = timeout_at(deadline, self.replica_queue.close(&mut reading)).await;
-        tokio::join!(self.publishing.close(deadline), self.reading.close(deadline));
+        tokio::join!(
+            self.publishing.close(deadline),
+            self.reading.close(deadline),
+            self.questions.close(deadline),
+        );
     }
 }
 
