@@ -35,7 +35,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 pub use self::url::{BrokerUrl, InvalidBrokerUrl};
 use self::{
-    publisher::{Message, Publisher, Target},
+    publisher::{Message, Publisher},
     replica_queue::ReplicaQueue,
     stream::{Health, Reader, Readers},
     supervisor::{Link, Supervisor},
@@ -93,8 +93,8 @@ impl RabbitMqBus {
         let mut exchanges = HashMap::new();
         for config in configs {
             let name = config.name.clone();
-            let target = Target::Log(config.clone());
-            let (publisher, driver) = Publisher::new(publishing.clone(), window.clone(), target);
+            let (publisher, driver) =
+                Publisher::new(publishing.clone(), window.clone(), Some(config.clone()));
             let reader = Reader::new(
                 config,
                 reading.clone(),
@@ -108,8 +108,7 @@ impl RabbitMqBus {
             tasks.spawn(reader.run());
         }
 
-        let (publisher, driver) =
-            Publisher::new(publishing.clone(), window.clone(), Target::Replicas);
+        let (publisher, driver) = Publisher::new(publishing.clone(), window.clone(), None);
         let replica_queue = Arc::new(ReplicaQueue::new(replica, publisher));
         tasks.spawn(driver.run());
         tasks.spawn(replica_queue.clone().run(questions.clone(), listener));

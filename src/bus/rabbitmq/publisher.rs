@@ -47,15 +47,6 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
-/// Where a publisher's messages go, which is made again on the broker when it breaks.
-#[derive(Clone)]
-pub enum Target {
-    /// An exchange that always leads to its log.
-    Log(ExchangeConfig),
-    /// The exchange that leads to each replica that is there.
-    Replicas,
-}
-
 type Outcome = Result<(), NotPublished>;
 
 struct Job {
@@ -99,12 +90,13 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub fn new(link: Link, window: Window, target: Target) -> (Self, Driver) {
+    /// With an `exchange`, its place on the broker is repaired when it breaks.
+    pub fn new(link: Link, window: Window, exchange: Option<ExchangeConfig>) -> (Self, Driver) {
         // No job is sent without a slot: this never fills.
         let (jobs, queue) = mpsc::channel(MAX_UNCONFIRMED);
         let (problem_sender, problem) =
             watch::channel(Some("not connected to the broker yet".into()));
-        let driver = Driver { link: link.clone(), target, queue, problem: problem_sender };
+        let driver = Driver { link: link.clone(), exchange, queue, problem: problem_sender };
         (Self { jobs, problem, link, window }, driver)
     }
 
@@ -152,7 +144,7 @@ impl Publisher {
 /// Owns the channel, and opens another when it breaks.
 pub struct Driver {
     link: Link,
-    target: Target,
+    exchange: Option<ExchangeConfig>,
     queue: mpsc::Receiver<Job>,
     problem: watch::Sender<Option<String>>,
 }
@@ -169,10 +161,10 @@ impl Driver {
         let mut backoff = Backoff::default();
         let mut repair = false;
         loop {
-            let (mut link, target) = (self.link.clone(), self.target.clone());
+            let (mut link, exchange) = (self.link.clone(), self.exchange.clone());
             let opening = async {
                 let connection = link.connection().await?;
-                let channel = open(&connection, repair.then_some(&target)).await;
+                let channel = open(&connection, exchange.as_ref().filter(|_| repair)).await;
                 Some((connection, channel))
             };
             let Some(Some((connection, opened))) = self.refuse_during(opening).await else {
@@ -290,11 +282,9 @@ impl Driver {
             }
             leave = leave.or(reason);
         }
-        // A return is how the broker tells of a replica that is gone, and no fault; but an
+        // A return is how the broker tells of a replica out of reach, and no fault; but an
         // exchange should always lead to its log.
-        if matches!(self.target, Target::Log(_))
-            && confirms.iter().any(|(_, carried)| carried.is_some())
-        {
+        if self.exchange.is_some() && confirms.iter().any(|(_, carried)| carried.is_some()) {
             leave.get_or_insert_with(|| "the broker returns what is published".into());
         }
         for (receipt, published) in ledger.confirm(&confirms) {
@@ -306,12 +296,10 @@ impl Driver {
 
 async fn open(
     connection: &BrokerConnection,
-    repair: Option<&Target>,
+    repair: Option<&ExchangeConfig>,
 ) -> Result<Channel, BrokerError> {
-    match repair {
-        Some(Target::Log(config)) => topology::ensure(connection, config).await?,
-        Some(Target::Replicas) => topology::ensure_replicas(connection).await?,
-        None => {}
+    if let Some(config) = repair {
+        topology::ensure(connection, config).await?;
     }
     let channel = connection.channel().await?;
     let confirms = channel.confirm_select(ConfirmSelectOptions::default());

@@ -50,8 +50,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// For letting go of the queue and answering what has come by then.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// How often the queue is bound again. Nobody tells its owner when an exchange was deleted
-/// and made again, or a binding was; and whoever answers this is there.
+/// How often the queue is bound again. Nobody tells its owner when its binding was deleted,
+/// or the exchange with all of them; and a connection that answers this is of use.
 const BIND_INTERVAL: Duration = Duration::from_secs(5);
 
 const QUESTION: &str = "myxi.question";
