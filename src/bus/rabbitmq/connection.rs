@@ -13,7 +13,8 @@ use std::{
 
 use futures_util::StreamExt;
 use lapin::{
-    AsyncTcpStream, Channel, Connection, ConnectionProperties, Event,
+    AsyncTcpStream, Channel, Connection, ConnectionProperties, ErrorKind, Event,
+    protocol::{AMQPErrorKind, AMQPHardError},
     tcp::TLSConfig,
     uri::{AMQPScheme, AMQPUri},
 };
@@ -37,15 +38,26 @@ pub enum BrokerError {
     Timeout(&'static str),
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
+    /// Its connection is not worth keeping.
+    #[error("nothing comes from the log, though it is published to")]
+    Stuck,
     #[error("{0}")]
     Unexpected(String),
 }
 
 impl BrokerError {
-    /// lapin met bytes that it cannot read, such as a routing key that is not UTF-8, and
-    /// gave the connection up.
+    /// The connection was given up over an entry: by lapin, which met bytes that it cannot
+    /// read, such as a routing key that is not UTF-8; or by the broker, for what is no message
+    /// of AMQP 1.0, as all are in a stream.
     pub fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Amqp(e) if matches!(e.kind(), lapin::ErrorKind::ParsingError(_)))
+        let Self::Amqp(error) = self else { return false };
+        match error.kind() {
+            ErrorKind::ParsingError(_) => true,
+            ErrorKind::ProtocolError(error) => {
+                error.kind() == &AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR)
+            }
+            _ => false,
+        }
     }
 
     /// The broker refused, and closed only the channel.
