@@ -2,8 +2,14 @@
 //! that the log is read; its id, drawn at random, tells its log from every other.
 
 use lapin::{BasicProperties, types::FieldTable};
+use tokio::time::{Instant, timeout};
 
-use super::{publisher::Message, topology};
+use super::{
+    PUBLISH_DEADLINE,
+    not_published::NotPublished,
+    publisher::{Message, Publisher},
+    topology,
+};
 use crate::event::Exchange;
 
 /// The AMQP type of a marker. Whatever else begins with [`OURS`] is of a newer build.
@@ -25,4 +31,20 @@ pub fn new(exchange: &Exchange) -> (Message, String) {
         body: Vec::new(),
     };
     (marker, id)
+}
+
+/// Returns the marker's id when the broker has it.
+pub async fn publish(publisher: &Publisher, exchange: &Exchange) -> Result<String, NotPublished> {
+    let (marker, id) = new(exchange);
+    let _ = timeout(PUBLISH_DEADLINE, publisher.ready()).await;
+    publisher.publish(marker, Instant::now() + PUBLISH_DEADLINE).await?;
+    Ok(id)
+}
+
+/// Without waiting for it. One that fails is missed by nobody: there will be another.
+pub fn publish_meanwhile(publisher: &Publisher, exchange: &Exchange) {
+    let (publisher, (marker, _)) = (publisher.clone(), new(exchange));
+    tokio::spawn(async move {
+        let _ = publisher.publish(marker, Instant::now() + PUBLISH_DEADLINE).await;
+    });
 }

@@ -6,6 +6,8 @@
 //! offsets of what comes are held against those of what came ([`trail`]), and silence is
 //! looked into ([`watchdog`]).
 
+mod apart;
+mod attach;
 mod entry;
 mod tail;
 mod trail;
@@ -20,31 +22,28 @@ use std::{
 };
 
 use lapin::message::Delivery;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 pub use self::entry::{PUSHED_AT_HEADER, pushed_at_value};
 use self::{
     entry::Kind,
-    tail::{From, PREFETCH, Tail},
-    trail::{Continuity, Found, Trail},
+    tail::Tail,
+    trail::{Continuity, Trail},
     watchdog::{Advice, TICK, Watchdog},
 };
 use super::{
-    PUBLISH_DEADLINE,
     connection::{BrokerConnection, BrokerError},
     marker,
     poison::{Poison, PoisonCounts},
     publisher::Publisher,
     supervisor::{Backoff, Link, Problem},
-    topology,
 };
 use crate::{
     bus::{BusListener, BusNotice, ExchangeConfig, Lag},
-    event::{Event, Exchange, Position},
+    event::{Event, Position},
 };
 
-/// How long an entry may take that must come; a broker that is asked to read from beyond the
-/// end of a log sends nothing.
+/// How long an entry may take that must come.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A node of a cluster can only read a log of which it holds a copy: when reading has failed
@@ -54,9 +53,6 @@ const PER_NODE: Duration = Duration::from_secs(10);
 /// Markers stand in the log at least every thousand entries or so. Which replica publishes the
 /// next is drawn; its marker serves all.
 const MARKER_AFTER: std::ops::Range<usize> = 500..900;
-
-/// Entries next to each other that cannot be read and are stepped over in one go.
-const UNREADABLE_AT_ONCE: usize = 64;
 
 pub struct Reader {
     config: ExchangeConfig,
@@ -88,14 +84,6 @@ pub struct Health {
     pub gaps: AtomicU64,
     /// How often nothing came though there was something to read.
     pub stalls: AtomicU64,
-}
-
-/// How a log that was read before is found again.
-enum Resumed {
-    /// Where it was left; the first delivery behind that may have come already.
-    There(Tail, Option<Box<Delivery>>),
-    /// It is another log; perhaps its end is known.
-    Other(Option<(Tail, Trail)>),
 }
 
 impl Reader {
@@ -159,97 +147,6 @@ impl Reader {
         }
     }
 
-    /// Begins to read, and makes sure that it does: where it was, or telling a gap.
-    async fn attach(&mut self, connection: &BrokerConnection) -> Result<Tail, BrokerError> {
-        topology::ensure(connection, &self.config).await?;
-        if !self.compared {
-            topology::warn_of_differences(connection, &self.config).await?;
-            self.compared = true;
-        }
-        let end = match &self.trail {
-            None => None,
-            Some(trail) => match self.resume(connection, trail).await? {
-                Resumed::There(tail, delivery) => {
-                    if let Some(delivery) = delivery {
-                        self.take(*delivery, connection).await?;
-                    }
-                    return Ok(tail);
-                }
-                Resumed::Other(end) => end,
-            },
-        };
-        // From here on nothing leads back. The gap is told when reading has begun again, so
-        // that nothing falls between the two.
-        if self.trail.take().is_some() {
-            tracing::warn!(exchange = %self.config.name, "the log was made anew");
-        }
-        let (tail, trail) = match end {
-            Some(end) => end,
-            None => self.attach_at_end(connection).await?,
-        };
-        self.trail = Some(trail);
-        if self.health.attached.swap(true, Relaxed) {
-            self.tell_gap().await;
-        } else {
-            self.listener.notice(BusNotice::Attached(self.config.name.clone())).await;
-        }
-        Ok(tail)
-    }
-
-    /// The end is where a marker is read that was published when reading had begun. What comes
-    /// before it came before.
-    async fn attach_at_end(
-        &self,
-        connection: &BrokerConnection,
-    ) -> Result<(Tail, Trail), BrokerError> {
-        let mut tail = Tail::open(connection, &self.config.name, From::End, PREFETCH).await?;
-        let id = self.publish_marker().await?;
-        loop {
-            let delivery = tail.next_within(PATIENCE, "the marker in the log").await?;
-            if entry::id(&delivery) == id {
-                let entry = entry::of(&delivery, &id)?;
-                return Ok((tail, Trail::new(id, entry)));
-            }
-        }
-    }
-
-    /// Reads again what is known, to see that it is the same log, up to what is new. Nothing
-    /// but another entry, or an end before that place, shows that it is not.
-    async fn resume(
-        &self,
-        connection: &BrokerConnection,
-        trail: &Trail,
-    ) -> Result<Resumed, BrokerError> {
-        let from = From::Offset(trail.start());
-        let mut tail = Tail::open(connection, &self.config.name, from, PREFETCH).await?;
-        let mut retrace = trail.retrace();
-        if retrace.is_over() {
-            // So that something comes.
-            self.publish_marker().await?;
-        }
-        let mut delivery = tail.next(Instant::now() + PATIENCE).await?;
-        if delivery.is_none() {
-            // Either the broker is slow, or the log ends before that place: then a marker does.
-            let (end, at) = self.attach_at_end(connection).await?;
-            if at.last() <= trail.last() {
-                return Ok(Resumed::Other(Some((end, at))));
-            }
-        }
-        loop {
-            let next = match delivery.take() {
-                Some(delivery) => delivery,
-                None => tail.next_within(PATIENCE, "what was read before").await?,
-            };
-            match retrace.meet(entry::of(&next, trail.marker())?) {
-                Found::Known if retrace.is_over() => return Ok(Resumed::There(tail, None)),
-                Found::Known => {}
-                Found::Beyond => return Ok(Resumed::There(tail, Some(Box::new(next)))),
-                Found::Different => return Ok(Resumed::Other(None)),
-                Found::Before => return Err(went_back()),
-            }
-        }
-    }
-
     /// Delivers until reading fails; returns the reason.
     async fn follow(&mut self, tail: &mut Tail, connection: &BrokerConnection) -> BrokerError {
         let mut watchdog = Watchdog::new();
@@ -274,7 +171,7 @@ impl Reader {
         match advice {
             Advice::Wait => Ok(()),
             Advice::PublishMarker => {
-                self.publish_marker_meanwhile();
+                marker::publish_meanwhile(&self.publisher, &self.config.name);
                 Ok(())
             }
             Advice::Stuck => {
@@ -296,7 +193,7 @@ impl Reader {
             Continuity::Next => {}
             Continuity::Back => return Err(went_back()),
             Continuity::Jump => {
-                if is_cut_behind(trail.last(), connection, &self.config.name).await? {
+                if apart::is_cut_behind(trail.last(), connection, &self.config.name).await? {
                     let (exchange, last) = (&self.config.name, trail.last());
                     tracing::warn!(%exchange, last, offset, "the log was cut before it was read");
                     trail.cut_before(offset);
@@ -325,7 +222,7 @@ impl Reader {
         }
         if self.trail.as_ref().is_some_and(|trail| trail.len() >= self.next_marker) {
             self.next_marker += MARKER_AFTER.start;
-            self.publish_marker_meanwhile();
+            marker::publish_meanwhile(&self.publisher, &self.config.name);
         }
         Ok(())
     }
@@ -366,67 +263,6 @@ impl Reader {
             tracing::warn!(%exchange, offset, skipped, "skipped an entry of the log: {what}");
         }
     }
-
-    /// What cannot be read has cost the connection. Finds out, on connections of their own,
-    /// what it was: the entries that are next, one after another.
-    async fn step_over_unreadable(&mut self, connection: &BrokerConnection) {
-        let Some(last) = self.trail.as_ref().map(Trail::last) else { return };
-        for suspect in (last + 1..).take(UNREADABLE_AT_ONCE) {
-            let from = From::Offset(suspect);
-            let read = read_apart(connection, &self.config.name, from).await;
-            if !read.is_err_and(|e| e.is_unreadable()) {
-                return;
-            }
-            self.skip(suspect, Poison::Unreadable);
-            self.trail.iter_mut().for_each(|trail| trail.step_over(suspect));
-        }
-    }
-
-    async fn publish_marker(&self) -> Result<String, BrokerError> {
-        let (marker, id) = marker::new(&self.config.name);
-        let _ = timeout(PUBLISH_DEADLINE, self.publisher.ready()).await;
-        let published = self.publisher.publish(marker, Instant::now() + PUBLISH_DEADLINE).await;
-        let failed = |e| BrokerError::Unexpected(format!("the marker was not published: {e}"));
-        published.map(|()| id).map_err(failed)
-    }
-
-    /// Without waiting for it. One that fails is missed by nobody: there will be another.
-    fn publish_marker_meanwhile(&self) {
-        let (publisher, (marker, _)) = (self.publisher.clone(), marker::new(&self.config.name));
-        tokio::spawn(async move {
-            let _ = publisher.publish(marker, Instant::now() + PUBLISH_DEADLINE).await;
-        });
-    }
-}
-
-/// Whether the log does not have any more what stood behind this offset.
-async fn is_cut_behind(
-    last: u64,
-    connection: &BrokerConnection,
-    exchange: &Exchange,
-) -> Result<bool, BrokerError> {
-    match read_apart(connection, exchange, From::First).await {
-        Ok(first) => Ok(first > last + 1),
-        // Then nobody can say.
-        Err(e) if e.is_unreadable() => Ok(true),
-        Err(e) => Err(e),
-    }
-}
-
-/// The offset of one entry, read on a connection of its own, which it may cost.
-async fn read_apart(
-    connection: &BrokerConnection,
-    exchange: &Exchange,
-    from: From,
-) -> Result<u64, BrokerError> {
-    let apart = connection.open_another().await?;
-    let read = async {
-        let mut tail = Tail::open(&apart, exchange, from, 1).await?;
-        entry::offset(&tail.next_within(PATIENCE, "an entry of the log").await?)
-    };
-    let read = read.await;
-    apart.close(Instant::now() + PATIENCE).await;
-    read
 }
 
 fn went_back() -> BrokerError {
