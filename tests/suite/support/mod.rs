@@ -12,6 +12,7 @@ pub mod program;
 pub mod python;
 pub mod rabbitmq;
 pub mod raw;
+pub mod stream_protocol;
 pub mod usage;
 
 use std::{
