@@ -25,7 +25,13 @@ use tokio::{
     time::sleep,
 };
 
-use crate::support::{DEADLINE, program::Program, rabbitmq::RabbitMq, unique, within};
+use crate::support::{
+    DEADLINE,
+    program::Program,
+    rabbitmq::RabbitMq,
+    stream_protocol::{NO_AMQP, amqp_message},
+    unique, within,
+};
 
 const MAX_EVENT_SIZE: usize = 256 * 1024;
 
@@ -393,6 +399,73 @@ mod on_rabbitmq {
         }
     }
 
+    /// What the broker itself cannot read, in one log.
+    #[tokio::test]
+    async fn entries_that_are_no_amqp_are_stepped_over_and_disturb_no_other_exchange() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let (url, beside) = (broker.url(), unique("b"));
+        let replica = Replica::rabbitmq(&[&url], &[&name, &beside]).attached(2).await;
+        let connection = reading_connection(broker, &replica, &beside).await;
+        let log = format!("myxi.log.{name}");
+        let published = async |name: &str, event_name: &str| {
+            assert_eq!(replica.publish(event(name, "k", event_name)).await, Ok(()));
+        };
+
+        published(&name, "one").await;
+        broker.write_raw(&log, &[NO_AMQP]).await;
+        published(&name, "two").await;
+        broker.write_compressed(&log, 3).await;
+        for _ in 0..20 {
+            broker.write_raw(&log, &[NO_AMQP]).await;
+        }
+        published(&name, "three").await;
+        published(&beside, "beside").await;
+        let mut told = Vec::new();
+        for _ in 0..5 {
+            told.push(match replica.notice().await {
+                BusNotice::Event(event) => event.body.name.to_string(),
+                BusNotice::Gap(_) => "a gap".into(),
+                BusNotice::Attached(exchange) => panic!("{exchange} is attached again"),
+            });
+        }
+        told.retain(|one| one != "beside");
+        // Of several next to each other all but the last may have been events; the batch takes
+        // three offsets.
+        assert_eq!(told, ["one", "two", "a gap", "three"]);
+        assert_eq!(replica.bus.status().skipped.unreadable, 24);
+        assert!(connection.is_some());
+        assert_eq!(reading_connection(broker, &replica, &beside).await, connection);
+    }
+
+    /// An event in one chunk with what the broker cannot read is lost to every reader.
+    #[tokio::test]
+    async fn an_event_that_nobody_can_be_given_any_more_is_told_as_a_gap() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+        let [lost, behind] = ["lost", "behind"]
+            .map(|name| amqp_message("k", format!(r#"{{"event":"{name}"}}"#).as_bytes()));
+        assert_eq!(replica.publish(event(&name, "k", "before")).await, Ok(()));
+        broker.write_raw(&format!("myxi.log.{name}"), &[&lost, NO_AMQP, &behind]).await;
+
+        assert_eq!(replica.names(1).await, ["before"]);
+        assert!(matches!(replica.notice().await, BusNotice::Gap(_)));
+        assert_eq!(replica.names(1).await, ["behind"]);
+    }
+
+    /// Consumers of the stream's own protocol store their offsets in it.
+    #[tokio::test]
+    async fn offsets_without_entries_are_no_gap() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+        for round in ["one", "two", "three"] {
+            for stored in 0..4 {
+                broker.store_offset(&format!("myxi.log.{name}"), "another", stored).await;
+            }
+            assert_eq!(replica.publish(event(&name, "k", round)).await, Ok(()));
+        }
+        assert_eq!(replica.names(3).await, ["one", "two", "three"]);
+    }
+
     #[tokio::test]
     async fn a_log_that_was_deleted_is_made_again_and_the_gap_is_told() {
         let (broker, name) = (RabbitMq::shared().await, unique("a"));
@@ -498,9 +571,7 @@ mod on_rabbitmq {
         exchange: &str,
     ) -> Option<String> {
         let name = format!("myxi {} reading {exchange}", replica.id);
-        let connections = broker.ctl(&["list_connections", "pid", "client_properties"]).await;
-        let line = connections.lines().find(|line| line.contains(&name))?;
-        line.split_whitespace().next().map(str::to_owned)
+        broker.connections(&name).await.pop()
     }
 
     #[tokio::test]

@@ -107,12 +107,14 @@ async fn a_reader_that_the_broker_forgot_begins_anew_and_misses_nothing() {
     fleet[1].push(&fleet.exchange, "1", "Begun", json!(0)).await;
     client.event("Begun").await;
 
-    let log = format!("myxi.log.{}", fleet.exchange);
-    let consumers = broker.ctl(&["list_consumers", "queue_name", "channel_pid"]).await;
-    let channels = consumers.lines().filter_map(|line| line.strip_prefix(&log)).map(str::trim);
-    for channel in channels {
-        let suspend = format!("sys:suspend(rabbit_misc:string_to_pid(\"{channel}\")).");
-        broker.ctl(&["eval", &suspend]).await;
+    let readers = broker.connections(&format!("reading {}", fleet.exchange)).await;
+    assert_eq!(readers.len(), 2);
+    let channels = broker.ctl(&["list_channels", "connection", "pid"]).await;
+    for channel in channels.lines().filter_map(|line| line.split_once('\t')) {
+        if readers.iter().any(|reader| reader == channel.0) {
+            let pid = format!("rabbit_misc:string_to_pid(\"{}\")", channel.1);
+            broker.ctl(&["eval", &format!("sys:suspend({pid}).")]).await;
+        }
     }
     numbers(5, 10).await;
     // A new client is not told what is not so: its events come, too.

@@ -45,18 +45,28 @@ pub enum BrokerError {
     Unexpected(String),
 }
 
+/// What in a log cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// lapin met bytes that it cannot read, such as a routing key that is not UTF-8.
+    Entry,
+    /// The broker met what it cannot turn into AMQP 0.9.1. It parses whole chunks: what stands
+    /// before it in its chunk can be read by nobody, and with a large prefetch what it has
+    /// parsed but not sent yet is not sent either.
+    Chunk,
+}
+
 impl BrokerError {
-    /// The connection was given up over an entry: by lapin, which met bytes that it cannot
-    /// read, such as a routing key that is not UTF-8; or by the broker, for what is no message
-    /// of AMQP 1.0, as all are in a stream.
-    pub fn is_unreadable(&self) -> bool {
-        let Self::Amqp(error) = self else { return false };
+    /// The connection was given up over what it was to carry, if so.
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        let Self::Amqp(error) = self else { return None };
         match error.kind() {
-            ErrorKind::ParsingError(_) => true,
+            ErrorKind::ParsingError(_) => Some(Unreadable::Entry),
             ErrorKind::ProtocolError(error) => {
-                error.kind() == &AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR)
+                let internal = &AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR);
+                (error.kind() == internal).then_some(Unreadable::Chunk)
             }
-            _ => false,
+            _ => None,
         }
     }
 

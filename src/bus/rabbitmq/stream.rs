@@ -54,6 +54,9 @@ const PER_NODE: Duration = Duration::from_secs(10);
 /// next is drawn; its marker serves all.
 const MARKER_AFTER: std::ops::Range<usize> = 500..900;
 
+/// Entries and quiet moments that are enough to think that nothing unreadable is near.
+const CAREFUL_FOR: u32 = 300;
+
 pub struct Reader {
     config: ExchangeConfig,
     link: Link,
@@ -67,6 +70,8 @@ pub struct Reader {
     next_marker: usize,
     /// Entries were passed over that may have been events: to be told before the next one.
     gap_due: bool,
+    /// Something that cannot be read may be near: entries are asked for one at a time.
+    careful: bool,
     /// The differences between configuration and broker have been looked for.
     compared: bool,
 }
@@ -106,6 +111,7 @@ impl Reader {
             trail: None,
             next_marker: rand::random_range(MARKER_AFTER),
             gap_due: false,
+            careful: false,
             compared: false,
         }
     }
@@ -125,60 +131,75 @@ impl Reader {
         let mut backoff = Backoff::default();
         let mut read_last = Instant::now();
         while self.link.uses(connection) {
-            let error = match self.attach(connection).await {
-                Ok(mut tail) => {
-                    backoff.reset();
-                    self.health.problem.set(None);
-                    let error = self.follow(&mut tail, connection).await;
-                    read_last = Instant::now();
-                    error
-                }
-                Err(e) => e,
+            let Err(error) = self.read(connection, &mut backoff, &mut read_last).await else {
+                continue;
             };
             self.health.problem.set(Some(error.to_string()));
             tracing::debug!(exchange = %self.config.name, "not reading: {error}");
-            if error.is_unreadable() {
-                self.step_over_unreadable(connection).await;
+            if error.unreadable().is_some() {
+                self.bear_unreadable(connection).await;
             }
-            if read_last.elapsed() >= PER_NODE {
+            if read_last.elapsed() >= PER_NODE || matches!(error, BrokerError::Stuck) {
                 connection.cut();
             }
             backoff.wait().await;
         }
     }
 
-    /// Delivers until reading fails; returns the reason.
-    async fn follow(&mut self, tail: &mut Tail, connection: &BrokerConnection) -> BrokerError {
-        let mut watchdog = Watchdog::new();
-        loop {
-            let followed = match tail.next(Instant::now() + TICK).await {
-                Ok(Some(delivery)) => {
-                    watchdog.heard();
-                    self.take(delivery, connection).await
-                }
-                Ok(None) => self.look_into(watchdog.tick(self.publisher.confirmed())).await,
-                Err(e) => Err(e),
-            };
-            if let Err(error) = followed {
-                return error;
-            }
-        }
+    /// Reads until that fails, or is to begin anew at once.
+    async fn read(
+        &mut self,
+        connection: &BrokerConnection,
+        backoff: &mut Backoff,
+        read_last: &mut Instant,
+    ) -> Result<(), BrokerError> {
+        let mut tail = self.attach(connection).await?;
+        backoff.reset();
+        self.health.problem.set(None);
+        let read = self.follow(&mut tail, connection).await;
+        *read_last = Instant::now();
+        read
     }
 
-    /// A moment has passed in which nothing came.
-    async fn look_into(&mut self, advice: Advice) -> Result<(), BrokerError> {
-        self.tell_due_gap().await;
+    /// Delivers until reading fails, or there is no more need to be careful.
+    async fn follow(
+        &mut self,
+        tail: &mut Tail,
+        connection: &BrokerConnection,
+    ) -> Result<(), BrokerError> {
+        let mut watchdog = Watchdog::new();
+        let mut careful_for = if self.careful { CAREFUL_FOR } else { u32::MAX };
+        while careful_for > 0 {
+            match tail.next(Instant::now() + TICK).await? {
+                Some(delivery) => {
+                    watchdog.heard();
+                    self.take(delivery, connection).await?;
+                }
+                None => {
+                    self.tell_due_gap().await;
+                    self.heed(watchdog.tick(self.publisher.confirmed()))?;
+                }
+            }
+            if self.careful {
+                careful_for -= 1;
+            }
+        }
+        self.careful = false;
+        Ok(())
+    }
+
+    fn heed(&self, advice: Advice) -> Result<(), BrokerError> {
         match advice {
-            Advice::Wait => Ok(()),
+            Advice::Wait => {}
             Advice::PublishMarker => {
                 marker::publish_meanwhile(&self.publisher, &self.config.name);
-                Ok(())
             }
             Advice::Stuck => {
                 self.health.stalls.fetch_add(1, Relaxed);
-                Err(BrokerError::Stuck)
+                return Err(BrokerError::Stuck);
             }
         }
+        Ok(())
     }
 
     /// The next entry, as far as it is the next: what it is, and whether all before it came.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     bus::rabbitmq::{
-        connection::{BrokerConnection, BrokerError},
+        connection::{BrokerConnection, BrokerError, Unreadable},
         poison::Poison,
     },
     event::Exchange,
@@ -19,19 +19,24 @@ use crate::{
 const UNREADABLE_AT_ONCE: usize = 64;
 
 impl Reader {
-    /// What cannot be read has cost the connection. Finds out, on connections of their own,
-    /// what it was: the entries that are next, one after another.
-    pub(super) async fn step_over_unreadable(&mut self, connection: &BrokerConnection) {
+    /// Something that cannot be read has cost the connection. At first it need not be what is
+    /// next: then it is approached entry by entry. What is next is stepped over.
+    pub(super) async fn bear_unreadable(&mut self, connection: &BrokerConnection) {
+        if !std::mem::replace(&mut self.careful, true) {
+            return;
+        }
         let Some(last) = self.trail.as_ref().map(Trail::last) else { return };
+        let mut in_chunks = 0;
         for suspect in (last + 1..).take(UNREADABLE_AT_ONCE) {
             let from = From::Offset(suspect);
             let read = read_apart(connection, &self.config.name, from).await;
-            if !read.is_err_and(|e| e.is_unreadable()) {
-                return;
-            }
+            let Some(unreadable) = read.err().and_then(|e| e.unreadable()) else { break };
             self.skip(suspect, Poison::Unreadable);
             self.trail.iter_mut().for_each(|trail| trail.step_over(suspect));
+            in_chunks += u32::from(unreadable == Unreadable::Chunk);
         }
+        // The last one was what cannot be read. Others may have been events before it.
+        self.gap_due |= in_chunks > 1;
     }
 }
 
@@ -44,7 +49,7 @@ pub(super) async fn is_cut_behind(
     match read_apart(connection, exchange, From::First).await {
         Ok(first) => Ok(first > last + 1),
         // Then nobody can say.
-        Err(e) if e.is_unreadable() => Ok(true),
+        Err(e) if e.unreadable().is_some() => Ok(true),
         Err(e) => Err(e),
     }
 }

@@ -74,7 +74,8 @@ impl Reader {
         &self,
         connection: &BrokerConnection,
     ) -> Result<(Tail, Trail), BrokerError> {
-        let mut tail = Tail::open(connection, &self.config.name, From::End, PREFETCH).await?;
+        let mut tail =
+            Tail::open(connection, &self.config.name, From::End, self.prefetch()).await?;
         let id = self.publish_marker().await?;
         loop {
             let delivery = tail.next_within(PATIENCE, "the marker in the log").await?;
@@ -93,7 +94,7 @@ impl Reader {
         trail: &Trail,
     ) -> Result<Resumed, BrokerError> {
         let from = From::Offset(trail.start());
-        let mut tail = Tail::open(connection, &self.config.name, from, PREFETCH).await?;
+        let mut tail = Tail::open(connection, &self.config.name, from, self.prefetch()).await?;
         let mut retrace = trail.retrace();
         if retrace.is_over() {
             // So that something comes.
@@ -120,6 +121,11 @@ impl Reader {
                 Found::Before => return Err(went_back()),
             }
         }
+    }
+
+    /// One at a time the broker sends all that can be sent; see `Unreadable::Chunk`.
+    fn prefetch(&self) -> u16 {
+        if self.careful { 1 } else { PREFETCH }
     }
 
     /// Returns its id when the broker has it.

@@ -22,8 +22,8 @@ use crate::{
 /// What the broker sends ahead of acks; bounds what waits in this process.
 pub const PREFETCH: u16 = 256;
 
-/// Acks go out when so many deliveries wait for one, or after [`ACK_INTERVAL`].
-const ACK_BATCH: u64 = PREFETCH as u64 / 4;
+/// Acks go out when a part of the prefetch waits for one, or after [`ACK_INTERVAL`].
+const ACKS_PER_PREFETCH: u64 = 4;
 const ACK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Where to begin to read.
@@ -44,6 +44,7 @@ pub struct Tail {
     /// The last delivery that is not acked yet.
     unacked: Option<u64>,
     acked: u64,
+    ack_batch: u64,
     ack_at: Instant,
 }
 
@@ -71,13 +72,14 @@ impl Tail {
             arguments,
         );
         let consumer = within("beginning to read a log", consuming).await?;
-        Ok(Self { channel, consumer, unacked: None, acked: 0, ack_at: Instant::now() })
+        let ack_batch = (u64::from(prefetch) / ACKS_PER_PREFETCH).max(1);
+        Ok(Self { channel, consumer, unacked: None, acked: 0, ack_batch, ack_at: Instant::now() })
     }
 
     /// The next delivery; `None` when none has come by then.
     pub async fn next(&mut self, until: Instant) -> Result<Option<Delivery>, BrokerError> {
         loop {
-            if self.unacked.is_some_and(|tag| tag - self.acked >= ACK_BATCH) {
+            if self.unacked.is_some_and(|tag| tag - self.acked >= self.ack_batch) {
                 self.ack().await?;
             }
             tokio::select! {
