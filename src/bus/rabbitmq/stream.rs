@@ -24,12 +24,12 @@ use super::{
     connection::{BrokerConnection, BrokerError, within},
     poison::{Poison, PoisonCounts},
     publisher::{Message, Publisher},
-    supervisor::{Backoff, Link, Problem},
+    supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
     topology,
 };
 use crate::{
     bus::{BusListener, BusNotice, ExchangeConfig, Lag},
-    event::{Event, Position, PushedAt},
+    event::{Event, Exchange, Position, PushedAt},
 };
 
 /// What the broker sends ahead of acks; bounds what waits in this process.
@@ -107,7 +107,6 @@ impl Readers {
 }
 
 /// What others see of a [`Reader`].
-#[derive(Default)]
 pub struct Health {
     /// Has been attached once.
     pub attached: AtomicBool,
@@ -115,6 +114,15 @@ pub struct Health {
     pub lag: Lag,
     /// Entries that are no events.
     pub skipped: PoisonCounts,
+}
+
+impl Health {
+    fn new(exchange: &Exchange) -> Self {
+        let problem = Problem::new(format!("exchange {exchange}, reading"));
+        problem.not_yet(NOT_CONNECTED_YET);
+        let (attached, lag, skipped) = Default::default();
+        Self { attached, problem, lag, skipped }
+    }
 }
 
 impl Reader {
@@ -126,8 +134,7 @@ impl Reader {
         readers: Readers,
         max_event_size: usize,
     ) -> Self {
-        let health = Arc::new(Health::default());
-        health.problem.set(Some("not connected to the broker yet".into()));
+        let health = Arc::new(Health::new(&config.name));
         Self {
             config,
             link,
@@ -161,8 +168,7 @@ impl Reader {
                 }
                 Err(e) => e,
             };
-            self.health.problem.set(Some(error.to_string()));
-            tracing::debug!(exchange = %self.config.name, "not reading: {error}");
+            error.show(&self.health.problem);
             if error.is_unreadable() {
                 self.step_over_unreadable(&connection).await;
             }
