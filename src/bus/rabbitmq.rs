@@ -12,6 +12,7 @@
 mod connection;
 mod ledger;
 mod marker;
+mod nodes;
 mod not_published;
 mod poison;
 mod publisher;
@@ -41,6 +42,7 @@ use tokio::{
 
 pub use self::url::{BrokerUrl, InvalidBrokerUrl};
 use self::{
+    connection::HELD_BACK,
     publisher::{Message, Publisher},
     replica_queue::ReplicaQueue,
     stream::{Health, Reader},
@@ -60,7 +62,7 @@ use crate::{
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 
 pub struct RabbitMqConfig {
-    /// Tried in turn; at least one.
+    /// The nodes of one cluster; at least one.
     pub urls: Vec<BrokerUrl>,
     pub exchanges: Vec<ExchangeConfig>,
     pub replica: ReplicaId,
@@ -177,7 +179,7 @@ impl EventBus for RabbitMqBus {
         let connected = problems.is_empty();
         let blocked = self.publishing.is_blocked();
         if blocked {
-            problems.push("RabbitMQ holds publishers back: a memory or disk alarm".into());
+            problems.push(HELD_BACK.into());
         }
         if problems.is_empty() {
             problems = self.other_problems();

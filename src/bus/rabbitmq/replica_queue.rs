@@ -26,7 +26,7 @@ use super::{
     connection::{BrokerConnection, BrokerError, within},
     not_published::NotPublished,
     publisher::{Message, Publisher},
-    supervisor::{Backoff, Link, Problem},
+    supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
     topology,
 };
 use crate::{
@@ -65,8 +65,8 @@ pub struct ReplicaQueue {
 
 impl ReplicaQueue {
     pub fn new(replica: ReplicaId, publisher: Publisher) -> Self {
-        let problem = Problem::default();
-        problem.set(Some("not connected to the broker yet".into()));
+        let problem = Problem::new("the queue of this replica");
+        problem.not_yet(NOT_CONNECTED_YET);
         Self { replica, publisher, waiting: Arc::default(), problem }
     }
 
@@ -121,7 +121,7 @@ impl ReplicaQueue {
             };
             // Whatever cost the connection may be in this queue, and would come again.
             purge = error.unreadable().is_some();
-            self.problem.set(Some(error.to_string()));
+            error.show(&self.problem);
             backoff.wait().await;
         }
     }
