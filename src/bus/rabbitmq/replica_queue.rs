@@ -36,7 +36,7 @@ use super::{
     connection::BrokerError,
     not_published::NotPublished,
     publisher::{Message, Publisher},
-    supervisor::{Backoff, Link, Problem},
+    supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
     topology,
 };
 use crate::{
@@ -70,8 +70,8 @@ pub struct ReplicaQueue {
 
 impl ReplicaQueue {
     pub fn new(replica: ReplicaId, publisher: Publisher) -> Self {
-        let problem = Problem::default();
-        problem.set(Some("not connected to the broker yet".into()));
+        let problem = Problem::new("the queue of this replica");
+        problem.not_yet(NOT_CONNECTED_YET);
         let (waiting, in_vain) = Default::default();
         Self { replica, publisher, waiting, problem, closing: watch::Sender::default(), in_vain }
     }
@@ -160,21 +160,13 @@ impl ReplicaQueue {
                 Err(e) => e,
             };
             *attached = None;
-            self.lost(&error);
-            // It may be of no use, whatever its state: another one, or another broker, may be.
-            if matches!(error, BrokerError::Timeout(_)) {
-                home.connection.cut();
+            error.show(&self.problem);
+            // Whatever its state says: another one, or another broker, may be of use.
+            if let BrokerError::Timeout(_) = error {
+                home.connection.give_up(error.to_string());
             }
             backoff.wait().await;
         }
-    }
-
-    fn lost(&self, error: &BrokerError) {
-        let reason = error.to_string();
-        if self.problem.get().as_ref() != Some(&reason) {
-            tracing::warn!("other replicas cannot ask this one: {reason}");
-        }
-        self.problem.set(Some(reason));
     }
 
     async fn serve(

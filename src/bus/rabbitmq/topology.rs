@@ -42,16 +42,23 @@ pub fn new_replica_queue(replica: ReplicaId) -> ShortString {
 
 /// Makes sure that exchange, stream and binding exist. What exists with other settings is
 /// taken as it is: an operator may know better, and deleting a log is not ours to do.
+///
+/// Answers why nothing was bound, if so: without the right to bind, somebody else may have
+/// done it, which only publishing tells.
 pub async fn ensure(
     connection: &BrokerConnection,
     config: &ExchangeConfig,
-) -> Result<(), BrokerError> {
+) -> Result<Option<BrokerError>, BrokerError> {
     // A refusal closes its channel: each step has one of its own.
     ensure_exchange(connection, input_exchange(&config.name), ExchangeKind::Fanout).await?;
-    if declare_stream(connection, config, true).await.is_err() {
-        declare_stream(connection, config, false).await?;
+    match declare_stream(connection, config, true).await {
+        Err(e) if e.is_refusal() => declare_stream(connection, config, false).await?,
+        declared => declared?,
     }
-    bind(connection, config).await
+    match bind(connection, config).await {
+        Err(e) if e.is_refusal() && !e.is_missing() => Ok(Some(e)),
+        bound => bound.map(|()| None),
+    }
 }
 
 /// Makes sure that the exchange of the replicas exists.
@@ -64,17 +71,20 @@ pub async fn warn_of_differences(
     connection: &BrokerConnection,
     config: &ExchangeConfig,
 ) -> Result<(), BrokerError> {
+    let mut differences = Vec::new();
     for declared in [
         declare_exchange(connection, input_exchange(&config.name), ExchangeKind::Fanout, false)
             .await,
         declare_stream(connection, config, false).await,
     ] {
         match declared {
-            Err(e) if e.is_refusal() => {
-                tracing::warn!(exchange = %config.name, "taken as it is on the broker: {e}");
-            }
+            Err(e) if e.is_refusal() => differences.push(e),
             result => result?,
         }
+    }
+    // Only now: where one step fails, all are done again.
+    for e in differences {
+        tracing::warn!(exchange = %config.name, "taken as it is on the broker: {e}");
     }
     Ok(())
 }
@@ -84,10 +94,10 @@ async fn ensure_exchange(
     name: ShortString,
     kind: ExchangeKind,
 ) -> Result<(), BrokerError> {
-    if declare_exchange(connection, name.clone(), kind.clone(), true).await.is_err() {
-        declare_exchange(connection, name, kind, false).await?;
+    match declare_exchange(connection, name.clone(), kind.clone(), true).await {
+        Err(e) if e.is_refusal() => declare_exchange(connection, name, kind, false).await,
+        declared => declared,
     }
-    Ok(())
 }
 
 async fn declare_exchange(
@@ -129,18 +139,5 @@ async fn bind(connection: &BrokerConnection, config: &ExchangeConfig) -> Result<
         QueueBindOptions::default(),
         FieldTable::default(),
     );
-    match within("binding a stream", binding).await {
-        // Without the right to bind, somebody else did it; if not, publishing tells.
-        Err(e) if e.is_refusal() && !is_missing(&e) => {
-            tracing::warn!(exchange = %config.name, "not bound: {e}");
-            Ok(())
-        }
-        result => result,
-    }
-}
-
-fn is_missing(error: &BrokerError) -> bool {
-    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-    matches!(error, BrokerError::Amqp(e) if matches!(e.kind(), lapin::ErrorKind::ProtocolError(e)
-        if matches!(e.kind(), AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))))
+    within("binding a stream", binding).await
 }
