@@ -1,5 +1,9 @@
-//! What the bus keeps on the broker for each exchange: a durable fanout exchange that
-//! anybody may publish to, bound to a stream that every replica reads.
+//! What the bus keeps on the broker. For each exchange: a durable fanout exchange that
+//! anybody may publish to, bound to a stream that every replica reads. For all replicas
+//! together: an exchange that leads to the queue of each.
+//!
+//! All names begin with `myxi.`, and nothing else is used: not even the broker's default
+//! exchange, for which a user would need a right to `amq.default`.
 
 use lapin::{
     ExchangeKind,
@@ -21,8 +25,19 @@ pub fn log_stream(exchange: &Exchange) -> ShortString {
     format!("myxi.log.{exchange}").into()
 }
 
-pub fn replica_queue(replica: ReplicaId) -> ShortString {
-    format!("myxi.replica.{replica}").into()
+/// Leads what is published under a replica's id to that replica.
+pub fn replicas_exchange() -> ShortString {
+    "myxi.replicas".into()
+}
+
+pub fn replica_key(replica: ReplicaId) -> ShortString {
+    replica.to_string().into()
+}
+
+/// Another name each time, for each connection has another queue: the one before may still
+/// be held by a connection that the broker has not missed yet.
+pub fn new_replica_queue(replica: ReplicaId) -> ShortString {
+    format!("myxi.replica.{replica}.{:016x}", rand::random::<u64>()).into()
 }
 
 /// Makes sure that exchange, stream and binding exist. What exists with other settings is
@@ -35,10 +50,7 @@ pub async fn ensure(
     config: &ExchangeConfig,
 ) -> Result<Option<BrokerError>, BrokerError> {
     // A refusal closes its channel: each step has one of its own.
-    match declare_exchange(connection, config, true).await {
-        Err(e) if e.is_refusal() => declare_exchange(connection, config, false).await?,
-        declared => declared?,
-    }
+    ensure_exchange(connection, input_exchange(&config.name), ExchangeKind::Fanout).await?;
     match declare_stream(connection, config, true).await {
         Err(e) if e.is_refusal() => declare_stream(connection, config, false).await?,
         declared => declared?,
@@ -49,6 +61,11 @@ pub async fn ensure(
     }
 }
 
+/// Makes sure that the exchange of the replicas exists.
+pub async fn ensure_replicas(connection: &BrokerConnection) -> Result<(), BrokerError> {
+    ensure_exchange(connection, replicas_exchange(), ExchangeKind::Direct).await
+}
+
 /// Declares everything as configured, for the broker to tell what differs.
 pub async fn warn_of_differences(
     connection: &BrokerConnection,
@@ -56,7 +73,8 @@ pub async fn warn_of_differences(
 ) -> Result<(), BrokerError> {
     let mut differences = Vec::new();
     for declared in [
-        declare_exchange(connection, config, false).await,
+        declare_exchange(connection, input_exchange(&config.name), ExchangeKind::Fanout, false)
+            .await,
         declare_stream(connection, config, false).await,
     ] {
         match declared {
@@ -71,19 +89,26 @@ pub async fn warn_of_differences(
     Ok(())
 }
 
+async fn ensure_exchange(
+    connection: &BrokerConnection,
+    name: ShortString,
+    kind: ExchangeKind,
+) -> Result<(), BrokerError> {
+    match declare_exchange(connection, name.clone(), kind.clone(), true).await {
+        Err(e) if e.is_refusal() => declare_exchange(connection, name, kind, false).await,
+        declared => declared,
+    }
+}
+
 async fn declare_exchange(
     connection: &BrokerConnection,
-    config: &ExchangeConfig,
+    name: ShortString,
+    kind: ExchangeKind,
     passive: bool,
 ) -> Result<(), BrokerError> {
     let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
     let channel = connection.channel().await?;
-    let declaring = channel.exchange_declare(
-        input_exchange(&config.name),
-        ExchangeKind::Fanout,
-        options,
-        FieldTable::default(),
-    );
+    let declaring = channel.exchange_declare(name, kind, options, FieldTable::default());
     within("declaring an exchange", declaring).await
 }
 
