@@ -28,6 +28,7 @@ use tokio::{
 use super::{
     connection::{BrokerConnection, BrokerError, HELD_BACK, within},
     ledger::Ledger,
+    marker,
     not_published::NotPublished,
     supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
     topology,
@@ -46,6 +47,9 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Tells one message from another when the broker returns it; see [`Ledger`].
 const SEQUENCE_HEADER: &str = "x-myxi-seq";
+
+/// Messages to a log between two markers that go with them.
+const MARKER_EVERY: u32 = 250;
 
 /// A message on its way to the broker.
 pub struct Message {
@@ -67,10 +71,15 @@ struct Job {
 /// The driver's half of a job: tells the outcome and gives the slot back.
 struct Receipt {
     outcome: oneshot::Sender<Outcome>,
-    _slot: Slot,
+    _slot: Option<Slot>,
 }
 
 impl Receipt {
+    /// For a message that nobody waits for.
+    fn unheard() -> Self {
+        Self { outcome: oneshot::channel().0, _slot: None }
+    }
+
     fn settle(self, outcome: Outcome) {
         // A caller who has stopped waiting was told "unconfirmed".
         let _ = self.outcome.send(outcome);
@@ -120,6 +129,7 @@ impl Publisher {
             open: open_sender,
             problem: problem.clone(),
             confirmed: confirmed.clone(),
+            unmarked: 0,
             backoff: Backoff::default(),
             refused: false,
         };
@@ -151,7 +161,7 @@ impl Publisher {
     ) -> Result<Pending, NotPublished> {
         let slot = admission.slot(deadline).await?;
         let (outcome, pending) = oneshot::channel();
-        let job = Job { message, receipt: Receipt { outcome, _slot: slot } };
+        let job = Job { message, receipt: Receipt { outcome, _slot: Some(slot) } };
         self.jobs.try_send(job).map_err(|e| NotPublished::Unavailable(e.to_string()))?;
         Ok(Pending(pending))
     }
@@ -185,6 +195,8 @@ pub struct Driver {
     open: watch::Sender<bool>,
     problem: Arc<Problem>,
     confirmed: Arc<AtomicU64>,
+    /// Messages written since the last marker of this driver's.
+    unmarked: u32,
     /// Starts anew when something was published.
     backoff: Backoff,
     /// The problem is the fate of something that was published: it lasts until something
@@ -339,6 +351,10 @@ impl Driver {
                                 stalled = 0;
                             }
                             in_flight.push(hand_over(channel, &mut letters, message, receipt).await);
+                            if let Some(marker) = self.marker_due() {
+                                let unheard = Receipt::unheard();
+                                in_flight.push(hand_over(channel, &mut letters, marker, unheard).await);
+                            }
                         }
                         None => {
                             leaving = Some(Left::Closed);
@@ -362,6 +378,14 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Readers ask for markers too, but theirs would stand behind all that waits here.
+    fn marker_due(&mut self) -> Option<Message> {
+        self.unmarked += 1;
+        let due = self.exchange.as_ref().filter(|_| self.unmarked >= MARKER_EVERY)?;
+        self.unmarked = 0;
+        Some(marker::new(&due.name).0)
     }
 
     /// Settles what can be settled; answers why the channel is to be left, if so.

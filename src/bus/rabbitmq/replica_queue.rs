@@ -161,9 +161,9 @@ impl ReplicaQueue {
             };
             *attached = None;
             error.show(&self.problem);
-            // Whatever its state says: another one, or another broker, may be of use.
-            if let BrokerError::Timeout(_) = error {
-                home.connection.give_up(error.to_string());
+            // It may be of no use, whatever its state: another one, or another broker, may be.
+            if matches!(error, BrokerError::Timeout(_)) {
+                home.connection.give_up(format!("the queue of this replica: {error}"));
             }
             backoff.wait().await;
         }
