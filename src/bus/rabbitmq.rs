@@ -4,12 +4,8 @@
 //! A broker that runs short of memory freezes whole connections of publishers, acks and
 //! heartbeats included; and what cannot be read in one log, or a node that has no copy of it,
 //! costs the connection that reads it. So there is one connection for publishing, one for each
-<<<<<<< HEAD
-//! exchange that is read, and one for questions, on which the queue for them lives.
-=======
 //! exchange that is read, and one for
 //! questions, as the queue of a replica lives as long as its connection.
->>>>>>> main
 //!
 //! `amqps://` trusts the certificates of the system; `SSL_CERT_FILE` or `SSL_CERT_DIR`
 //! names others.
@@ -74,11 +70,7 @@ pub struct RabbitMqConfig {
 
 pub struct RabbitMqBus {
     publishing: Link,
-<<<<<<< HEAD
-    asking: Link,
-=======
     questions: Link,
->>>>>>> main
     window: Window,
     exchanges: HashMap<Exchange, Lane>,
     replica_queue: Arc<ReplicaQueue>,
@@ -132,17 +124,10 @@ impl RabbitMqBus {
         let (publisher, driver) = Publisher::new(publishing.clone(), window.clone(), None);
         let replica_queue = Arc::new(ReplicaQueue::new(replica, publisher));
         tasks.spawn(driver.run());
-<<<<<<< HEAD
-        tasks.spawn(replica_queue.clone().run(asking.clone(), listener));
-
-        let tasks = Mutex::new(tasks);
-        Arc::new(Self { publishing, asking, window, exchanges, replica_queue, tasks })
-=======
         tasks.spawn(replica_queue.clone().run(questions.clone(), listener));
 
         let tasks = Mutex::new(tasks);
         Arc::new(Self { publishing, questions, window, exchanges, replica_queue, tasks })
->>>>>>> main
     }
 }
 
