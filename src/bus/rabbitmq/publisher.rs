@@ -421,7 +421,10 @@ impl Driver {
         if confirms.is_empty() {
             return left;
         }
-        connection.has_confirmed();
+        // A node that is cut off from its cluster confirms what its own queues take.
+        if self.exchange.is_some() {
+            connection.has_confirmed();
+        }
         letters.any_confirmed = true;
         // A return is how the broker tells of a replica out of reach, and no fault; but an
         // exchange should always lead to its log.

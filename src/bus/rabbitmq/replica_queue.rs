@@ -25,15 +25,15 @@ use lapin::{
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, interval_at, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use self::{
-    inbox::{Home, Inbox},
+    inbox::{Binding, Home, Inbox},
     waiting::Waiting,
 };
 use super::{
-    connection::BrokerError,
+    connection::{BrokerConnection, BrokerError},
     not_published::NotPublished,
     publisher::{Message, Publisher},
     supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
@@ -50,9 +50,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// For letting go of the queue and answering what has come by then.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// How often the queue is bound again. Nobody tells its owner when its binding was deleted,
-/// or the exchange with all of them; and a connection that answers this is of use.
-const BIND_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the replica sees to it that it can be reached, and how long that may take.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 const QUESTION: &str = "myxi.question";
 const ANSWER: &str = "myxi.answer";
@@ -155,7 +154,11 @@ impl ReplicaQueue {
                 Ok(inbox) => {
                     backoff.reset();
                     self.problem.set(None);
-                    self.serve(attached.insert(inbox), answering, listener).await
+                    let binding = inbox.binding();
+                    tokio::select! {
+                        error = self.serve(attached.insert(inbox), answering, listener) => error,
+                        error = self.watch(&binding, &home.connection) => error,
+                    }
                 }
                 Err(e) => e,
             };
@@ -175,16 +178,11 @@ impl ReplicaQueue {
         answering: &mut JoinSet<()>,
         listener: &Arc<dyn BusListener>,
     ) -> BrokerError {
-        let mut bind_again = interval_at(Instant::now() + BIND_INTERVAL, BIND_INTERVAL);
         loop {
             let delivery = tokio::select! {
                 Some(_) = answering.join_next() => continue,
                 delivery = inbox.next() => match delivery {
                     Ok(delivery) => delivery,
-                    Err(e) => return e,
-                },
-                _ = bind_again.tick() => match inbox.bind().await {
-                    Ok(()) => continue,
                     Err(e) => return e,
                 },
             };
@@ -201,6 +199,40 @@ impl ReplicaQueue {
         }
     }
 
+    /// Sees to it that this replica can be reached; comes back when it cannot.
+    ///
+    /// Nobody tells the owner of a queue that its binding was deleted, or the exchange with
+    /// all of them. And a node that is cut off from its cluster, or was, serves the queue as
+    /// ever, but the others do not know of it.
+    async fn watch(&self, binding: &Binding, connection: &BrokerConnection) -> BrokerError {
+        loop {
+            sleep(CHECK_INTERVAL).await;
+            if let Err(e) = binding.make().await {
+                return e;
+            }
+            // Once may be bad luck: a queue that is bound again, a process that was stopped.
+            if self.is_reached().await == Some(false) && self.is_reached().await == Some(false) {
+                let reason = "what is sent to this replica does not come to this node";
+                connection.give_up(reason.into());
+                return BrokerError::Unexpected(reason.into());
+            }
+        }
+    }
+
+    /// Sends itself an answer that nobody gave. `None` if it could not be sent, which says
+    /// nothing of the way back.
+    async fn is_reached(&self) -> Option<bool> {
+        let (asked, answer) = self.waiting.register()?;
+        let until = Instant::now() + CHECK_INTERVAL;
+        let properties = answer_to(asked.id.as_str().into());
+        let message = to_replica(topology::replica_key(self.replica), properties, Vec::new());
+        match self.publisher.publish(message, until).await {
+            Ok(()) => Some(matches!(timeout_at(until, answer).await, Ok(Ok(_)))),
+            Err(NotPublished::Unroutable) => Some(false),
+            Err(_) => None,
+        }
+    }
+
     /// Has one question answered. Unacknowledged until then, which bounds how many there are.
     async fn answer(self: Arc<Self>, question: Delivery, listener: Arc<dyn BusListener>) {
         let until = Instant::now() + ANSWER_DEADLINE;
@@ -208,11 +240,7 @@ impl ReplicaQueue {
         let (reply_to, id) = (properties.reply_to().clone(), properties.correlation_id().clone());
         let answered = timeout_at(until, listener.question(question.data.clone())).await;
         if let (Ok(answer), Some(reply_to), Some(id)) = (answered, reply_to, id) {
-            let properties = BasicProperties::default()
-                .with_type(ANSWER.into())
-                .with_correlation_id(id)
-                .with_expiration(expiration(ANSWER_DEADLINE));
-            let answer = to_replica(reply_to, properties, answer);
+            let answer = to_replica(reply_to, answer_to(id), answer);
             if let Err(e) = self.publisher.publish(answer, until).await {
                 self.answered_in_vain(&e);
             }
@@ -243,6 +271,13 @@ async fn acknowledge(delivery: &Delivery) {
 fn to_replica(key: ShortString, properties: BasicProperties, body: Vec<u8>) -> Message {
     let headers = FieldTable::default();
     Message { exchange: topology::replicas_exchange(), routing_key: key, properties, headers, body }
+}
+
+fn answer_to(id: ShortString) -> BasicProperties {
+    BasicProperties::default()
+        .with_type(ANSWER.into())
+        .with_correlation_id(id)
+        .with_expiration(expiration(ANSWER_DEADLINE))
 }
 
 fn expiration(after: Duration) -> ShortString {

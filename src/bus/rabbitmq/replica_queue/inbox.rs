@@ -57,8 +57,14 @@ impl Home {
 }
 
 pub struct Inbox {
-    channel: Channel,
     consumer: Consumer,
+    binding: Binding,
+}
+
+/// What leads questions and answers to the queue.
+#[derive(Clone)]
+pub struct Binding {
+    channel: Channel,
     queue: ShortString,
     key: ShortString,
 }
@@ -82,9 +88,9 @@ impl Inbox {
             channel.basic_consume(queue.clone(), "".into(), options, FieldTable::default());
         let consumer = within("reading this replica's queue", consuming).await?;
         let key = topology::replica_key(home.replica);
-        let inbox = Self { channel, consumer, queue, key };
-        inbox.bind().await?;
-        Ok(inbox)
+        let binding = Binding { channel, queue, key };
+        binding.make().await?;
+        Ok(Self { consumer, binding })
     }
 
     pub async fn next(&mut self) -> Result<Delivery, BrokerError> {
@@ -92,8 +98,20 @@ impl Inbox {
         Ok(self.consumer.next().await.ok_or_else(cancelled)??)
     }
 
-    /// Changes nothing where it is bound.
-    pub async fn bind(&self) -> Result<(), BrokerError> {
+    pub fn binding(&self) -> Binding {
+        self.binding.clone()
+    }
+
+    pub async fn delete(self) -> Result<(), BrokerError> {
+        let Binding { channel, queue, .. } = self.binding;
+        let deleting = channel.queue_delete(queue, QueueDeleteOptions::default());
+        within("deleting this replica's queue", deleting).await.map(drop)
+    }
+}
+
+impl Binding {
+    /// Changes nothing where there is one.
+    pub async fn make(&self) -> Result<(), BrokerError> {
         let binding = self.channel.queue_bind(
             self.queue.clone(),
             topology::replicas_exchange(),
@@ -102,10 +120,5 @@ impl Inbox {
             FieldTable::default(),
         );
         within("binding this replica's queue", binding).await
-    }
-
-    pub async fn delete(self) -> Result<(), BrokerError> {
-        let deleting = self.channel.queue_delete(self.queue, QueueDeleteOptions::default());
-        within("deleting this replica's queue", deleting).await.map(drop)
     }
 }
