@@ -8,6 +8,7 @@ mod broker_facts;
 mod broker_rights;
 mod bus;
 mod closing;
+mod cluster;
 mod config;
 mod conformance;
 mod delivery;
