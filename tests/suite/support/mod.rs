@@ -11,6 +11,7 @@ pub mod process;
 pub mod python;
 pub mod rabbitmq;
 pub mod raw;
+pub mod stream_protocol;
 pub mod usage;
 
 use std::{

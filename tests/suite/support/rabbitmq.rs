@@ -52,6 +52,7 @@ pub struct RabbitMq {
     amqp_port: u16,
     dist_port: u16,
     epmd_port: u16,
+    stream_port: u16,
     guard: Child,
     epmd: Option<Child>,
     node: Option<Child>,
@@ -80,7 +81,12 @@ impl RabbitMq {
     pub async fn start() -> Self {
         let dir = std::env::temp_dir().join(unique("myxi-test-rabbitmq"));
         fs::create_dir_all(&dir).expect("a directory for RabbitMQ");
-        for (file, content) in [("groups", ""), ("enabled_plugins", "[].")] {
+        let [amqp_port, dist_port, epmd_port, stream_port] = free_ports();
+        let config = format!("stream.listeners.tcp.1 = 127.0.0.1:{stream_port}\n");
+        let plugins = "[rabbitmq_stream].";
+        for (file, content) in
+            [("groups", ""), ("enabled_plugins", plugins), ("rabbitmq.conf", &config)]
+        {
             fs::write(dir.join(file), content).expect("a file for RabbitMQ");
         }
         let guard = Command::new("sh")
@@ -90,12 +96,12 @@ impl RabbitMq {
             .process_group(0)
             .spawn()
             .expect("sh");
-        let [amqp_port, dist_port, epmd_port] = free_ports();
         let mut node = Self {
             dir,
             amqp_port,
             dist_port,
             epmd_port,
+            stream_port,
             guard,
             epmd: None,
             node: None,
@@ -113,6 +119,11 @@ impl RabbitMq {
 
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.amqp_port)
+    }
+
+    /// Where it speaks the native protocol of streams; see [`super::stream_protocol`].
+    pub fn stream_port(&self) -> u16 {
+        self.stream_port
     }
 
     /// A connection of the test's own, as another program has one.
@@ -365,12 +376,12 @@ fn signal(name: &str, pid: &str) {
 
 /// Ports that were free a moment ago, from below those that the system gives to connections:
 /// no other test's connection takes one before the broker does.
-fn free_ports() -> [u16; 3] {
+fn free_ports<const N: usize>() -> [u16; N] {
     let free = || {
         let mut ports = std::iter::repeat_with(|| rand::random_range(10_000..32_000));
         ports.find_map(|port: u16| TcpListener::bind(("127.0.0.1", port)).ok()).expect("a port")
     };
-    let listeners = [(); 3].map(|()| free());
+    let listeners = [(); N].map(|()| free());
     listeners.map(|listener| listener.local_addr().expect("its address").port())
 }
 
