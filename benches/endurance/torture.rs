@@ -29,8 +29,8 @@
 //! - **Wrong `NOT_FOUND`**: for a session that said something after that answer and was answered.
 //! - **OK that nobody heard and nobody was told of**: a taken event that some subscription
 //!   should have heard (as above), that none heard, and none was told a gap around.
-//! - **Sent with OK and not heard**: `SendEvent` was answered with OK, then the session said
-//!   something, was answered, and never heard the event.
+//! - **OK in vain**: `SendEvent` was answered with OK, then the session said something, was
+//!   answered, and never heard the event; or `DisconnectSession` was, and the session went on.
 //! - **Cut off while reading**: a session closed with 3008. A thread of its own reads all the
 //!   time what comes for any client.
 //! - **Ended without a cause**: a session that neither its client nor the end of its replica ended.
@@ -86,7 +86,7 @@ const REPLICAS: usize = 3;
 const STAY: usize = 12;
 const COME_AND_GO: usize = 9;
 const BULK_PUBLISHERS: usize = 2;
-const SENDERS: usize = 3;
+const SENDERS: usize = 6;
 
 /// For everything that is expected to happen soon.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -96,6 +96,7 @@ pub async fn run(
     processors: &Processors,
     verdicts: &mut Verdicts,
 ) -> anyhow::Result<()> {
+    judge::rehearse()?;
     // Nobody is measured.
     load::pin_this_thread(&processors.all)?;
     let seed = args.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));

@@ -52,6 +52,8 @@ pub enum Outcome {
 pub struct Session {
     pub id: String,
     pub replica: usize,
+    /// Nobody minds its end.
+    pub passes_by: bool,
     pub ended: Option<(Instant, Gone)>,
     /// Its end was wanted, by the client or by a fault that ends its replica.
     pub explained: bool,
@@ -78,9 +80,10 @@ pub enum Heard {
     Gap(Instant),
 }
 
-/// `SendEvent`.
+/// `SendEvent` or `DisconnectSession`.
 pub struct Send {
     pub session: usize,
+    pub closes: bool,
     /// When the answer was there.
     pub ended: Option<Instant>,
     pub outcome: Outcome,
@@ -138,9 +141,9 @@ impl Books {
         (event.ended, event.outcome) = (Some(Instant::now()), outcome);
     }
 
-    /// Answers the number of what is sent to a session now.
-    pub fn send(&mut self, session: usize) -> usize {
-        self.sends.push(Send { session, ended: None, outcome: Outcome::Unknown });
+    /// Answers the number of what is sent to a session now, which may be its end.
+    pub fn send(&mut self, session: usize, closes: bool) -> usize {
+        self.sends.push(Send { session, closes, ended: None, outcome: Outcome::Unknown });
         self.sends.len() - 1
     }
 
@@ -149,11 +152,12 @@ impl Books {
         (send.ended, send.outcome) = (Some(Instant::now()), outcome);
     }
 
-    pub fn opened(&mut self, id: &str, replica: usize, at: Instant) -> usize {
+    pub fn opened(&mut self, id: &str, replica: usize, passes_by: bool, at: Instant) -> usize {
         let number = self.sessions.len();
         self.sessions.push(Session {
             id: id.into(),
             replica,
+            passes_by,
             ended: None,
             explained: false,
             alive: at,

@@ -17,7 +17,10 @@ use super::{
     connections::{Connection, Received},
     topics::Topic,
 };
-use crate::client::{Gone, Message};
+use crate::{
+    application::SENT_AWAY,
+    client::{Gone, Message},
+};
 
 const TOPICS_EACH: usize = 6;
 
@@ -237,10 +240,11 @@ impl<'a> Client<'a> {
 
     fn welcome(&mut self, at: std::time::Instant, message: &Message) {
         let id = message.payload["id"].as_str().unwrap_or_default();
-        self.session = Some(self.world.books.borrow_mut().opened(id, self.replica, at));
+        let passes_by = self.kind == Kind::ComesAndGoes;
+        self.session = Some(self.world.books.borrow_mut().opened(id, self.replica, passes_by, at));
         self.ask("Authenticate", json!({}), Asked::Authenticate);
         self.later(ACTS_EVERY, Due::Echo);
-        if self.kind == Kind::ComesAndGoes {
+        if passes_by {
             self.later(FLIPS_EVERY, Due::Flip);
             self.later(PASSES_BY_FOR, Due::Leave);
         }
@@ -328,7 +332,11 @@ impl<'a> Client<'a> {
     fn end(&self, at: std::time::Instant, gone: Gone) {
         let ends = self.world.fleet[self.replica].generation() != self.generation;
         let Some(session) = self.session else { return };
-        let explained = ends || (self.leaves && matches!(gone, Gone::Closed(1000)));
+        let explained = match gone {
+            Gone::Closed(SENT_AWAY) => true,
+            Gone::Closed(1000) => self.leaves || ends,
+            _ => ends,
+        };
         self.world.books.borrow_mut().ended(session, at, gone, explained);
     }
 

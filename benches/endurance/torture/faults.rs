@@ -3,7 +3,9 @@
 //! a fault begins, so that a seed plays the same run again.
 
 mod broker;
+mod entries;
 mod log;
+mod operator;
 mod processes;
 
 use std::time::Duration;
@@ -21,10 +23,15 @@ pub enum Kind {
     MemoryAlarm,
     ConnectionsClosed,
     ReplicaQueueDeleted,
+    ReplicasExchangeDeleted,
     LogDeleted,
     InputDeleted,
     BindingDeleted,
+    StrangeEntries,
+    EntryOfAnotherType,
+    NoAmqp,
     HeadCut,
+    HeadCutUnderReaders,
     HeadCutByPolicy,
     Burst,
     BurstOfMany,
@@ -36,17 +43,22 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 23] = [
         Self::BrokerKilled,
         Self::BrokerStopped,
         Self::BrokerFrozen,
         Self::MemoryAlarm,
         Self::ConnectionsClosed,
         Self::ReplicaQueueDeleted,
+        Self::ReplicasExchangeDeleted,
         Self::LogDeleted,
         Self::InputDeleted,
         Self::BindingDeleted,
+        Self::StrangeEntries,
+        Self::EntryOfAnotherType,
+        Self::NoAmqp,
         Self::HeadCut,
+        Self::HeadCutUnderReaders,
         Self::HeadCutByPolicy,
         Self::Burst,
         Self::BurstOfMany,
@@ -65,10 +77,15 @@ impl Kind {
             Self::MemoryAlarm => "the memory alarm",
             Self::ConnectionsClosed => "all connections closed",
             Self::ReplicaQueueDeleted => "a replica's queue deleted",
+            Self::ReplicasExchangeDeleted => "the replicas' exchange deleted",
             Self::LogDeleted => "a log deleted",
             Self::InputDeleted => "an exchange deleted",
             Self::BindingDeleted => "a binding deleted",
+            Self::StrangeEntries => "strange entries written",
+            Self::EntryOfAnotherType => "an entry of a newer replica",
+            Self::NoAmqp => "an entry that is no AMQP 1.0",
             Self::HeadCut => "a log's head cut past a frozen replica",
+            Self::HeadCutUnderReaders => "a log's head cut under its readers",
             Self::HeadCutByPolicy => "a log's head cut by a policy past a frozen replica",
             Self::Burst => "a burst of large events",
             Self::BurstOfMany => "a burst of many events",
@@ -108,7 +125,7 @@ pub struct Deck {
 }
 
 const BETWEEN_OVERLAPPING: std::ops::Range<f64> = 0.0..3.0;
-const LASTS: std::ops::Range<f64> = 0.5..7.0;
+const LASTS: std::ops::Range<f64> = 0.5..9.0;
 
 impl Deck {
     pub fn new(dice: SmallRng, overlap: usize) -> Self {
@@ -145,13 +162,17 @@ pub async fn inflict(world: &World, fault: Fault) -> anyhow::Result<()> {
         Kind::BrokerKilled | Kind::BrokerStopped | Kind::BrokerFrozen | Kind::MemoryAlarm => {
             broker::befall(world, fault).await
         }
-        Kind::ConnectionsClosed | Kind::ReplicaQueueDeleted => {
+        Kind::ConnectionsClosed | Kind::ReplicaQueueDeleted | Kind::ReplicasExchangeDeleted => {
             broker::take_away(world, fault).await
         }
         Kind::LogDeleted | Kind::InputDeleted | Kind::BindingDeleted => {
             log::delete(world, fault).await
         }
         Kind::HeadCut | Kind::HeadCutByPolicy => log::cut(world, fault).await,
+        Kind::HeadCutUnderReaders => log::cut_under_readers(world, fault).await,
+        Kind::StrangeEntries | Kind::EntryOfAnotherType | Kind::NoAmqp => {
+            entries::write(world, fault).await
+        }
         Kind::Burst | Kind::BurstOfMany => log::burst(world, fault).await,
         Kind::ReplicaKilled | Kind::ReplicaFrozen | Kind::ReplicaDrained => {
             processes::befall_replica(world, fault).await

@@ -1,13 +1,15 @@
 //! From the books to the counts; [`super`] says what each of them means.
 
 mod order;
+mod rehearsal;
 mod subscription;
 
 use std::{collections::BTreeMap, time::Instant};
 
+pub use self::rehearsal::rehearse;
 use self::{order::Order, subscription::Hearing};
 use super::{
-    books::{Books, Heard, Outcome},
+    books::{Books, Heard, Outcome, Send, Session},
     clock,
     topics::Topic,
 };
@@ -43,7 +45,7 @@ pub fn judge(books: &Books, began: Instant, verdicts: &mut Verdicts) {
         ("refused and heard", &refused_and_heard(books)),
         ("wrong NOT_FOUND", &wrongly_not_found(books)),
         ("OK that nobody heard and nobody was told of", &counts.heard_by_nobody),
-        ("sent with OK and not heard", &sent_and_not_heard(books)),
+        ("SendEvent and DisconnectSession OK, in vain", &sent_in_vain(books)),
         ("sessions cut off while reading", &ended(books, true)),
         ("sessions ended without a cause", &ended(books, false)),
         ("tagged actions unanswered", &books.unanswered),
@@ -195,26 +197,27 @@ fn refused_and_heard(books: &Books) -> Findings {
 
 fn wrongly_not_found(books: &Books) -> Findings {
     let sends = books.sends.iter().filter(|send| send.outcome == Outcome::NotFound);
-    let found = |send: &super::books::Send| {
+    let found = |send: &Send| {
         let (session, at) = (&books.sessions[send.session], send.ended?);
         (at < session.alive).then(|| (at, format!("{} on replica {}", session.id, session.replica)))
     };
     sends.filter_map(found).collect()
 }
 
-fn sent_and_not_heard(books: &Books) -> Findings {
+fn sent_in_vain(books: &Books) -> Findings {
     let sends = books.sends.iter().enumerate().filter(|(_, send)| send.outcome == Outcome::Ok);
-    let found = |(number, send): (usize, &super::books::Send)| {
+    let found = |(number, send): (usize, &Send)| {
         let (session, at) = (&books.sessions[send.session], send.ended?);
-        let lost = at < session.alive && !session.sent.contains(&number);
-        lost.then(|| (at, format!("{} on replica {}", session.id, session.replica)))
+        let in_vain = at < session.alive && (send.closes || !session.sent.contains(&number));
+        let what = if send.closes { "closed" } else { "sent an event" };
+        in_vain.then(|| (at, format!("{what}: {} on replica {}", session.id, session.replica)))
     };
     sends.filter_map(found).collect()
 }
 
 /// Sessions that were cut off, or the others that nothing explains.
 fn ended(books: &Books, cut_off: bool) -> Findings {
-    let found = |session: &super::books::Session| {
+    let found = |session: &Session| {
         let (at, gone) = session.ended.as_ref()?;
         let is_cut_off = matches!(gone, Gone::Closed(CUT_OFF));
         let what = format!("{} on replica {}: {gone}", session.id, session.replica);

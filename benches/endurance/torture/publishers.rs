@@ -4,7 +4,9 @@
 
 use std::{error::Error, rc::Rc, time::Duration};
 
-use myxi::proto::{PushEventRequest, PushEventsRequest, SendEventRequest};
+use myxi::proto::{
+    DisconnectSessionRequest, PushEventRequest, PushEventsRequest, SendEventRequest,
+};
 use rand::{Rng, rngs::SmallRng};
 use serde_json::json;
 use tokio::{
@@ -14,12 +16,16 @@ use tokio::{
 use tonic::{Code, Status};
 
 use super::{World, books::Outcome, clients::SENT, fleet::Api, topics::Topic};
+use crate::application::SENT_AWAY;
 
 const SINGLE_EVERY: Duration = Duration::from_millis(15);
 const BULK_EVERY: Duration = Duration::from_millis(150);
-const SEND_EVERY: Duration = Duration::from_millis(60);
+const SEND_EVERY: Duration = Duration::from_millis(20);
 
 const IN_BULK: usize = 20;
+
+/// Of what is sent to those that come and go.
+const ONE_IS_CLOSED_OF: u32 = 200;
 
 /// Longer than an answer may take, so that only a frozen replica owes one.
 const GIVES_UP_AFTER: Duration = Duration::from_secs(15);
@@ -32,7 +38,7 @@ pub enum Kind {
     Single(usize),
     /// By `PushEvents`, through any.
     Bulk,
-    /// By `SendEvent`, through any.
+    /// By `SendEvent`, and now and then `DisconnectSession`, through any.
     ToSessions,
 }
 
@@ -119,18 +125,26 @@ fn event(topic: Topic, number: usize, bytes: usize) -> PushEventRequest {
 }
 
 async fn send(world: &World, api: &mut Api, dice: &mut SmallRng) {
-    let (number, session_id) = {
+    let (number, session_id, closes) = {
         let mut books = world.books.borrow_mut();
         if books.living().is_empty() {
             return;
         }
         let session = books.living()[dice.random_range(0..books.living().len())];
-        (books.send(session), books.sessions[session].id.clone())
+        let closes = books.sessions[session].passes_by && dice.random_ratio(1, ONE_IS_CLOSED_OF);
+        (books.send(session, closes), books.sessions[session].id.clone(), closes)
     };
-    let payload = json!({"s": number}).to_string();
-    let request = SendEventRequest { session_id, event: SENT.into(), payload };
-    let answer = timeout(GIVES_UP_AFTER, api.send_event(request)).await;
-    let outcome = answer.map_or(Outcome::Unknown, |answer| outcome(answer.map(drop)));
+    let sending = async {
+        if closes {
+            let (code, reason) = (SENT_AWAY.into(), String::new());
+            let request = DisconnectSessionRequest { session_id, code, reason };
+            return api.disconnect_session(request).await.map(drop);
+        }
+        let payload = json!({"s": number}).to_string();
+        let request = SendEventRequest { session_id, event: SENT.into(), payload };
+        api.send_event(request).await.map(drop)
+    };
+    let outcome = timeout(GIVES_UP_AFTER, sending).await.map_or(Outcome::Unknown, outcome);
     world.books.borrow_mut().sent(number, outcome);
 }
 

@@ -1,11 +1,10 @@
 //! What befalls one exchange's log: its parts are deleted, its head is cut away under a
 //! replica that stands still, and much is written to it at once.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use lapin::{Channel, Connection, ConnectionProperties};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     super::{
@@ -15,16 +14,17 @@ use super::{
         topics::{EXCHANGES, SMALL, Topic},
     },
     Fault, Kind, World,
+    operator::as_operator,
     processes::take_replica,
 };
-use crate::load::{EXCHANGE, within};
-
-/// For what an operator does to a broker that runs.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::load::EXCHANGE;
 
 /// Together less than half of what [`SMALL`]'s log holds, so that a replica that is not
 /// frozen is never behind its head.
 const FILLING: (usize, usize) = (200, 4_000);
+
+/// Between attempts while pushing fails.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// As much as one call may hold.
 const LARGE: (usize, usize) = (16, 250_000);
@@ -51,28 +51,6 @@ pub async fn delete(world: &World, fault: Fault) -> anyhow::Result<String> {
     Ok(format!(" ({exchange})"))
 }
 
-/// On a connection of its own, which another fault may end meanwhile.
-async fn as_operator<F>(url: &str, act: impl Fn(Channel) -> F) -> anyhow::Result<()>
-where
-    F: Future<Output = lapin::Result<()>>,
-{
-    within(DEADLINE, "what is done to the broker", async {
-        loop {
-            let done = async {
-                let connection = Connection::connect(url, ConnectionProperties::default()).await?;
-                act(connection.create_channel().await?).await?;
-                let _ = connection.close(200, "OK".into()).await;
-                lapin::Result::Ok(())
-            };
-            if done.await.is_ok() {
-                return Ok(());
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await
-}
-
 /// A replica is stopped, then so much is written that the log is cut behind it.
 pub async fn cut(world: &World, fault: Fault) -> anyhow::Result<String> {
     let by_policy = fault.kind == Kind::HeadCutByPolicy;
@@ -93,7 +71,8 @@ pub async fn cut(world: &World, fault: Fault) -> anyhow::Result<String> {
         let (times, filling) = if by_policy { (8, LARGE) } else { (6, FILLING) };
         let mut taken = 0;
         for turn in 0..times {
-            if fill(world, exchange, filling, fault.which + turn, frozen.number()).await? {
+            let who = Who::AllBut(frozen.number());
+            if fill(world, exchange, filling, fault.which + turn, who).await? {
                 taken += 1;
             }
         }
@@ -110,21 +89,42 @@ pub async fn cut(world: &World, fault: Fault) -> anyhow::Result<String> {
     Ok(format!(" ({exchange}, replica {}, {taken} of {times} fillings taken)", frozen.number()))
 }
 
-/// Comes back when those who run have read it.
+/// All read on while the log is cut behind them, again and again.
+pub async fn cut_under_readers(world: &World, fault: Fault) -> anyhow::Result<String> {
+    let began = Instant::now();
+    let (mut taken, mut times) = (0, 0);
+    while began.elapsed() < fault.lasts {
+        times += 1;
+        taken +=
+            usize::from(fill(world, SMALL, FILLING, fault.which + times, Who::Everybody).await?);
+    }
+    Ok(format!(" ({SMALL}, {taken} of {times} fillings taken)"))
+}
+
+/// Comes back when these have read it.
 async fn fill(
     world: &World,
     exchange: &str,
     (events, bytes): (usize, usize),
     which: usize,
-    frozen: usize,
+    who: Who,
 ) -> anyhow::Result<bool> {
     let topics: Vec<_> = Topic::all().filter(|topic| topic.exchange() == exchange).collect();
     let topic = topics[which % topics.len()];
-    let others = world.fleet.iter().filter(|replica| replica.number() != frozen);
-    let mut api = others.filter_map(Replica::api).next().context("a replica that runs")?;
+    let reads =
+        |replica: &&Replica| !matches!(who, Who::AllBut(other) if other == replica.number());
+    let mut api = loop {
+        match world.fleet.iter().filter(reads).find_map(Replica::api) {
+            Some(api) => break api,
+            // Others befall them at the same time.
+            None => sleep(PAUSE).await,
+        }
+    };
     let taken = publishers::push_all(world, &mut api, &vec![topic; events], bytes).await;
     if taken {
-        settle::heard(world, topic, Who::AllBut(frozen)).await;
+        settle::heard(world, topic, who).await;
+    } else {
+        sleep(PAUSE).await;
     }
     Ok(taken)
 }
