@@ -235,6 +235,16 @@ fn bus(page: &mut Registry, bus: &BusStatus) {
         "Connections to the broker that were made again after one was lost",
         ConstCounter::new(bus.reconnects),
     );
+    page.register(
+        "myxi_bus_gaps",
+        "Gaps told to the subscriptions of an exchange: events may be missing",
+        ConstCounter::new(bus.gaps),
+    );
+    page.register(
+        "myxi_bus_stalls",
+        "How often a log was not read though it was published to, and reading was begun anew",
+        ConstCounter::new(bus.stalls),
+    );
     let exchanges = || bus.exchanges.iter();
     page.register(
         "myxi_bus_exchange_attached",

@@ -23,6 +23,7 @@ mod hostile;
 mod hostile_sessions;
 mod library;
 mod limits;
+mod log;
 mod logs;
 mod memory;
 mod metrics;

@@ -13,7 +13,8 @@ use std::{
 
 use futures_util::StreamExt;
 use lapin::{
-    AsyncTcpStream, Channel, Connection, ConnectionProperties, Event,
+    AsyncTcpStream, Channel, Connection, ConnectionProperties, ErrorKind, Event,
+    protocol::{AMQPErrorKind, AMQPHardError},
     tcp::TLSConfig,
     uri::{AMQPScheme, AMQPUri},
 };
@@ -37,15 +38,36 @@ pub enum BrokerError {
     Timeout(&'static str),
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
+    /// Its connection is not worth keeping.
+    #[error("nothing comes from the log, though it is published to")]
+    Stuck,
     #[error("{0}")]
     Unexpected(String),
 }
 
+/// What in a log cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// lapin met bytes that it cannot read, such as a routing key that is not UTF-8.
+    Entry,
+    /// The broker met what it cannot turn into AMQP 0.9.1. It parses whole chunks: what stands
+    /// before it in its chunk can be read by nobody, and with a large prefetch what it has
+    /// parsed but not sent yet is not sent either.
+    Chunk,
+}
+
 impl BrokerError {
-    /// lapin met bytes that it cannot read, such as a routing key that is not UTF-8, and
-    /// gave the connection up.
-    pub fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Amqp(e) if matches!(e.kind(), lapin::ErrorKind::ParsingError(_)))
+    /// The connection was given up over what it was to carry, if so.
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        let Self::Amqp(error) = self else { return None };
+        match error.kind() {
+            ErrorKind::ParsingError(_) => Some(Unreadable::Entry),
+            ErrorKind::ProtocolError(error) => {
+                let internal = &AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR);
+                (error.kind() == internal).then_some(Unreadable::Chunk)
+            }
+            _ => None,
+        }
     }
 
     /// The broker refused, and closed only the channel.

@@ -1,7 +1,14 @@
 //! Publishes to one exchange, pipelined, with confirms: a caller learns of each message
 //! whether the broker has it. Never publishes anything twice.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use futures_util::{
     StreamExt,
@@ -85,6 +92,8 @@ pub struct Publisher {
     jobs: mpsc::Sender<Job>,
     /// Why nothing can be published now, if so.
     problem: watch::Receiver<Option<String>>,
+    /// What the broker has confirmed, and not returned.
+    confirmed: Arc<AtomicU64>,
     link: Link,
     window: Window,
 }
@@ -96,8 +105,15 @@ impl Publisher {
         let (jobs, queue) = mpsc::channel(MAX_UNCONFIRMED);
         let (problem_sender, problem) =
             watch::channel(Some("not connected to the broker yet".into()));
-        let driver = Driver { link: link.clone(), exchange, queue, problem: problem_sender };
-        (Self { jobs, problem, link, window }, driver)
+        let confirmed = Arc::<AtomicU64>::default();
+        let driver = Driver {
+            link: link.clone(),
+            exchange,
+            queue,
+            problem: problem_sender,
+            confirmed: confirmed.clone(),
+        };
+        (Self { jobs, problem, confirmed, link, window }, driver)
     }
 
     /// Whether a message of this size may be published now. Does not wait.
@@ -134,6 +150,11 @@ impl Publisher {
         self.link.problem().or_else(|| self.problem.borrow().clone())
     }
 
+    /// How many messages the broker has confirmed, and not returned, so far.
+    pub fn confirmed(&self) -> u64 {
+        self.confirmed.load(Relaxed)
+    }
+
     /// Waits until something can be published.
     pub async fn ready(&self) {
         // An error means that the bus is closed, which publishing then tells.
@@ -147,6 +168,7 @@ pub struct Driver {
     exchange: Option<ExchangeConfig>,
     queue: mpsc::Receiver<Job>,
     problem: watch::Sender<Option<String>>,
+    confirmed: Arc<AtomicU64>,
 }
 
 /// Why a channel is left.
@@ -288,6 +310,7 @@ impl Driver {
             leave.get_or_insert_with(|| "the broker returns what is published".into());
         }
         for (receipt, published) in ledger.confirm(&confirms) {
+            self.confirmed.fetch_add(u64::from(published), Relaxed);
             receipt.settle(if published { Ok(()) } else { Err(NotPublished::Unroutable) });
         }
         leave

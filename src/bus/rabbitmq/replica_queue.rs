@@ -120,7 +120,7 @@ impl ReplicaQueue {
                 Err(e) => e,
             };
             // Whatever cost the connection may be in this queue, and would come again.
-            purge = error.is_unreadable();
+            purge = error.unreadable().is_some();
             self.problem.set(Some(error.to_string()));
             backoff.wait().await;
         }

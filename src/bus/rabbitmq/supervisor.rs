@@ -31,6 +31,12 @@ enum LinkState {
     Up(Arc<BrokerConnection>),
 }
 
+impl LinkState {
+    fn is_up_with(&self, connection: &Arc<BrokerConnection>) -> bool {
+        matches!(self, Self::Up(up) if Arc::ptr_eq(up, connection))
+    }
+}
+
 impl Link {
     /// The connection, as soon as there is one. `None` when the bus has been closed.
     pub async fn connection(&mut self) -> Option<Arc<BrokerConnection>> {
@@ -40,12 +46,15 @@ impl Link {
         }
     }
 
+    /// Whether this connection is the one in use.
+    pub fn uses(&self, connection: &Arc<BrokerConnection>) -> bool {
+        self.state.borrow().is_up_with(connection)
+    }
+
     /// Comes back when this connection is no longer the one in use.
     pub async fn lost(&self, connection: &Arc<BrokerConnection>) {
         let mut state = self.state.clone();
-        let in_use =
-            |state: &LinkState| matches!(state, LinkState::Up(c) if Arc::ptr_eq(c, connection));
-        let _ = state.wait_for(|state| !in_use(state)).await;
+        let _ = state.wait_for(|state| !state.is_up_with(connection)).await;
     }
 
     /// How often the connection was made again.

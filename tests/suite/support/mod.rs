@@ -8,6 +8,7 @@ pub mod handler;
 pub mod http;
 pub mod metrics;
 pub mod process;
+pub mod program;
 pub mod python;
 pub mod rabbitmq;
 pub mod raw;

@@ -215,6 +215,13 @@ impl RabbitMq {
         out
     }
 
+    /// The connections whose name has this in it, as the broker knows them.
+    pub async fn connections(&self, name: &str) -> Vec<String> {
+        let list = self.ctl(&["list_connections", "pid", "client_properties"]).await;
+        let named = list.lines().filter(|line| line.contains(name));
+        named.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
     /// Publishes (routing key, body) as a client that does not know that a routing key is
     /// UTF-8. No library is one: this speaks AMQP by itself, all in one breath.
     pub async fn publish_bytes(&self, exchange: &str, messages: &[(&[u8], &[u8])]) {
