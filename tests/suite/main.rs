@@ -7,6 +7,7 @@ mod broker;
 mod broker_facts;
 mod bus;
 mod closing;
+mod cluster;
 mod config;
 mod conformance;
 mod delivery;

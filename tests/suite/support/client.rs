@@ -22,6 +22,8 @@ pub struct Client {
     /// Received while something else was awaited.
     stash: VecDeque<Value>,
     tags: u64,
+    /// How long it waits for a message.
+    pub patience: Duration,
     pub id: String,
 }
 
@@ -58,7 +60,7 @@ impl Client {
 
     /// Over a socket of the caller's.
     pub fn over(socket: WebSocketStream<TcpStream>) -> Self {
-        Self { socket, stash: VecDeque::new(), tags: 0, id: String::new() }
+        Self { socket, stash: VecDeque::new(), tags: 0, patience: DEADLINE, id: String::new() }
     }
 
     pub async fn send(&mut self, message: Value) {
@@ -102,7 +104,7 @@ impl Client {
     }
 
     pub async fn message(&mut self) -> Option<Result<Message, Error>> {
-        timeout(DEADLINE, self.socket.next()).await.expect("a message in time")
+        timeout(self.patience, self.socket.next()).await.expect("a message in time")
     }
 
     /// The next message.

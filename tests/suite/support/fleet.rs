@@ -2,7 +2,7 @@
 
 use std::ops::Index;
 
-use super::{gateway::Gateway, handler::TestHandler, rabbitmq::RabbitMq, unique};
+use super::{cluster::Cluster, gateway::Gateway, handler::TestHandler, rabbitmq::RabbitMq, unique};
 
 pub struct Fleet {
     pub app: TestHandler,
@@ -20,16 +20,39 @@ impl Fleet {
         fleet
     }
 
+    /// A replica for each node of a cluster, which comes first in its list.
+    pub async fn on_cluster(cluster: &Cluster) -> Self {
+        let (app, exchange) = (TestHandler::start().await, unique("widgets"));
+        let mut fleet = Self { app, exchange, replicas: Vec::new() };
+        for node in 0..cluster.size() {
+            fleet.add_at(&cluster.urls_from(node), &[]).await;
+        }
+        fleet
+    }
+
     /// One more replica, with further flags.
     pub async fn add(&mut self, broker: &RabbitMq, flags: &[&str]) {
-        let own = self.flags(broker);
+        self.add_at(&broker.url(), flags).await;
+    }
+
+    async fn add_at(&mut self, urls: &str, flags: &[&str]) {
+        let own = self.flags_at(urls);
         let flags: Vec<_> = own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
         self.replicas.push(Gateway::with(&self.app, &flags).await);
     }
 
     /// What makes a gateway one of this fleet.
     pub fn flags(&self, broker: &RabbitMq) -> [String; 2] {
-        [format!("--rabbitmq-url={}", broker.url()), format!("--exchange={}", self.exchange)]
+        self.flags_at(&broker.url())
+    }
+
+    fn flags_at(&self, urls: &str) -> [String; 2] {
+        [format!("--rabbitmq-url={urls}"), format!("--exchange={}", self.exchange)]
+    }
+
+    /// The stream that its replicas read.
+    pub fn log(&self) -> String {
+        format!("myxi.log.{}", self.exchange)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod client;
+pub mod cluster;
 pub mod fleet;
 pub mod frames;
 pub mod gateway;

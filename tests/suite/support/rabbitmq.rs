@@ -1,21 +1,19 @@
 //! A real RabbitMQ, private to this test process: a node on free ports, with its own epmd,
-//! data and cookie, which can be killed, stopped, frozen and blocked.
+//! data and cookie, which can be killed, stopped, frozen and blocked. Several of them are a
+//! [`super::cluster`].
 //!
 //! A node takes seconds to start and 100 MB of memory, so there are two for all tests:
 //! [`RabbitMq::shared`] for tests that leave it alone, and [`RabbitMq::exclusive`], which
 //! one test at a time may disturb.
-//!
-//! However the test process ends, its nodes end with it: a small shell waits for the end of
-//! a pipe that only this process holds open, then kills them and removes their files.
+
+mod home;
 
 use std::{
-    fs::{self, OpenOptions},
-    io::Write,
-    net::TcpListener,
+    fs,
     ops::{Deref, DerefMut},
-    os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,30 +29,25 @@ use tokio::{
     time::sleep,
 };
 
-use super::{unique, within};
+pub use self::home::Home;
+use self::home::free_ports;
+use super::within;
 
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
+/// Three at once on a machine that has other things to do.
+const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A stream that was declared for the first time a moment ago may not survive a kill.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Ends what it was told of when its input ends.
-const GUARD: &str = r#"
-    cat > /dev/null
-    for group in $(cat "$1/groups"); do env kill -9 -- "-$group" 2> /dev/null; done
-    rm -rf "$1"
-"#;
-
 pub struct RabbitMq {
+    home: Arc<Home>,
+    name: String,
     dir: PathBuf,
     amqp_port: u16,
     dist_port: u16,
-    epmd_port: u16,
     stream_port: u16,
-    guard: Child,
-    epmd: Option<Child>,
     node: Option<Child>,
     frozen: bool,
     blocked: bool,
@@ -79,42 +72,49 @@ impl RabbitMq {
 
     /// A node of its own. Prefer the two above.
     pub async fn start() -> Self {
-        let dir = std::env::temp_dir().join(unique("myxi-test-rabbitmq"));
-        fs::create_dir_all(&dir).expect("a directory for RabbitMQ");
-        let [amqp_port, dist_port, epmd_port, stream_port] = free_ports();
-        let config = format!("stream.listeners.tcp.1 = 127.0.0.1:{stream_port}\n");
-        let plugins = "[rabbitmq_stream].";
-        for (file, content) in
-            [("groups", ""), ("enabled_plugins", plugins), ("rabbitmq.conf", &config)]
-        {
-            fs::write(dir.join(file), content).expect("a file for RabbitMQ");
-        }
-        let guard = Command::new("sh")
-            .args(["-c", GUARD, "guard"])
-            .arg(&dir)
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .expect("sh");
-        let mut node = Self {
-            dir,
-            amqp_port,
-            dist_port,
-            epmd_port,
-            stream_port,
-            guard,
-            epmd: None,
-            node: None,
-            frozen: false,
-            blocked: false,
-        };
-        // Left to itself, the node starts one that outlives it.
-        let epmd_port = epmd_port.to_string();
-        let epmd = ["epmd", "-port", &epmd_port, "-address", "127.0.0.1"];
-        node.epmd = Some(node.spawn(&epmd, "epmd.log"));
+        let mut node = Self::new(Arc::new(Home::new()), "test", "");
         node.restart().await;
         node.streams_ready().await;
         node
+    }
+
+    /// A node that has not been started yet, with further lines of `rabbitmq.conf`.
+    pub fn new(home: Arc<Home>, name: &str, config: &str) -> Self {
+        let dir = home.dir().join(name);
+        fs::create_dir(&dir).expect("a directory for a node");
+        let [amqp_port, dist_port, stream_port] = free_ports();
+        let config = format!("stream.listeners.tcp.1 = 127.0.0.1:{stream_port}\n{config}");
+        for (file, content) in
+            [("enabled_plugins", "[rabbitmq_stream]."), ("rabbitmq.conf", &config)]
+        {
+            fs::write(dir.join(file), content).expect("a file for RabbitMQ");
+        }
+        Self {
+            home,
+            name: format!("{name}@localhost"),
+            dir,
+            amqp_port,
+            dist_port,
+            stream_port,
+            node: None,
+            frozen: false,
+            blocked: false,
+        }
+    }
+
+    /// Neither stopped nor killed.
+    pub fn is_started(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Can be asked.
+    pub fn is_running(&self) -> bool {
+        self.is_started() && !self.frozen
+    }
+
+    /// As Erlang knows it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn url(&self) -> String {
@@ -160,7 +160,8 @@ impl RabbitMq {
         assert!(self.node.is_none(), "RabbitMQ is running");
         self.blocked = false;
         let _ = fs::remove_file(self.dir.join("pid"));
-        self.node = Some(self.spawn(&[&format!("{SCRIPTS}/rabbitmq-server")], "node.log"));
+        let server = self.command("rabbitmq-server");
+        self.node = Some(self.home.spawn(server, &self.dir.join("node.log")));
         let up = async {
             loop {
                 if let Ok(connection) = self.try_connect().await {
@@ -205,13 +206,23 @@ impl RabbitMq {
 
     /// Runs `rabbitmqctl`, and answers what it says.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
-        let mut command = self.command(&format!("{SCRIPTS}/rabbitmqctl"));
+        self.tool("rabbitmqctl", arguments).await
+    }
+
+    /// What an expression is worth in the node, which it may change.
+    pub async fn eval(&self, erlang: &str) -> String {
+        self.ctl(&["eval", erlang]).await.trim().to_owned()
+    }
+
+    /// Runs one of RabbitMQ's tools, and answers what it says.
+    pub async fn tool(&self, tool: &str, arguments: &[&str]) -> String {
+        let mut command = self.command(tool);
         command.arg("-q").args(arguments).stdin(Stdio::null());
         let run = tokio::task::spawn_blocking(move || command.output());
-        let output = run.await.expect("rabbitmqctl is awaited").expect("rabbitmqctl");
+        let output = run.await.expect("it is awaited").expect("it runs");
         let said = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (said(&output.stdout), said(&output.stderr));
-        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {out}{err}");
+        assert!(output.status.success(), "{tool} {arguments:?}: {out}{err}");
         out
     }
 
@@ -262,7 +273,8 @@ impl RabbitMq {
         within(START_DEADLINE, "RabbitMQ has read all", closed).await;
     }
 
-    async fn heal(&mut self) {
+    /// Undoes what was done to it.
+    pub async fn heal(&mut self) {
         if self.frozen {
             self.thaw();
         }
@@ -301,31 +313,10 @@ impl RabbitMq {
         Connection::connect(&self.url(), ConnectionProperties::default()).await
     }
 
-    /// In a process group of its own, which ends with this process.
-    fn spawn(&self, command: &[&str], log: &str) -> Child {
-        let open = |name| OpenOptions::new().create(true).append(true).open(self.dir.join(name));
-        let log = open(log).expect("a log");
-        let child = self
-            .command(command[0])
-            .args(&command[1..])
-            .stdin(Stdio::null())
-            .stderr(log.try_clone().expect("a log"))
-            .stdout(log)
-            .process_group(0)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{} (Debian's rabbitmq-server): {e}", command[0]));
-        writeln!(open("groups").expect("the guard's list"), "{}", child.id()).expect("written");
-        child
-    }
-
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = self.home.command(&format!("{SCRIPTS}/{program}"), &self.dir);
         command
-            .current_dir(&self.dir)
-            .env("HOME", &self.dir)
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
-            .env("RABBITMQ_NODENAME", "test@localhost")
+            .env("RABBITMQ_NODENAME", &self.name)
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_NODE_PORT", self.amqp_port.to_string())
             .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
@@ -352,9 +343,10 @@ impl RabbitMq {
 
 impl Drop for RabbitMq {
     fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        for child in [&mut self.guard].into_iter().chain(&mut self.node).chain(&mut self.epmd) {
-            let _ = child.wait();
+        if let Some(mut node) = self.node.take() {
+            let group = format!("-{}", node.id());
+            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+            let _ = node.wait();
         }
     }
 }
@@ -381,21 +373,10 @@ fn signal(name: &str, pid: &str) {
     assert!(status.is_ok_and(|status| status.success()), "kill -{name} {pid}");
 }
 
-/// Ports that were free a moment ago, from below those that the system gives to connections:
-/// no other test's connection takes one before the broker does.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let free = || {
-        let mut ports = std::iter::repeat_with(|| rand::random_range(10_000..32_000));
-        ports.find_map(|port: u16| TcpListener::bind(("127.0.0.1", port)).ok()).expect("a port")
-    };
-    let listeners = [(); N].map(|()| free());
-    listeners.map(|listener| listener.local_addr().expect("its address").port())
-}
-
 fn is_stopped(pid: &str) -> bool {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("Linux");
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("Linux");
     tasks.flatten().all(|task| {
-        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('T'))
     })
 }
