@@ -73,6 +73,9 @@ pub struct Torture {
     /// At most so many befall it at once, in every other round
     #[arg(long, default_value_t = 3)]
     pub overlap: usize,
+    /// On three nodes instead of one
+    #[arg(long)]
+    pub cluster: bool,
     /// Plays the same faults again [default: drawn anew]
     #[arg(long)]
     pub seed: Option<u64>,

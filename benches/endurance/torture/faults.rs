@@ -6,6 +6,7 @@ mod broker;
 mod entries;
 mod log;
 mod operator;
+mod parts;
 mod processes;
 
 use std::time::Duration;
@@ -40,13 +41,19 @@ pub enum Kind {
     ReplicaDrained,
     HandlerKilled,
     HandlerFrozen,
+    LeaderKilled,
+    FollowerKilled,
+    LeaderFrozen,
+    MajorityLost,
+    ClusterRolled,
+    Partitioned,
+    PartitionedAndPaused,
+    LogCopyMoved,
 }
 
 impl Kind {
-    const ALL: [Self; 23] = [
-        Self::BrokerKilled,
-        Self::BrokerStopped,
-        Self::BrokerFrozen,
+    /// Whatever the broker is.
+    const OF_ALL: &[Self] = &[
         Self::MemoryAlarm,
         Self::ConnectionsClosed,
         Self::ReplicaQueueDeleted,
@@ -67,6 +74,21 @@ impl Kind {
         Self::ReplicaDrained,
         Self::HandlerKilled,
         Self::HandlerFrozen,
+    ];
+
+    /// Where the broker is one node.
+    const OF_ONE_NODE: &[Self] = &[Self::BrokerKilled, Self::BrokerStopped, Self::BrokerFrozen];
+
+    /// Where it is a cluster.
+    const OF_THREE_NODES: &[Self] = &[
+        Self::LeaderKilled,
+        Self::FollowerKilled,
+        Self::LeaderFrozen,
+        Self::MajorityLost,
+        Self::ClusterRolled,
+        Self::Partitioned,
+        Self::PartitionedAndPaused,
+        Self::LogCopyMoved,
     ];
 
     fn name(self) -> &'static str {
@@ -94,6 +116,14 @@ impl Kind {
             Self::ReplicaDrained => "a replica drained",
             Self::HandlerKilled => "the handler killed",
             Self::HandlerFrozen => "the handler frozen",
+            Self::LeaderKilled => "the leader of a log killed",
+            Self::FollowerKilled => "a follower of a log killed",
+            Self::LeaderFrozen => "the leader of a log frozen",
+            Self::MajorityLost => "most nodes killed",
+            Self::ClusterRolled => "the cluster rolled",
+            Self::Partitioned => "a node cut off, and restarted by hand",
+            Self::PartitionedAndPaused => "a node cut off, which pauses",
+            Self::LogCopyMoved => "a copy of a log deleted and added",
         }
     }
 }
@@ -119,6 +149,7 @@ impl std::fmt::Display for Fault {
 /// What is drawn from.
 pub struct Deck {
     dice: SmallRng,
+    kinds: Vec<Kind>,
     left: Vec<Kind>,
     overlap: usize,
     rounds: usize,
@@ -128,8 +159,10 @@ const BETWEEN_OVERLAPPING: std::ops::Range<f64> = 0.0..3.0;
 const LASTS: std::ops::Range<f64> = 0.5..9.0;
 
 impl Deck {
-    pub fn new(dice: SmallRng, overlap: usize) -> Self {
-        Self { dice, left: Vec::new(), overlap: overlap.max(1), rounds: 0 }
+    pub fn new(dice: SmallRng, cluster: bool, overlap: usize) -> Self {
+        let nodes = if cluster { Kind::OF_THREE_NODES } else { Kind::OF_ONE_NODE };
+        let kinds = [Kind::OF_ALL, nodes].concat();
+        Self { dice, kinds, left: Vec::new(), overlap: overlap.max(1), rounds: 0 }
     }
 
     /// The next ones, which overlap where there are several; at most so many.
@@ -144,7 +177,7 @@ impl Deck {
 
     fn fault(&mut self, alone: bool) -> Fault {
         if self.left.is_empty() {
-            self.left = Kind::ALL.into();
+            self.left = self.kinds.clone();
             self.left.shuffle(&mut self.dice);
         }
         let kind = self.left.pop().expect("it was filled");
@@ -159,25 +192,24 @@ pub async fn inflict(world: &World, fault: Fault) -> anyhow::Result<()> {
     sleep(fault.after).await;
     let (at, began) = (world.clock(), Instant::now());
     let what = match fault.kind {
-        Kind::BrokerKilled | Kind::BrokerStopped | Kind::BrokerFrozen | Kind::MemoryAlarm => {
-            broker::befall(world, fault).await
-        }
-        Kind::ConnectionsClosed | Kind::ReplicaQueueDeleted | Kind::ReplicasExchangeDeleted => {
-            broker::take_away(world, fault).await
-        }
+        Kind::MemoryAlarm
+        | Kind::ConnectionsClosed
+        | Kind::ReplicaQueueDeleted
+        | Kind::ReplicasExchangeDeleted => parts::disturb(world, fault).await,
         Kind::LogDeleted | Kind::InputDeleted | Kind::BindingDeleted => {
             log::delete(world, fault).await
         }
-        Kind::HeadCut | Kind::HeadCutByPolicy => log::cut(world, fault).await,
-        Kind::HeadCutUnderReaders => log::cut_under_readers(world, fault).await,
         Kind::StrangeEntries | Kind::EntryOfAnotherType | Kind::NoAmqp => {
             entries::write(world, fault).await
         }
+        Kind::HeadCut | Kind::HeadCutByPolicy => log::cut(world, fault).await,
+        Kind::HeadCutUnderReaders => log::cut_under_readers(world, fault).await,
         Kind::Burst | Kind::BurstOfMany => log::burst(world, fault).await,
         Kind::ReplicaKilled | Kind::ReplicaFrozen | Kind::ReplicaDrained => {
             processes::befall_replica(world, fault).await
         }
         Kind::HandlerKilled | Kind::HandlerFrozen => processes::befall_handler(world, fault).await,
+        _ => broker::befall(world, fault).await,
     }?;
     let seconds = began.elapsed().as_secs_f64();
     println!("  {at} {fault}{what}, for {seconds:.1} s");

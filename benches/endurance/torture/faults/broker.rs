@@ -1,81 +1,92 @@
-//! What befalls the broker as a whole, and what is taken away from replicas that has nothing
-//! to do with any one log.
+//! What befalls the broker where it is one node, and what happens to it where it is several.
+//! Whatever it is, the broker comes back with all that it had.
 
-use std::time::Duration;
+use tokio::time::sleep;
 
-use tokio::time::{Instant, sleep};
+use super::{
+    super::{broker::Broker, topics::EXCHANGES},
+    Fault, Kind, World,
+};
+use crate::support::{
+    cluster::{Cluster, OnPartition},
+    rabbitmq::RabbitMq,
+};
 
-use super::{Fault, Kind, World, operator::as_operator};
-use crate::support::rabbitmq::RabbitMq;
-
-const DELETED_EVERY: Duration = Duration::from_millis(100);
-
-/// Whatever befalls it, the broker comes back with all that it had.
 pub async fn befall(world: &World, fault: Fault) -> anyhow::Result<String> {
-    if fault.kind == Kind::MemoryAlarm {
-        let broker = world.broker.read().await;
-        broker.ctl(&["set_vm_memory_high_watermark", "0"]).await;
-        sleep(fault.lasts).await;
-        broker.ctl(&["set_vm_memory_high_watermark", "0.4"]).await;
-        return Ok(String::new());
-    }
-    let mut broker = world.broker.write().await;
-    match fault.kind {
-        Kind::BrokerKilled => broker.kill().await,
-        Kind::BrokerStopped => broker.stop().await,
-        _ => broker.freeze(),
-    }
-    sleep(fault.lasts).await;
-    match fault.kind {
-        Kind::BrokerFrozen => broker.thaw(),
-        _ => broker.restart().await,
+    match &mut *world.broker.write().await {
+        Broker::One(node) => befall_node(node, fault).await,
+        Broker::Three(cluster) => return befall_cluster(cluster, fault).await,
     }
     Ok(String::new())
 }
 
-pub async fn take_away(world: &World, fault: Fault) -> anyhow::Result<String> {
-    let broker = world.broker.read().await;
+async fn befall_node(node: &mut RabbitMq, fault: Fault) {
     match fault.kind {
-        Kind::ConnectionsClosed => {
-            broker.ctl(&["close_all_connections", "torture"]).await;
-            sleep(fault.lasts).await;
-            Ok(String::new())
-        }
-        Kind::ReplicasExchangeDeleted => {
-            as_operator(&broker.url(), async |channel| {
-                channel.exchange_delete("myxi.replicas".into(), Default::default()).await
-            })
-            .await?;
-            sleep(fault.lasts).await;
-            Ok(String::new())
-        }
-        _ => delete_queue(&broker, fault).await,
+        Kind::BrokerKilled => node.kill().await,
+        Kind::BrokerStopped => node.stop().await,
+        _ => node.freeze(),
+    }
+    sleep(fault.lasts).await;
+    match fault.kind {
+        Kind::BrokerFrozen => node.thaw(),
+        _ => node.restart().await,
     }
 }
 
-/// Again and again: its owner makes another one.
-async fn delete_queue(broker: &RabbitMq, fault: Fault) -> anyhow::Result<String> {
-    let queues = broker.ctl(&["list_queues", "name"]).await;
-    let mut queues: Vec<_> =
-        queues.lines().filter(|name| name.starts_with("myxi.replica")).collect();
-    queues.sort_unstable();
-    let Some(queue) = queues.get(fault.which % queues.len().max(1)) else {
-        return Ok(" (there was none)".into());
+async fn befall_cluster(cluster: &mut Cluster, fault: Fault) -> anyhow::Result<String> {
+    let log = format!("myxi.log.{}", EXCHANGES[fault.which % EXCHANGES.len()]);
+    let leader = cluster.leader(&log).await;
+    let follower = (leader + 1 + fault.which % (cluster.size() - 1)) % cluster.size();
+    let node = match fault.kind {
+        Kind::LeaderKilled | Kind::LeaderFrozen => leader,
+        _ => follower,
     };
-    let (began, mut times) = (Instant::now(), 0);
-    while began.elapsed() < fault.lasts {
-        let deleted = as_operator(&broker.url(), async |channel| {
-            Ok(channel.queue_delete((*queue).into(), Default::default()).await.is_ok())
-        })
-        .await?;
-        times += 1;
-        if deleted {
-            sleep(DELETED_EVERY).await;
-        } else {
-            // Only its owner may, and an operator.
-            broker.ctl(&["delete_queue", queue]).await;
+    match fault.kind {
+        Kind::LeaderKilled | Kind::FollowerKilled => {
+            cluster[node].kill().await;
             sleep(fault.lasts).await;
+            cluster.restart_all().await;
+        }
+        Kind::MajorityLost => {
+            for node in [leader, follower] {
+                cluster[node].kill().await;
+            }
+            sleep(fault.lasts).await;
+            cluster.restart_all().await;
+        }
+        Kind::ClusterRolled => {
+            for node in 0..cluster.size() {
+                cluster[node].stop().await;
+                sleep(fault.lasts / 4).await;
+                cluster.restart_all().await;
+            }
+        }
+        Kind::LogCopyMoved => {
+            cluster.delete_replica(&log, node).await;
+            sleep(fault.lasts).await;
+            cluster.add_replica(&log, node).await;
+        }
+        Kind::Partitioned => {
+            cluster.on_partition(OnPartition::Ignore).await;
+            cluster.cut_off(node).await;
+            sleep(fault.lasts).await;
+            cluster.join_up().await;
+            // What each side took for true meanwhile stays until one of them gives it up.
+            cluster[node].stop().await;
+            cluster.restart_all().await;
+        }
+        Kind::PartitionedAndPaused => {
+            cluster.on_partition(OnPartition::PauseMinority).await;
+            cluster.cut_off(node).await;
+            sleep(fault.lasts).await;
+            cluster.join_up().await;
+            cluster.on_partition(OnPartition::Ignore).await;
+        }
+        _ => {
+            cluster[node].freeze();
+            sleep(fault.lasts).await;
+            cluster[node].thaw();
         }
     }
-    Ok(format!(" ({queue}, {times} times)"))
+    Ok(format!(" ({log}, node {node})"))
 }

@@ -19,13 +19,14 @@ pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
             world.excuse(exchange, None);
             // Alone with the broker, whose logs are open again: this client bears no less.
             let broker = world.broker.write().await;
-            wait_for_log(&broker.url(), exchange).await?;
-            broker.write_raw(&format!("myxi.log.{exchange}"), &[NO_AMQP]).await;
+            let log = format!("myxi.log.{exchange}");
+            wait_for_log(&broker.node(0).url(), &log).await?;
+            broker.leader(&log).await.write_raw(&log, &[NO_AMQP]).await;
         }
         Kind::EntryOfAnotherType => {
             // Nobody here knows what events it has.
             world.excuse(exchange, None);
-            let url = world.broker.read().await.url();
+            let url = world.broker.read().await.node(fault.which).url();
             as_operator(&url, async |channel| {
                 let properties = BasicProperties::default().with_type("myxi.of-tomorrow".into());
                 let (input, key) = (input.as_str().into(), "key-0".into());
@@ -38,6 +39,7 @@ pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
             let broker = world.broker.write().await;
             let no_utf8: &[u8] = b"key-\xff";
             broker
+                .node(fault.which)
                 .publish_bytes(
                     &input,
                     &[(no_utf8, b"{}"), (b"key-0", b"neither JSON nor an event")],
@@ -50,15 +52,13 @@ pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
 }
 
 /// By writing to it what is no event either.
-async fn wait_for_log(url: &str, exchange: &str) -> anyhow::Result<()> {
-    let log = format!("myxi.log.{exchange}");
+async fn wait_for_log(url: &str, log: &str) -> anyhow::Result<()> {
     let written = async || {
         as_operator(url, async |channel| {
             channel.confirm_select(Default::default()).await?;
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let (default, properties) = ("".into(), BasicProperties::default());
-            let written =
-                channel.basic_publish(default, log.as_str().into(), options, b"?", properties);
+            let written = channel.basic_publish(default, log.into(), options, b"?", properties);
             written.await?.await
         })
         .await

@@ -37,7 +37,7 @@ pub async fn delete(world: &World, fault: Fault) -> anyhow::Result<String> {
         world.excuse(exchange, None);
     }
     let broker = world.broker.read().await;
-    as_operator(&broker.url(), async |channel| {
+    as_operator(&broker.node(fault.which).url(), async |channel| {
         let (input, log) = (input.as_str().into(), log.as_str().into());
         match fault.kind {
             Kind::LogDeleted => channel.queue_delete(log, Default::default()).await.map(drop),
@@ -62,7 +62,7 @@ pub async fn cut(world: &World, fault: Fault) -> anyhow::Result<String> {
         let pattern = format!(r"^myxi\.log\.{exchange}$");
         let bounds = r#"{"max-length-bytes":1000000}"#;
         let policy = ["set_policy", "torture", &pattern, bounds, "--apply-to", "queues"];
-        world.broker.read().await.ctl(&policy).await;
+        world.broker.read().await.node(0).ctl(&policy).await;
     }
     frozen.freeze()?;
     let filled = async {
@@ -82,7 +82,7 @@ pub async fn cut(world: &World, fault: Fault) -> anyhow::Result<String> {
     let filled = filled.await;
     frozen.thaw()?;
     if by_policy {
-        world.broker.read().await.ctl(&["clear_policy", "torture"]).await;
+        world.broker.read().await.node(0).ctl(&["clear_policy", "torture"]).await;
     }
     let (taken, times) = filled?;
     ensure!(taken > 0 || !fault.alone, "nothing was written");
