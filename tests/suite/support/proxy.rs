@@ -18,6 +18,8 @@ enum Way {
     Open,
     /// Bytes are held back; connections stay.
     Silent,
+    /// What queues hold does not come through, on connections that otherwise work.
+    Undelivering,
     /// Connections end, and new ones do too.
     Cut,
 }
@@ -57,6 +59,12 @@ impl Proxy {
         self.way.send_replace(Way::Silent);
     }
 
+    /// As a broker that takes its time to begin to deliver. Connections that miss something by
+    /// it end when this is mended.
+    pub fn deliver_nothing(&self) {
+        self.way.send_replace(Way::Undelivering);
+    }
+
     pub fn mend(&self) {
         self.way.send_replace(Way::Open);
     }
@@ -71,7 +79,7 @@ async fn connect(client: TcpStream, port: u16, mut way: watch::Receiver<Way>) {
     let (from_broker, to_broker) = broker.into_split();
     tokio::select! {
         () = pass(from_client, to_broker, way.clone()) => {}
-        () = pass(from_broker, to_client, way.clone()) => {}
+        () = pass_frames(from_broker, to_client, way.clone()) => {}
         _ = way.wait_for(|way| *way == Way::Cut) => {}
     }
 }
@@ -85,5 +93,48 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: watch::R
         if to.write_all(&buffer[..length]).await.is_err() {
             return;
         }
+    }
+}
+
+/// What a broker says, frame by frame.
+async fn pass_frames(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut way: watch::Receiver<Way>,
+) {
+    let (mut said, mut missed) = (Vec::new(), false);
+    loop {
+        tokio::select! {
+            read = from.read_buf(&mut said) => if !read.is_ok_and(|length| length > 0) {
+                return;
+            },
+            mended = way.wait_for(|way| *way == Way::Open), if missed => return drop(mended),
+        }
+        if way.wait_for(|way| *way != Way::Silent).await.is_err() {
+            return;
+        }
+        while let Some(length) = frame_length(&said) {
+            let frame: Vec<u8> = said.drain(..length).collect();
+            if *way.borrow() == Way::Undelivering && is_of_a_delivery(&frame) {
+                missed = true;
+            } else if to.write_all(&frame).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Of the frame that this begins with, once it is there: kind, channel, size, content, end.
+fn frame_length(said: &[u8]) -> Option<usize> {
+    let size = u32::from_be_bytes(said.get(3..7)?.try_into().ok()?);
+    let length = 7 + size as usize + 1;
+    (said.len() >= length).then_some(length)
+}
+
+/// The method `basic.deliver`, or a part of what follows it.
+fn is_of_a_delivery(frame: &[u8]) -> bool {
+    match frame[0] {
+        1 => frame[7..].starts_with(&[0, 60, 0, 60]),
+        kind => [2, 3].contains(&kind),
     }
 }
