@@ -33,7 +33,8 @@ pub trait EventBus: Send + Sync {
     /// published twice by the bus itself.
     async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>>;
 
-    /// Puts a question to another replica and waits for its answer, `deadline` at most.
+    /// Puts a question to another replica and waits for its answer, `deadline` at most. Only
+    /// an answer says anything of what that replica holds.
     async fn ask(
         &self,
         replica: ReplicaId,
@@ -86,8 +87,12 @@ pub enum PublishError {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
+    /// Where a bus knows it: it has but one replica.
     #[error("there is no replica {0}")]
     NoSuchReplica(ReplicaId),
+    /// Certainly not asked. It is gone, or only cut off from the bus and serves its clients.
+    #[error("replica {0} cannot be reached")]
+    Unreachable(ReplicaId),
     /// Certainly not asked.
     #[error("the replica could not be asked: {0}")]
     Unavailable(String),

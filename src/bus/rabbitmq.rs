@@ -4,7 +4,8 @@
 //! A broker that runs short of memory freezes whole connections of publishers, acks and
 //! heartbeats included; and what cannot be read in one log, or a node that has no copy of it,
 //! costs the connection that reads it. So there is one connection for publishing, one for each
-//! exchange that is read, and one for questions.
+//! exchange that is read, and one for
+//! questions, as the queue of a replica lives as long as its connection.
 //!
 //! `amqps://` trusts the certificates of the system; `SSL_CERT_FILE` or `SSL_CERT_DIR`
 //! names others.
@@ -12,6 +13,7 @@
 mod connection;
 mod ledger;
 mod marker;
+mod nodes;
 mod not_published;
 mod poison;
 mod publisher;
@@ -34,13 +36,11 @@ use lapin::{
     BasicProperties,
     types::{FieldTable, ShortString},
 };
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
+use tokio::{task::JoinSet, time::Instant};
 
 pub use self::url::{BrokerUrl, InvalidBrokerUrl};
 use self::{
+    connection::HELD_BACK,
     publisher::{Message, Publisher},
     replica_queue::ReplicaQueue,
     stream::{Health, Reader},
@@ -60,7 +60,7 @@ use crate::{
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 
 pub struct RabbitMqConfig {
-    /// Tried in turn; at least one.
+    /// The nodes of one cluster; at least one.
     pub urls: Vec<BrokerUrl>,
     pub exchanges: Vec<ExchangeConfig>,
     pub replica: ReplicaId,
@@ -70,7 +70,7 @@ pub struct RabbitMqConfig {
 
 pub struct RabbitMqBus {
     publishing: Link,
-    asking: Link,
+    questions: Link,
     window: Window,
     exchanges: HashMap<Exchange, Lane>,
     replica_queue: Arc<ReplicaQueue>,
@@ -99,7 +99,7 @@ impl RabbitMqBus {
             link
         };
         let publishing = connect("publishing");
-        let asking = connect("asking");
+        let questions = connect("questions");
         let readings: Vec<_> =
             configs.iter().map(|config| connect(&format!("reading {}", config.name))).collect();
 
@@ -124,10 +124,10 @@ impl RabbitMqBus {
         let (publisher, driver) = Publisher::new(publishing.clone(), window.clone(), None);
         let replica_queue = Arc::new(ReplicaQueue::new(replica, publisher));
         tasks.spawn(driver.run());
-        tasks.spawn(replica_queue.clone().run(asking.clone(), listener));
+        tasks.spawn(replica_queue.clone().run(questions.clone(), listener));
 
         let tasks = Mutex::new(tasks);
-        Arc::new(Self { publishing, asking, window, exchanges, replica_queue, tasks })
+        Arc::new(Self { publishing, questions, window, exchanges, replica_queue, tasks })
     }
 }
 
@@ -177,7 +177,7 @@ impl EventBus for RabbitMqBus {
         let connected = problems.is_empty();
         let blocked = self.publishing.is_blocked();
         if blocked {
-            problems.push("RabbitMQ holds publishers back: a memory or disk alarm".into());
+            problems.push(HELD_BACK.into());
         }
         if problems.is_empty() {
             problems = self.other_problems();
@@ -203,10 +203,10 @@ impl EventBus for RabbitMqBus {
     }
 
     async fn close(&self, deadline: Instant) {
+        // Before publishing ends, so that what this replica was asked is answered.
+        self.replica_queue.close(deadline).await;
         self.window.close(deadline.min(Instant::now() + PUBLISH_DEADLINE)).await;
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        let mut asking = self.asking.clone();
-        let _ = timeout_at(deadline, self.replica_queue.close(&mut asking)).await;
         join_all(self.links().map(|(_, link)| link.close(deadline))).await;
     }
 }
@@ -214,7 +214,7 @@ impl EventBus for RabbitMqBus {
 impl RabbitMqBus {
     /// All connections, with their purpose.
     fn links(&self) -> impl Iterator<Item = (&'static str, &Link)> {
-        let own = [("publishing", &self.publishing), ("asking", &self.asking)];
+        let own = [("publishing", &self.publishing), ("questions", &self.questions)];
         own.into_iter().chain(self.exchanges.values().map(|lane| ("reading", &lane.reading)))
     }
 

@@ -1,21 +1,26 @@
 //! What becomes of a log under its reader: cut, made anew, silent, or with entries that nobody
 //! understands. Promise 6: whatever a client misses, it is told of first.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use lapin::BasicProperties;
 use serde_json::json;
+use tokio::time::sleep;
 use tonic::Code;
 
 use crate::support::{
     DEADLINE,
     client::Client,
     fleet::Fleet,
-    gateway::{Addresses, push_request},
+    gateway::{Addresses, Gateway, push_request},
     handler::proto::PushEventsRequest,
     metrics::Scrape,
     process::Myxi,
     program::Program,
+    proxy::Proxy,
     rabbitmq::RabbitMq,
     within,
 };
@@ -248,4 +253,37 @@ async fn connections_that_are_closed_cost_nothing_that_was_taken() {
     assert!(heard.is_sorted_by(|a, b| a < b), "twice or out of order: {heard:?}");
     let lost: Vec<_> = taken.iter().filter(|number| !heard.contains(number)).collect();
     assert!(lost.is_empty(), "taken, and never delivered: {lost:?}");
+}
+
+/// A broker that takes its time is not one whose log was made anew.
+#[tokio::test]
+async fn a_broker_that_is_slow_to_deliver_costs_no_event() {
+    let broker = RabbitMq::shared().await;
+    let mut fleet = Fleet::start(broker, 1).await;
+    let proxy = Proxy::to(broker.port()).await;
+    let through = format!("--rabbitmq-url=amqp://myxi:myxi@127.0.0.1:{}/%2f", proxy.port());
+    let exchange = format!("--exchange={}", fleet.exchange);
+    fleet.replicas.push(Gateway::with(&fleet.app, &[&through, &exchange]).await);
+    let mut client = fleet[1].subscribers(1, &fleet.exchange, "1").await.remove(0);
+    fleet[0].push(&fleet.exchange, "1", "Event", json!(0)).await;
+    client.await_that(|message| message["payload"] == 0).await;
+
+    proxy.deliver_nothing();
+    for reader in broker.connections(&format!("reading {}", fleet.exchange)).await {
+        broker.ctl(&["close_connection", &reader, "by the test"]).await;
+    }
+    for number in 1..5 {
+        fleet[0].push(&fleet.exchange, "1", "Event", json!(number)).await;
+    }
+    // It has begun to read, has heard nothing, and has looked for the log's end.
+    within(DEADLINE, "an attempt to read that failed", async {
+        while !fleet[1].health().await.1["reasons"].to_string().contains("marker in the log") {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    proxy.mend();
+    fleet[0].push(&fleet.exchange, "1", "Last", json!(0)).await;
+
+    assert_eq!(heard(&mut client).await, [Some(1), Some(2), Some(3), Some(4)]);
 }

@@ -5,6 +5,7 @@ mod admin;
 mod books;
 mod broker;
 mod broker_facts;
+mod broker_rights;
 mod bus;
 mod closing;
 mod cluster;

@@ -36,11 +36,11 @@ use super::{
     marker,
     poison::{Poison, PoisonCounts},
     publisher::Publisher,
-    supervisor::{Backoff, Link, Problem},
+    supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
 };
 use crate::{
     bus::{BusListener, BusNotice, ExchangeConfig, Lag},
-    event::{Event, Position},
+    event::{Event, Exchange, Position},
 };
 
 /// How long an entry may take that must come.
@@ -77,7 +77,6 @@ pub struct Reader {
 }
 
 /// What others see of a [`Reader`].
-#[derive(Default)]
 pub struct Health {
     /// Has been attached once.
     pub attached: AtomicBool,
@@ -91,6 +90,15 @@ pub struct Health {
     pub stalls: AtomicU64,
 }
 
+impl Health {
+    fn new(exchange: &Exchange) -> Self {
+        let problem = Problem::new(format!("exchange {exchange}, reading"));
+        problem.not_yet(NOT_CONNECTED_YET);
+        let (attached, lag, skipped, gaps, stalls) = Default::default();
+        Self { attached, problem, lag, skipped, gaps, stalls }
+    }
+}
+
 impl Reader {
     pub fn new(
         config: ExchangeConfig,
@@ -99,8 +107,7 @@ impl Reader {
         listener: Arc<dyn BusListener>,
         max_event_size: usize,
     ) -> Self {
-        let health = Arc::new(Health::default());
-        health.problem.set(Some("not connected to the broker yet".into()));
+        let health = Arc::new(Health::new(&config.name));
         Self {
             config,
             link,
@@ -134,13 +141,12 @@ impl Reader {
             let Err(error) = self.read(connection, &mut backoff, &mut read_last).await else {
                 continue;
             };
-            self.health.problem.set(Some(error.to_string()));
-            tracing::debug!(exchange = %self.config.name, "not reading: {error}");
+            error.show(&self.health.problem);
             if error.unreadable().is_some() {
                 self.bear_unreadable(connection).await;
             }
             if read_last.elapsed() >= PER_NODE || matches!(error, BrokerError::Stuck) {
-                connection.cut();
+                connection.give_up(error.to_string());
             }
             backoff.wait().await;
         }

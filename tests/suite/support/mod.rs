@@ -10,6 +10,7 @@ pub mod http;
 pub mod metrics;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod python;
 pub mod rabbitmq;
 pub mod raw;
