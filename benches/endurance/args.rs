@@ -79,6 +79,9 @@ pub struct Torture {
     /// Plays the same faults again [default: drawn anew]
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Only prints which faults the seed draws
+    #[arg(long)]
+    pub plan: bool,
     /// What the gateways log (warnings and errors are passed on)
     #[arg(long, default_value = "error")]
     pub log: String,

@@ -73,7 +73,7 @@ use self::{
     books::{Books, Excuse, Round},
     broker::Broker,
     connections::Connections,
-    faults::Deck,
+    faults::{Deck, Fault},
     fleet::Replica,
     handler::HandlerProcess,
 };
@@ -103,6 +103,11 @@ pub async fn run(
     let seed = args.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     let cluster = if args.cluster { " --cluster" } else { "" };
     println!("\na torture of {} faults, --seed {seed}{cluster}", args.faults);
+    let mut deck = Deck::new(dice(seed, 0), args.cluster, args.overlap);
+    if args.plan {
+        deck.rounds(args.faults).for_each(|round| println!("  {}", names(&round)));
+        return Ok(());
+    }
     let world = Rc::new(World::start(seed, args, processors).await?);
     let (stop_others, others_stopped) = watch::channel(false);
     let (stop_stayers, stayers_stopped) = watch::channel(false);
@@ -126,17 +131,12 @@ pub async fn run(
     }
     settle::well(&world).await;
 
-    let mut deck = Deck::new(world.dice(0), args.cluster, args.overlap);
-    let mut left = args.faults;
-    while left > 0 {
-        let round = deck.round(left);
-        left -= round.len();
+    for round in deck.rounds(args.faults) {
         let from = Instant::now();
         try_join_all(round.iter().map(|fault| faults::inflict(&world, *fault))).await?;
         let well = settle::well(&world).await;
         println!("    all is well {:.1} s later; {}", well.as_secs_f64(), world.progress());
-        let faults: Vec<_> = round.iter().map(ToString::to_string).collect();
-        world.round_ends(faults.join(" + "), from);
+        world.round_ends(names(&round), from);
     }
 
     stop_others.send_replace(true);
@@ -147,6 +147,10 @@ pub async fn run(
     within(DEADLINE, "those who stayed leave", all_end(&mut stayers)).await?;
     judge::judge(&world.books.borrow(), world.began, verdicts);
     Ok(())
+}
+
+fn names(round: &[Fault]) -> String {
+    round.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ")
 }
 
 async fn all_end(tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
@@ -221,7 +225,7 @@ impl World {
     }
 
     fn dice(&self, stream: u64) -> SmallRng {
-        SmallRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(stream))
+        dice(self.seed, stream)
     }
 
     fn clock(&self) -> String {
@@ -246,6 +250,11 @@ impl World {
         let (events, sessions) = (books.events.len(), books.sessions.len());
         format!("{events} events pushed, {sessions} sessions, {} actions", books.actions)
     }
+}
+
+/// Whoever draws from them has dice of its own.
+fn dice(seed: u64, stream: u64) -> SmallRng {
+    SmallRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(stream))
 }
 
 fn clock(began: Instant, at: Instant) -> String {

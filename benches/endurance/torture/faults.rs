@@ -165,8 +165,18 @@ impl Deck {
         Self { dice, kinds, left: Vec::new(), overlap: overlap.max(1), rounds: 0 }
     }
 
+    /// So many faults.
+    pub fn rounds(&mut self, faults: usize) -> impl Iterator<Item = Vec<Fault>> + '_ {
+        let mut left = faults;
+        std::iter::from_fn(move || {
+            let round = self.round(left);
+            left -= round.len();
+            (!round.is_empty()).then_some(round)
+        })
+    }
+
     /// The next ones, which overlap where there are several; at most so many.
-    pub fn round(&mut self, at_most: usize) -> Vec<Fault> {
+    fn round(&mut self, at_most: usize) -> Vec<Fault> {
         self.rounds += 1;
         // In turn at first, so that what a fault does alone is known.
         let several = self.overlap > 1 && self.rounds.is_multiple_of(2);
