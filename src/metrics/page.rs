@@ -24,7 +24,7 @@ use super::{
     number::{Gauge, by, durations, each, labelled, pairs},
     process,
 };
-use crate::bus::BusStatus;
+use crate::{bus::BusStatus, logging};
 
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -194,6 +194,11 @@ impl Metrics {
                 ConstGauge::new(bytes),
             );
         }
+        page.register(
+            "myxi_log_lines_dropped",
+            "Lines of the log that nobody read in time, and that were lost",
+            ConstCounter::new(logging::dropped_lines()),
+        );
         page.register(
             "myxi_sessions",
             "Sessions (WebSocket connections) that are open now",

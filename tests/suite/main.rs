@@ -6,6 +6,7 @@ mod books;
 mod broker;
 mod broker_facts;
 mod broker_rights;
+mod broker_says;
 mod bus;
 mod closing;
 mod cluster;
