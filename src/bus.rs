@@ -33,7 +33,8 @@ pub trait EventBus: Send + Sync {
     /// published twice by the bus itself.
     async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>>;
 
-    /// Puts a question to another replica and waits for its answer, `deadline` at most.
+    /// Puts a question to another replica and waits for its answer, `deadline` at most. Only
+    /// an answer says anything of what that replica holds.
     async fn ask(
         &self,
         replica: ReplicaId,
@@ -86,8 +87,12 @@ pub enum PublishError {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
+    /// Where a bus knows it: it has but one replica.
     #[error("there is no replica {0}")]
     NoSuchReplica(ReplicaId),
+    /// Certainly not asked. It is gone, or only cut off from the bus and serves its clients.
+    #[error("replica {0} cannot be reached")]
+    Unreachable(ReplicaId),
     /// Certainly not asked.
     #[error("the replica could not be asked: {0}")]
     Unavailable(String),
@@ -113,6 +118,10 @@ pub struct BusStatus {
     pub exchanges: Vec<ExchangeStatus>,
     /// Connections made again after one was lost, since the start.
     pub reconnects: u64,
+    /// Gaps told to this replica's subscriptions, since the start.
+    pub gaps: u64,
+    /// How often reading had stopped in silence and was begun anew, since the start.
+    pub stalls: u64,
     pub skipped: Skipped,
 }
 
@@ -165,17 +174,20 @@ pub struct Skipped {
     pub too_big: u64,
     pub invalid_routing_key: u64,
     pub no_event: u64,
-    /// Not even the AMQP library could read it.
+    /// Neither the broker nor the AMQP library could read it.
     pub unreadable: u64,
+    /// Published by a gateway of a newer build; a gap was told.
+    pub newer: u64,
 }
 
 impl Skipped {
-    pub fn by_reason(&self) -> [(&'static str, u64); 4] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 5] {
         [
             ("too_big", self.too_big),
             ("invalid_routing_key", self.invalid_routing_key),
             ("no_event", self.no_event),
             ("unreadable", self.unreadable),
+            ("newer", self.newer),
         ]
     }
 }

@@ -99,7 +99,7 @@ pub enum SessionOpened {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BusConfig {
     Memory,
-    /// The nodes of one cluster, tried in turn; at least one.
+    /// The nodes of one cluster, the first one first; at least one.
     RabbitMq {
         urls: Vec<BrokerUrl>,
     },

@@ -4,7 +4,12 @@
 mod application;
 mod page;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -31,7 +36,7 @@ pub async fn run(config: DemoConfig) -> anyhow::Result<()> {
 
     let token = config.grpc.token.clone();
     let gateway = Server::start(gateway_config(config, application_address)?).await?;
-    println!("{}", greeting(&gateway, application_address, page_address));
+    greet(greeting(&gateway, application_address, page_address));
     let client = GatewayClient::new(channel(gateway.grpc)?);
     let around = page::Around { clients: gateway.clients, console: gateway.admin };
     tokio::select! {
@@ -67,6 +72,11 @@ async fn serve_application(listener: TcpListener) -> anyhow::Result<()> {
     let service = ActionHandlerServer::new(Application);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Ok(GrpcServer::builder().serve_with_incoming(service, incoming).await?)
+}
+
+/// Whether somebody reads it or not: a pipe that is full or closed holds up nothing.
+fn greet(greeting: String) {
+    thread::spawn(move || writeln!(io::stdout(), "{greeting}"));
 }
 
 fn greeting(gateway: &Server, application: SocketAddr, page: SocketAddr) -> String {

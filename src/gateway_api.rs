@@ -92,7 +92,7 @@ impl GatewayApi {
             .ok_or_else(|| Status::invalid_argument("session_id must be 16 hex digits"))?;
         self.peers.perform(id, command).await.map_err(|error| match error {
             PeerError::NoSuchSession(_) => Status::not_found(error.to_string()),
-            PeerError::Unavailable(_) | PeerError::NoAnswer => {
+            PeerError::Unreachable | PeerError::Unavailable(_) | PeerError::NoAnswer => {
                 Status::unavailable(error.to_string())
             }
         })

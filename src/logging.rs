@@ -1,8 +1,14 @@
 //! Logs, on stderr: for people where it is a terminal, JSON for programs otherwise.
 
+mod queue;
+
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     env,
     io::{self, IsTerminal},
+    panic::{self, PanicHookInfo},
+    thread,
+    time::Duration,
 };
 
 use tracing_subscriber::{
@@ -12,6 +18,9 @@ use tracing_subscriber::{
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
+
+use self::queue::Queue;
+pub use self::queue::dropped_lines;
 
 /// What is logged, and how.
 #[derive(Debug, Clone)]
@@ -40,21 +49,55 @@ pub fn parse_filter(text: &str) -> Option<Targets> {
     valid.then(|| compact.parse().ok()).flatten()
 }
 
-/// Sets the process's logs up. Call it once.
-pub fn init(config: &LogConfig) {
+/// How long the end of the process waits for whoever reads the log.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// On drop, waits a moment until all that was logged is written.
+pub struct Logging(Queue);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.0.flush(LAST_LINES);
+    }
+}
+
+/// Sets the process's logs up. Call it once, and keep what it answers to the end.
+pub fn init(config: &LogConfig) -> io::Result<Logging> {
     let json = match config.format {
         LogFormat::Auto => !io::stderr().is_terminal(),
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
+    let queue = Queue::start(io::stderr())?;
+    let to = queue.clone();
+    let writer = move || to.clone();
     let lines: Box<dyn Layer<Registry> + Send + Sync> = if json {
-        fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed()
+        fmt::layer().json().flatten_event(true).with_writer(writer).boxed()
     } else {
-        fmt::layer().with_ansi(colours_wanted()).with_writer(io::stderr).boxed()
+        fmt::layer().with_ansi(colours_wanted()).with_writer(writer).boxed()
     };
     let silenced = SILENCED.map(|library| (library, LevelFilter::OFF));
     let filter = config.filter.clone().with_targets(silenced);
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    // The usual one writes to stderr by itself, and waits for it.
+    panic::set_hook(Box::new(log_panic));
+    Ok(Logging(queue))
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let said = panic.payload();
+    let text = said.downcast_ref::<&str>().copied();
+    let message = text.or_else(|| said.downcast_ref::<String>().map(String::as_str));
+    let location = panic.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+    tracing::error!(
+        thread = thread::current().name(),
+        location,
+        backtrace = backtrace.map(|trace| trace.to_string()),
+        "panicked: {}",
+        message.unwrap_or("no message"),
+    );
 }
 
 /// <https://no-color.org>

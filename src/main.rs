@@ -5,9 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use myxi::{
     config::{Command, ConfigErrors, Note},
-    demo,
-    logging::{self, LogConfig},
-    server,
+    demo, logging, server,
 };
 use tokio::runtime::Builder;
 
@@ -18,16 +16,26 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
-    let outcome = match Command::from_process() {
-        Ok(Command::Serve(config)) => {
-            start_logging(&config.log, &config.notes);
-            complete(server::run(*config))
-        }
-        Ok(Command::Demo(config)) => {
-            start_logging(&config.log, &config.notes);
-            complete(demo::run(*config))
-        }
+    let command = match Command::from_process() {
+        Ok(command) => command,
         Err(errors) => return refuse(&errors),
+    };
+    let (log, notes) = match &command {
+        Command::Serve(config) => (&config.log, &config.notes),
+        Command::Demo(config) => (&config.log, &config.notes),
+    };
+    // To the end: what was logged last is the most important.
+    let _logging = match logging::init(log) {
+        Ok(logging) => logging,
+        Err(error) => {
+            eprintln!("myxi did not start: cannot write a log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    notes.iter().for_each(Note::log);
+    let outcome = match command {
+        Command::Serve(config) => complete(server::run(*config)),
+        Command::Demo(config) => complete(demo::run(*config)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,11 +53,6 @@ fn refuse(ConfigErrors(problems): &ConfigErrors) -> ExitCode {
     }
     eprintln!("\nFor every flag and variable see --help.");
     ExitCode::from(EXIT_MISCONFIGURED)
-}
-
-fn start_logging(log: &LogConfig, notes: &[Note]) {
-    logging::init(log);
-    notes.iter().for_each(Note::log);
 }
 
 /// One thread: sessions that share it wake each other for next to nothing. Where there is

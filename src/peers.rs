@@ -1,7 +1,8 @@
 //! Reaching one session by its id, whichever replica holds it.
 //!
 //! A session's id names its replica. Ours is served here; another is asked over the bus,
-//! and only its answer counts.
+//! and only its answer counts: one that cannot be reached may be cut off from the bus, and
+//! serve its clients.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -38,8 +39,14 @@ pub trait LocalSessions: Send + Sync {
 pub enum PeerError {
     #[error("there is no session {0}")]
     NoSuchSession(SessionId),
+    /// Certainly not done; whether there is such a session is not known.
+    #[error(
+        "the session's replica cannot be reached: it is gone, or cut off from the broker; \
+         nothing was done"
+    )]
+    Unreachable,
     /// Certainly not done.
-    #[error("the session's replica could not be asked: {0}")]
+    #[error("the session's replica could not be asked: {0}; nothing was done")]
     Unavailable(String),
     #[error("the session's replica did not answer; whether it was done is unknown")]
     NoAnswer,
@@ -71,6 +78,7 @@ impl Peers {
         let answer = match self.bus.ask(id.replica(), question, ANSWER_DEADLINE).await {
             Ok(answer) => answer,
             Err(AskError::NoSuchReplica(_)) => return Err(PeerError::NoSuchSession(id)),
+            Err(AskError::Unreachable(_)) => return Err(PeerError::Unreachable),
             Err(AskError::Unavailable(problem)) => return Err(PeerError::Unavailable(problem)),
             Err(AskError::NoAnswer(_)) => return Err(PeerError::NoAnswer),
         };

@@ -1,12 +1,14 @@
 //! What to test, from the command line behind `--`.
 
+use std::net::SocketAddr;
+
 use clap::{Args as Flags, Parser, Subcommand};
 
 /// Tests what the release gateway bears for long, or from many at once
 #[derive(Parser)]
 #[command(name = "cargo bench --bench endurance --", disable_version_flag = true)]
 pub struct Args {
-    /// [default: all of them, with a soak of 2 minutes]
+    /// [default: all of them but the torture, with a soak of 2 minutes]
     #[command(subcommand)]
     test: Option<Test>,
     /// What `cargo bench` passes to every benchmark
@@ -22,6 +24,11 @@ pub enum Test {
     Storm(Storm),
     /// A steady mixed load with clients that come and go
     Soak(Soak),
+    /// Faults of the broker, the replicas and the application, and what clients hear of them
+    Torture(Torture),
+    /// The application of the torture
+    #[command(hide = true)]
+    Handler(Handler),
 }
 
 #[derive(Clone, Flags)]
@@ -57,6 +64,33 @@ pub struct Soak {
     /// Without RabbitMQ, also where it is installed
     #[arg(long)]
     pub memory_bus: bool,
+}
+
+#[derive(Clone, Flags)]
+pub struct Torture {
+    #[arg(long, default_value_t = 60)]
+    pub faults: usize,
+    /// At most so many befall it at once, in every other round
+    #[arg(long, default_value_t = 3)]
+    pub overlap: usize,
+    /// On three nodes instead of one
+    #[arg(long)]
+    pub cluster: bool,
+    /// Plays the same faults again [default: drawn anew]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Only prints which faults the seed draws
+    #[arg(long)]
+    pub plan: bool,
+    /// What the gateways log (warnings and errors are passed on)
+    #[arg(long, default_value = "error")]
+    pub log: String,
+}
+
+#[derive(Clone, Flags)]
+pub struct Handler {
+    #[arg(long)]
+    pub listen: SocketAddr,
 }
 
 impl Args {

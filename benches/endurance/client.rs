@@ -27,8 +27,8 @@ use crate::load::{
 pub const SOURCE: [u8; 3] = [127, 0, 2];
 const SOURCES: usize = 16;
 
-const TEXT: u8 = 1;
-const CLOSE: u8 = 8;
+pub const TEXT: u8 = 1;
+pub const CLOSE: u8 = 8;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 * 1024]);
@@ -56,7 +56,16 @@ pub struct Message {
     pub payload: Value,
     /// Of a pushed event.
     #[serde(default)]
-    pub mq: Option<serde::de::IgnoredAny>,
+    pub mq: Option<Mq>,
+}
+
+/// Where an event was pushed to.
+#[derive(Debug, Deserialize)]
+pub struct Mq {
+    #[serde(rename = "e")]
+    pub exchange: String,
+    #[serde(rename = "rk")]
+    pub routing_key: String,
 }
 
 impl Message {
@@ -66,7 +75,7 @@ impl Message {
     }
 
     /// How long to wait, where it says that nothing happened.
-    fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         let retryable = self.event == "Error" && self.payload["retryable"] == true;
         let after = self.payload["retry_after_ms"].as_u64().unwrap_or_default();
         retryable.then_some(Duration::from_millis(after))
@@ -99,21 +108,7 @@ impl Client {
         number: usize,
         counts: Rc<Counts>,
     ) -> Result<Self, Gone> {
-        let mut stream = connect(server, number).await?;
-        stream.write_all(upgrade_request(server).as_bytes()).await?;
-        let mut head = Vec::new();
-        let end = loop {
-            if stream.read_buf(&mut head).await? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-            if let Some(at) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                break at + 4;
-            }
-        };
-        if !head.starts_with(b"HTTP/1.1 101") {
-            let status = head.get(9..12).unwrap_or_default();
-            return Err(Gone::Handshake(String::from_utf8_lossy(status).into()));
-        }
+        let (stream, first) = open(server, number).await?;
         let mut client = Self {
             stream,
             frames: Frames::default(),
@@ -123,7 +118,7 @@ impl Client {
             counts,
             session: String::new(),
         };
-        client.receive(&head[end..]);
+        client.receive(&first);
         let welcome = client.next().await?;
         client.session = welcome.payload["id"].as_str().unwrap_or_default().into();
         match welcome.event.as_str() {
@@ -266,6 +261,26 @@ impl Client {
             }
         }
     }
+}
+
+/// A WebSocket, and what came behind the handshake's answer already.
+pub async fn open(server: SocketAddr, number: usize) -> Result<(TcpStream, Vec<u8>), Gone> {
+    let mut stream = connect(server, number).await?;
+    stream.write_all(upgrade_request(server).as_bytes()).await?;
+    let mut head = Vec::new();
+    let end = loop {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        if let Some(at) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    if !head.starts_with(b"HTTP/1.1 101") {
+        let status = head.get(9..12).unwrap_or_default();
+        return Err(Gone::Handshake(String::from_utf8_lossy(status).into()));
+    }
+    Ok((stream, head.split_off(end)))
 }
 
 /// A bare connection from an address of [`SOURCE`].

@@ -5,6 +5,7 @@
 //! cargo bench --bench endurance -- stopped               # stopped readers beside healthy ones
 //! cargo bench --bench endurance -- storm                 # everybody reconnects at once
 //! cargo bench --bench endurance -- soak --minutes 30     # a mixed load for long
+//! cargo bench --bench endurance -- torture               # 60 faults of everything around it
 //! ```
 //!
 //! The release gateway is a process on processors of its own where there are two; clients
@@ -13,6 +14,10 @@
 
 #[path = "../load/mod.rs"]
 mod load;
+/// What the tests have: a broker that can be disturbed.
+#[path = "../../tests/suite/support/mod.rs"]
+#[allow(dead_code)]
+mod support;
 
 mod application;
 mod args;
@@ -20,6 +25,7 @@ mod client;
 mod soak;
 mod stopped_readers;
 mod storm;
+mod torture;
 mod verdict;
 
 use clap::Parser;
@@ -43,6 +49,8 @@ fn main() -> anyhow::Result<()> {
                 }
                 Test::Storm(args) => storm::run(&args, &processors, &mut verdicts).await?,
                 Test::Soak(args) => soak::run(&args, &processors, &mut verdicts).await?,
+                Test::Torture(args) => torture::run(&args, &processors, &mut verdicts).await?,
+                Test::Handler(args) => torture::handler::serve(&args, &processors.all).await?,
             }
         }
         verdicts.conclude()
@@ -53,6 +61,7 @@ fn main() -> anyhow::Result<()> {
 pub struct Processors {
     pub server: String,
     pub load: String,
+    pub all: String,
 }
 
 impl Processors {
@@ -60,6 +69,7 @@ impl Processors {
     fn choose() -> Self {
         let available = load::available();
         let name = |processor: Option<&usize>| processor.unwrap_or(&0).to_string();
-        Self { server: name(available.first()), load: name(available.last()) }
+        let all: Vec<_> = available.iter().map(ToString::to_string).collect();
+        Self { server: name(available.first()), load: name(available.last()), all: all.join(",") }
     }
 }

@@ -1,7 +1,11 @@
 //! An application that answers at once, in a thread of its own: it authenticates everybody,
 //! lets everybody who is authenticated subscribe, and echoes.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context;
 use myxi::proto::{
@@ -33,6 +37,16 @@ impl Application {
 
     /// As [`Self::start`], with another handler.
     pub async fn start_with(handler: impl ActionHandler, processors: &str) -> anyhow::Result<Self> {
+        let any_port = (Ipv4Addr::LOCALHOST, 0).into();
+        Self::start_at(any_port, handler, processors).await
+    }
+
+    /// As [`Self::start_with`], where gateways have been told to find it.
+    pub async fn start_at(
+        address: SocketAddr,
+        handler: impl ActionHandler,
+        processors: &str,
+    ) -> anyhow::Result<Self> {
         let (running, stopped) = oneshot::channel::<()>();
         let (started, start) = oneshot::channel();
         let processors = processors.to_owned();
@@ -40,7 +54,7 @@ impl Application {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 pin_this_thread(&processors).expect("pinned");
-                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+                let listener = TcpListener::bind(address).await.expect("a free port");
                 let address = listener.local_addr().expect("its address");
                 let _ = started.send((address, usage::this_thread()));
                 let serving = Server::builder().serve_with_incoming(

@@ -80,7 +80,12 @@ impl Gateway {
 
     /// The answer of `/health/ready`, with its head.
     pub async fn health(&self) -> anyhow::Result<String> {
-        let mut admin = TcpStream::connect(self.addresses.admin).await?;
+        Self::health_at(self.addresses.admin).await
+    }
+
+    /// As [`Self::health`], of a gateway that may end meanwhile.
+    pub async fn health_at(admin: SocketAddr) -> anyhow::Result<String> {
+        let mut admin = TcpStream::connect(admin).await?;
         let request = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         admin.write_all(request).await?;
         let mut answer = String::new();

@@ -93,6 +93,7 @@ impl EventBus for MemoryBus {
         results
     }
 
+    /// There is nobody else to ask: whoever had another id was an earlier process.
     async fn ask(
         &self,
         replica: ReplicaId,

@@ -1,14 +1,19 @@
 //! The bus of a fleet: for each exchange a RabbitMQ stream, which every replica reads, and
 //! for each replica a queue, for the questions of others.
 //!
-//! Two connections: a broker that runs short of memory freezes whole connections of
-//! publishers, acks and heartbeats included, so reading has one of its own.
+//! A broker that runs short of memory freezes whole connections of publishers, acks and
+//! heartbeats included; and what cannot be read in one log, or a node that has no copy of it,
+//! costs the connection that reads it. So there is one connection for publishing, one for each
+//! exchange that is read, and one for
+//! questions, as the queue of a replica lives as long as its connection.
 //!
 //! `amqps://` trusts the certificates of the system; `SSL_CERT_FILE` or `SSL_CERT_DIR`
 //! names others.
 
 mod connection;
 mod ledger;
+mod marker;
+mod nodes;
 mod not_published;
 mod poison;
 mod publisher;
@@ -21,25 +26,24 @@ mod window;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use lapin::{
     BasicProperties,
     types::{FieldTable, ShortString},
 };
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
+use tokio::{task::JoinSet, time::Instant};
 
 pub use self::url::{BrokerUrl, InvalidBrokerUrl};
 use self::{
+    connection::HELD_BACK,
     publisher::{Message, Publisher},
     replica_queue::ReplicaQueue,
-    stream::{Health, Reader, Readers},
+    stream::{Health, Reader},
     supervisor::{Link, Supervisor},
     window::Window,
 };
@@ -56,7 +60,7 @@ use crate::{
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 
 pub struct RabbitMqConfig {
-    /// Tried in turn; at least one.
+    /// The nodes of one cluster; at least one.
     pub urls: Vec<BrokerUrl>,
     pub exchanges: Vec<ExchangeConfig>,
     pub replica: ReplicaId,
@@ -66,12 +70,19 @@ pub struct RabbitMqConfig {
 
 pub struct RabbitMqBus {
     publishing: Link,
-    reading: Link,
+    questions: Link,
     window: Window,
-    exchanges: HashMap<Exchange, (Publisher, Arc<Health>)>,
+    exchanges: HashMap<Exchange, Lane>,
     replica_queue: Arc<ReplicaQueue>,
     /// Ended by [`EventBus::close`], or with the bus.
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// One exchange's way to the broker and back.
+struct Lane {
+    publisher: Publisher,
+    reading: Link,
+    health: Arc<Health>,
 }
 
 impl RabbitMqBus {
@@ -87,11 +98,14 @@ impl RabbitMqBus {
             tasks.spawn(supervisor.run());
             link
         };
-        let (publishing, reading) = (connect("publishing"), connect("reading"));
+        let publishing = connect("publishing");
+        let questions = connect("questions");
+        let readings: Vec<_> =
+            configs.iter().map(|config| connect(&format!("reading {}", config.name))).collect();
 
-        let (window, readers) = (Window::new(), Readers::new(urls.len()));
+        let window = Window::new();
         let mut exchanges = HashMap::new();
-        for config in configs {
+        for (config, reading) in configs.into_iter().zip(readings) {
             let name = config.name.clone();
             let (publisher, driver) =
                 Publisher::new(publishing.clone(), window.clone(), Some(config.clone()));
@@ -100,10 +114,9 @@ impl RabbitMqBus {
                 reading.clone(),
                 publisher.clone(),
                 listener.clone(),
-                readers.clone(),
                 max_event_size,
             );
-            exchanges.insert(name, (publisher, reader.health()));
+            exchanges.insert(name, Lane { publisher, reading, health: reader.health() });
             tasks.spawn(driver.run());
             tasks.spawn(reader.run());
         }
@@ -111,10 +124,10 @@ impl RabbitMqBus {
         let (publisher, driver) = Publisher::new(publishing.clone(), window.clone(), None);
         let replica_queue = Arc::new(ReplicaQueue::new(replica, publisher));
         tasks.spawn(driver.run());
-        tasks.spawn(replica_queue.clone().run(reading.clone(), listener));
+        tasks.spawn(replica_queue.clone().run(questions.clone(), listener));
 
         let tasks = Mutex::new(tasks);
-        Arc::new(Self { publishing, reading, window, exchanges, replica_queue, tasks })
+        Arc::new(Self { publishing, questions, window, exchanges, replica_queue, tasks })
     }
 }
 
@@ -123,7 +136,7 @@ impl EventBus for RabbitMqBus {
     async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>> {
         let deadline = Instant::now() + PUBLISH_DEADLINE;
         let admit = |event: OutgoingEvent| {
-            let Some((publisher, _)) = self.exchanges.get(&event.topic.exchange) else {
+            let Some(Lane { publisher, .. }) = self.exchanges.get(&event.topic.exchange) else {
                 return Err(PublishError::UnknownExchange(event.topic.exchange));
             };
             Ok((publisher, publisher.admit(event.body.len())?, to_message(event)))
@@ -160,58 +173,85 @@ impl EventBus for RabbitMqBus {
     }
 
     fn status(&self) -> BusStatus {
-        let healths = || self.exchanges.iter().map(|(name, (_, health))| (name, health));
-        let mut problems = Vec::new();
-        let links = [("publishing", &self.publishing), ("reading", &self.reading)];
-        for (purpose, link) in links {
-            problems.extend(link.problem().map(|reason| format!("RabbitMQ, {purpose}: {reason}")));
-        }
+        let mut problems = self.connection_problems();
         let connected = problems.is_empty();
         let blocked = self.publishing.is_blocked();
         if blocked {
-            problems.push("RabbitMQ holds publishers back: a memory or disk alarm".into());
+            problems.push(HELD_BACK.into());
         }
         if problems.is_empty() {
-            for (exchange, (publisher, health)) in &self.exchanges {
-                let publishing = publisher.problem().map(|e| ("publishing", e));
-                let reading = health.problem.get().map(|e| ("reading", e));
-                problems.extend(
-                    [publishing, reading]
-                        .into_iter()
-                        .flatten()
-                        .map(|(what, reason)| format!("exchange {exchange}, {what}: {reason}")),
-                );
-            }
-            let queue = self.replica_queue.problem.get();
-            problems.extend(queue.map(|reason| format!("the queue of this replica: {reason}")));
+            problems = self.other_problems();
         }
-        let status = |(name, health): (&Exchange, &Arc<Health>)| ExchangeStatus {
-            name: name.clone(),
-            attached: connected && health.problem.get().is_none(),
-            lag: health.lag.lately(),
-        };
-        let mut exchanges: Vec<_> = healths().map(status).collect();
+        let lanes = || self.exchanges.values();
+        let mut exchanges: Vec<_> =
+            self.exchanges.iter().map(|(name, lane)| lane.status(name)).collect();
         exchanges.sort_by(|a, b| a.name.cmp(&b.name));
         let mut skipped = Skipped::default();
-        healths().for_each(|(_, health)| health.skipped.add_to(&mut skipped));
+        lanes().for_each(|lane| lane.health.skipped.add_to(&mut skipped));
         BusStatus {
             kind: "rabbitmq",
-            attached_once: healths().all(|(_, health)| health.attached.load(Ordering::Relaxed)),
+            attached_once: lanes().all(|lane| lane.health.attached.load(Relaxed)),
             problems,
             connected,
             blocked,
             exchanges,
-            reconnects: self.publishing.reconnects() + self.reading.reconnects(),
+            reconnects: self.links().map(|(_, link)| link.reconnects()).sum(),
+            gaps: lanes().map(|lane| lane.health.gaps.load(Relaxed)).sum(),
+            stalls: lanes().map(|lane| lane.health.stalls.load(Relaxed)).sum(),
             skipped,
         }
     }
 
     async fn close(&self, deadline: Instant) {
+        // Before publishing ends, so that what this replica was asked is answered.
+        self.replica_queue.close(deadline).await;
         self.window.close(deadline.min(Instant::now() + PUBLISH_DEADLINE)).await;
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        let mut reading = self.reading.clone();
-        let _ = timeout_at(deadline, self.replica_queue.close(&mut reading)).await;
-        tokio::join!(self.publishing.close(deadline), self.reading.close(deadline));
+        join_all(self.links().map(|(_, link)| link.close(deadline))).await;
+    }
+}
+
+impl RabbitMqBus {
+    /// All connections, with their purpose.
+    fn links(&self) -> impl Iterator<Item = (&'static str, &Link)> {
+        let own = [("publishing", &self.publishing), ("questions", &self.questions)];
+        own.into_iter().chain(self.exchanges.values().map(|lane| ("reading", &lane.reading)))
+    }
+
+    /// As a rule they share one reason, which is told once for each purpose.
+    fn connection_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (purpose, link) in self.links() {
+            let problem = link.problem().map(|reason| format!("RabbitMQ, {purpose}: {reason}"));
+            problems.extend(problem.filter(|problem| !problems.contains(problem)));
+        }
+        problems
+    }
+
+    /// What is wrong where all connections are up.
+    fn other_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (exchange, lane) in &self.exchanges {
+            let publishing = lane.publisher.problem().map(|reason| ("publishing", reason));
+            let reading = lane.health.problem.get().map(|reason| ("reading", reason));
+            let of_exchange = publishing.into_iter().chain(reading);
+            problems.extend(
+                of_exchange.map(|(what, reason)| format!("exchange {exchange}, {what}: {reason}")),
+            );
+        }
+        let queue = self.replica_queue.problem.get();
+        problems.extend(queue.map(|reason| format!("the queue of this replica: {reason}")));
+        problems
+    }
+}
+
+impl Lane {
+    fn status(&self, name: &Exchange) -> ExchangeStatus {
+        ExchangeStatus {
+            name: name.clone(),
+            attached: self.reading.problem().is_none() && self.health.problem.get().is_none(),
+            lag: self.health.lag.lately(),
+        }
     }
 }
 

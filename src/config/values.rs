@@ -31,8 +31,9 @@ pub fn token(text: &str) -> Result<BearerToken, String> {
 pub fn broker_url(text: &str) -> Result<BrokerUrl, String> {
     text.parse().map_err(|error: InvalidBrokerUrl| {
         format!(
-            "{error}; write amqp://user:password@host:5672/vhost, or amqps:// for TLS (inside a \
-             password , is %2C, / is %2F and @ is %40)"
+            "{error}; write amqp://user:password@host:5672/vhost, or amqps:// for TLS. In user, \
+             password and vhost write % as %25, # as %23, ? as %3F, / as %2F, @ as %40, : as \
+             %3A, a comma as %2C and a space as %20: the password 50%#1 is 50%25%231"
         )
     })
 }

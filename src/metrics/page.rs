@@ -24,7 +24,7 @@ use super::{
     number::{Gauge, by, durations, each, labelled, pairs},
     process,
 };
-use crate::bus::BusStatus;
+use crate::{bus::BusStatus, logging};
 
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -195,6 +195,11 @@ impl Metrics {
             );
         }
         page.register(
+            "myxi_log_lines_dropped",
+            "Lines of the log that nobody read in time, and that were lost",
+            ConstCounter::new(logging::dropped_lines()),
+        );
+        page.register(
             "myxi_sessions",
             "Sessions (WebSocket connections) that are open now",
             ConstGauge::new(self.totals().sessions),
@@ -234,6 +239,16 @@ fn bus(page: &mut Registry, bus: &BusStatus) {
         "myxi_bus_reconnects",
         "Connections to the broker that were made again after one was lost",
         ConstCounter::new(bus.reconnects),
+    );
+    page.register(
+        "myxi_bus_gaps",
+        "Gaps told to the subscriptions of an exchange: events may be missing",
+        ConstCounter::new(bus.gaps),
+    );
+    page.register(
+        "myxi_bus_stalls",
+        "How often a log was not read though it was published to, and reading was begun anew",
+        ConstCounter::new(bus.stalls),
     );
     let exchanges = || bus.exchanges.iter();
     page.register(

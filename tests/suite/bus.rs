@@ -11,10 +11,6 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::join_all};
-use lapin::{
-    options::QueueDeclareOptions,
-    types::{AMQPValue, FieldTable},
-};
 use myxi::{
     bus::{
         AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig, PublishError,
@@ -29,7 +25,13 @@ use tokio::{
     time::sleep,
 };
 
-use crate::support::{DEADLINE, rabbitmq::RabbitMq, unique, within};
+use crate::support::{
+    DEADLINE,
+    program::Program,
+    rabbitmq::RabbitMq,
+    stream_protocol::{NO_AMQP, amqp_message},
+    unique, within,
+};
 
 const MAX_EVENT_SIZE: usize = 256 * 1024;
 
@@ -304,7 +306,12 @@ async fn asking_a_replica_that_is_not_there_is_told(replica: Replica, _: [&str; 
     replica.status_becomes("healthy", |s| s.problems.is_empty()).await;
     let nobody = ReplicaId::random();
     let answer = replica.bus.ask(nobody, b"?".to_vec(), DEADLINE).await;
-    assert_eq!(answer, Err(AskError::NoSuchReplica(nobody)));
+    // A broker cannot tell one that is not there from one that is cut off.
+    let told = match replica.bus.status().kind {
+        "memory" => AskError::NoSuchReplica(nobody),
+        _ => AskError::Unreachable(nobody),
+    };
+    assert_eq!(answer, Err(told));
 }
 
 async fn closing_waits_for_what_is_under_way(replica: Replica, [a, _]: [&str; 2]) {
@@ -397,6 +404,73 @@ mod on_rabbitmq {
         }
     }
 
+    /// What the broker itself cannot read, in one log.
+    #[tokio::test]
+    async fn entries_that_are_no_amqp_are_stepped_over_and_disturb_no_other_exchange() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let (url, beside) = (broker.url(), unique("b"));
+        let replica = Replica::rabbitmq(&[&url], &[&name, &beside]).attached(2).await;
+        let connection = reading_connection(broker, &replica, &beside).await;
+        let log = format!("myxi.log.{name}");
+        let published = async |name: &str, event_name: &str| {
+            assert_eq!(replica.publish(event(name, "k", event_name)).await, Ok(()));
+        };
+
+        published(&name, "one").await;
+        broker.write_raw(&log, &[NO_AMQP]).await;
+        published(&name, "two").await;
+        broker.write_compressed(&log, 3).await;
+        for _ in 0..20 {
+            broker.write_raw(&log, &[NO_AMQP]).await;
+        }
+        published(&name, "three").await;
+        published(&beside, "beside").await;
+        let mut told = Vec::new();
+        for _ in 0..5 {
+            told.push(match replica.notice().await {
+                BusNotice::Event(event) => event.body.name.to_string(),
+                BusNotice::Gap(_) => "a gap".into(),
+                BusNotice::Attached(exchange) => panic!("{exchange} is attached again"),
+            });
+        }
+        told.retain(|one| one != "beside");
+        // Of several next to each other all but the last may have been events; the batch takes
+        // three offsets.
+        assert_eq!(told, ["one", "two", "a gap", "three"]);
+        assert_eq!(replica.bus.status().skipped.unreadable, 24);
+        assert!(connection.is_some());
+        assert_eq!(reading_connection(broker, &replica, &beside).await, connection);
+    }
+
+    /// An event in one chunk with what the broker cannot read is lost to every reader.
+    #[tokio::test]
+    async fn an_event_that_nobody_can_be_given_any_more_is_told_as_a_gap() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+        let [lost, behind] = ["lost", "behind"]
+            .map(|name| amqp_message("k", format!(r#"{{"event":"{name}"}}"#).as_bytes()));
+        assert_eq!(replica.publish(event(&name, "k", "before")).await, Ok(()));
+        broker.write_raw(&format!("myxi.log.{name}"), &[&lost, NO_AMQP, &behind]).await;
+
+        assert_eq!(replica.names(1).await, ["before"]);
+        assert!(matches!(replica.notice().await, BusNotice::Gap(_)));
+        assert_eq!(replica.names(1).await, ["behind"]);
+    }
+
+    /// Consumers of the stream's own protocol store their offsets in it.
+    #[tokio::test]
+    async fn offsets_without_entries_are_no_gap() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let replica = Replica::rabbitmq(&[&broker.url()], &[&name]).attached(1).await;
+        for round in ["one", "two", "three"] {
+            for stored in 0..4 {
+                broker.store_offset(&format!("myxi.log.{name}"), "another", stored).await;
+            }
+            assert_eq!(replica.publish(event(&name, "k", round)).await, Ok(()));
+        }
+        assert_eq!(replica.names(3).await, ["one", "two", "three"]);
+    }
+
     #[tokio::test]
     async fn a_log_that_was_deleted_is_made_again_and_the_gap_is_told() {
         let (broker, name) = (RabbitMq::shared().await, unique("a"));
@@ -454,7 +528,7 @@ mod on_rabbitmq {
     async fn an_exchange_that_cannot_be_read_does_not_interrupt_the_others() {
         let broker = RabbitMq::shared().await;
         let (url, program) = (broker.url(), Program::connect(broker).await);
-        let broken = [(); 3].map(|()| unique("broken"));
+        let broken = [(); 2].map(|()| unique("broken"));
         for broken in &broken {
             program.declare_queue_for_log(broken).await;
         }
@@ -471,23 +545,22 @@ mod on_rabbitmq {
         let mut before = Vec::new();
         for (replica, broken) in [&one_node, &two_nodes].into_iter().zip(&broken) {
             becomes_broken(replica, broken).await;
-            before.push(reading_connection(broker, replica).await.expect("a connection"));
+            before.push(reading_connection(broker, replica, &healthy).await);
         }
 
-        // Where nothing else is read another node is tried after many failures. The others
-        // have failed for longer by then.
-        let alone = Replica::rabbitmq(&[&url, &url], &[&broken[2]]);
-        becomes_broken(&alone, &broken[2]).await;
-        let first = reading_connection(broker, &alone).await.expect("a connection");
+        // What cannot be read is looked for on another node after a while; the others stay.
+        let first = reading_connection(broker, &two_nodes, &broken[1]).await.expect("a connection");
         let changed = async {
-            while reading_connection(broker, &alone).await.is_none_or(|now| now == first) {
+            let now = async || reading_connection(broker, &two_nodes, &broken[1]).await;
+            while now().await.is_none_or(|now| now == first) {
                 sleep(25 * POLL).await;
             }
         };
         within(3 * DEADLINE, "another node is tried", changed).await;
 
         for (replica, before) in [&one_node, &two_nodes].into_iter().zip(before) {
-            assert_eq!(reading_connection(broker, replica).await, Some(before));
+            assert!(before.is_some());
+            assert_eq!(reading_connection(broker, replica, &healthy).await, before);
         }
         assert_eq!(one_node.publish(event(&healthy, "k", "still")).await, Ok(()));
         for replica in [&one_node, &two_nodes] {
@@ -497,11 +570,13 @@ mod on_rabbitmq {
     }
 
     /// As the broker knows it.
-    async fn reading_connection(broker: &RabbitMq, replica: &Replica) -> Option<String> {
-        let name = format!("myxi {} reading", replica.id);
-        let connections = broker.ctl(&["list_connections", "pid", "client_properties"]).await;
-        let line = connections.lines().find(|line| line.contains(&name))?;
-        line.split_whitespace().next().map(str::to_owned)
+    async fn reading_connection(
+        broker: &RabbitMq,
+        replica: &Replica,
+        exchange: &str,
+    ) -> Option<String> {
+        let name = format!("myxi {} reading {exchange}", replica.id);
+        broker.connections(&name).await.pop()
     }
 
     #[tokio::test]
@@ -527,7 +602,7 @@ mod on_rabbitmq {
 
         closed.bus.close(tokio::time::Instant::now() + DEADLINE).await;
         let gone = ask(&closed, b"?", DEADLINE).await;
-        assert_eq!(gone, Err(AskError::NoSuchReplica(closed.id)));
+        assert_eq!(gone, Err(AskError::Unreachable(closed.id)));
     }
 
     #[tokio::test]
@@ -546,12 +621,37 @@ mod on_rabbitmq {
             for (n, replica, answer) in join_all((0..200).map(ask)).await {
                 let expected = match n % 2 {
                     0 => Ok([b"re: ".as_slice(), &n.to_be_bytes()].concat()),
-                    _ => Err(AskError::NoSuchReplica(replica)),
+                    _ => Err(AskError::Unreachable(replica)),
                 };
                 assert_eq!(answer, expected, "question {n}");
             }
         }
         assert_eq!(asking.bus.status().problems, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_question_that_cannot_be_read_costs_the_queue_and_nothing_else() {
+        let (broker, name) = (RabbitMq::shared().await, unique("a"));
+        let url = broker.url();
+        let [asking, other] = [(); 2].map(|()| Replica::rabbitmq(&[&url], &[&name]));
+        let (asking, other) = (asking.attached(1).await, other.attached(1).await);
+        for replica in [&asking, &other] {
+            replica.status_becomes("healthy", |s| s.problems.is_empty()).await;
+        }
+        let reading = reading_connection(broker, &other, &name).await.expect("a connection");
+
+        // A content type that is not UTF-8.
+        let poison = (other.id.to_string(), b"\x80\0\x01\xff", b"?");
+        broker.publish_raw("myxi.replicas", &[(poison.0.as_bytes(), poison.1, poison.2)]).await;
+        let once_more = |s: &BusStatus| s.reconnects == 1 && s.problems.is_empty();
+        other.status_becomes("connected again", once_more).await;
+
+        let answer = asking.bus.ask(other.id, b"?".to_vec(), DEADLINE).await;
+        assert_eq!(answer, Ok(b"re: ?".to_vec()));
+        assert_eq!(reading_connection(broker, &other, &name).await, Some(reading));
+        assert_eq!(asking.publish(event(&name, "k", "still")).await, Ok(()));
+        // No gap comes first.
+        assert_eq!(other.names(1).await, ["still"]);
     }
 
     #[tokio::test]
@@ -697,61 +797,5 @@ mod on_rabbitmq {
         broker.unblock_publishers().await;
         replica.publish_until_ok(|| event(&name, "k", "last")).await;
         assert_eq!(replica.names_until("last").await, written);
-    }
-}
-
-/// Another program with a connection to the broker.
-struct Program {
-    _connection: lapin::Connection,
-    channel: lapin::Channel,
-}
-
-impl Program {
-    async fn connect(broker: &RabbitMq) -> Self {
-        let connection = broker.connect().await;
-        let channel = connection.create_channel().await.expect("a channel");
-        Self { _connection: connection, channel }
-    }
-
-    async fn publish(&self, exchange: &str, routing_key: &str, body: &[u8]) {
-        let input = format!("myxi.in.{exchange}").into();
-        let (options, properties) = Default::default();
-        let written =
-            self.channel.basic_publish(input, routing_key.into(), options, body, properties);
-        written.await.expect("published");
-    }
-
-    async fn delete_log(&self, exchange: &str) {
-        let log = format!("myxi.log.{exchange}").into();
-        self.channel.queue_delete(log, Default::default()).await.expect("deleted");
-    }
-
-    async fn delete_input(&self, exchange: &str) {
-        let input = format!("myxi.in.{exchange}").into();
-        self.channel.exchange_delete(input, Default::default()).await.expect("deleted");
-    }
-
-    async fn unbind(&self, exchange: &str) {
-        let (input, log) = (format!("myxi.in.{exchange}"), format!("myxi.log.{exchange}"));
-        let unbinding =
-            self.channel.queue_unbind(log.into(), input.into(), "".into(), Default::default());
-        unbinding.await.expect("unbound");
-    }
-
-    async fn declare_log(&self, exchange: &str, max_age: &str) {
-        let mut arguments = FieldTable::default();
-        for (name, value) in [("x-queue-type", "stream"), ("x-max-age", max_age)] {
-            arguments.insert(name.into(), AMQPValue::LongString(value.into()));
-        }
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let log = format!("myxi.log.{exchange}").into();
-        self.channel.queue_declare(log, options, arguments).await.expect("declared");
-    }
-
-    /// Takes the place of the log with a queue that is none.
-    async fn declare_queue_for_log(&self, exchange: &str) {
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let queue = format!("myxi.log.{exchange}").into();
-        self.channel.queue_declare(queue, options, FieldTable::default()).await.expect("declared");
     }
 }

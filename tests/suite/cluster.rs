@@ -122,6 +122,24 @@ async fn a_session_is_reached_while_the_node_of_its_replica_is_down() {
     }
     let lost = 2;
     cluster[lost].kill().await;
+    all_are_reached(&fleet, &mut clients, lost).await;
+}
+
+/// That node serves the queue of its replica as ever, and the others do not know of it.
+#[tokio::test]
+async fn a_session_is_reached_while_the_node_of_its_replica_is_cut_off() {
+    let mut cluster = Cluster::exclusive().await;
+    let fleet = Fleet::on_cluster(&cluster).await;
+    let mut clients = Vec::new();
+    for replica in &fleet.replicas {
+        clients.push(replica.client().await);
+    }
+    let lost = 2;
+    cluster.cut_off(lost).await;
+    all_are_reached(&fleet, &mut clients, lost).await;
+}
+
+async fn all_are_reached(fleet: &Fleet, clients: &mut [Client], lost: usize) {
     for (asked, held) in [(0, lost), (1, lost), (lost, 0), (lost, 1), (0, 1)] {
         let (id, event) = (clients[held].id.clone(), format!("From{asked}"));
         let reached = async {

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    http,
+    TempDir, http,
     process::{self, Myxi},
     within,
 };
@@ -163,4 +163,18 @@ async fn an_address_in_use_is_told_with_the_flag_to_change() {
         assert!(log.contains(&format!("cannot listen on {taken} ({flag})")), "{flag}: {log}");
         assert!(log.to_lowercase().contains("in use"), "{flag}: {log}");
     }
+}
+
+/// Whoever runs it need not read what it prints.
+#[tokio::test]
+async fn a_greeting_that_nobody_reads_holds_up_nothing() {
+    let (demo, directory) = (demo(&[]), TempDir::new("greeting"));
+    let mut shell = Command::new("sh");
+    // All that a pipe holds, and only itself to read it.
+    let script =
+        "mkfifo $1 && exec 3<>$1 && head -c 65536 /dev/zero >&3 && shift && exec \"$@\" >&3";
+    shell.args(["-c", script, "sh"]).arg(directory.path().join("pipe"));
+    shell.arg(demo.get_program()).args(demo.get_args());
+    let demo = Myxi::run(shell).await;
+    demo.ready().await;
 }

@@ -70,7 +70,7 @@ impl EventBus for TestBus {
             Some((other, sessions)) if *other == replica => {
                 Ok(peers::answer(&**sessions, &question))
             }
-            Some(_) => Err(AskError::NoSuchReplica(replica)),
+            Some(_) => Err(AskError::Unreachable(replica)),
             None => Err(AskError::NoAnswer(replica)),
         }
     }
@@ -340,7 +340,7 @@ async fn a_session_is_reached_on_this_replica_and_on_others() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_not_there_is_not_found_and_silence_is_unavailable() {
+async fn only_a_replicas_own_no_is_not_found_and_whatever_else_is_unavailable() {
     let gateway = TestGateway::start(None).await;
     let mut client = gateway.client().await;
     let send = |session_id: String| SendEventRequest {
@@ -354,7 +354,8 @@ async fn a_session_that_is_not_there_is_not_found_and_silence_is_unavailable() {
         assert_refused(client.send_event(send(id.clone())).await, Code::NotFound, &id);
     }
     let nowhere = SessionIds::new(ReplicaId::random()).next().to_string();
-    assert_refused(client.send_event(send(nowhere.clone())).await, Code::NotFound, &nowhere);
+    let result = client.send_event(send(nowhere.clone())).await;
+    assert_refused(result, Code::Unavailable, "cannot be reached");
 
     let replica = ReplicaId::random();
     let (local, remote) = (TestSessions::new(replica), TestSessions::new(ReplicaId::random()));

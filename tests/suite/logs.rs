@@ -1,16 +1,22 @@
 //! What the log holds, and what it must never hold: no payload, no token, and of what a
 //! client wrote nothing that could pass for a line or a field of ours.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, http::Request};
 use tonic::{Code, Request as GrpcRequest, Status};
 
 use crate::support::{
+    DEADLINE,
     client::Client,
     gateway::push_request,
     handler::{TestHandler, reply},
     http,
+    metrics::Scrape,
     process::Myxi,
+    within,
 };
 
 const SECRET: &str = "S3CR3T";
@@ -133,4 +139,55 @@ async fn pushes(myxi: &Myxi) {
     let token = format!("Bearer {GRPC_TOKEN}").parse().expect("a header");
     request.metadata_mut().insert("authorization", token);
     api.push_event(request).await.expect("pushed");
+}
+
+/// Stops reading the log, and makes it longer until so many lines found no room.
+async fn overflow(myxi: &Myxi, lines: f64) {
+    myxi.read_log(false);
+    let mut client = myxi.subscribers(1, "widgets", "1").await.remove(0);
+    let dropped = "myxi_log_lines_dropped_total";
+    let mut pushed = 0;
+    // Each push is many lines, and so is each look at the metrics.
+    while Scrape::of(myxi).await.get(dropped).expect("a number") < lines {
+        for _ in 0..50 {
+            pushed += 1;
+            myxi.push("widgets", "1", "Changed", json!(pushed)).await;
+            assert_eq!(client.event("Changed").await["payload"], pushed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nobody_and_what_was_lost_is_told() {
+    let app = TestHandler::start().await;
+    app.on("Hello", |_| Ok(Default::default()));
+    let mut myxi = Myxi::serve(&app, &["--exchange=widgets", "--log=trace"]).await;
+    overflow(&myxi, 100.0).await;
+    let mut client = myxi.client().await;
+    assert_eq!(client.request("Hello", json!({})).await["event"], "Done");
+    assert_eq!(myxi.health().await.0, 200);
+
+    myxi.read_log(true);
+    let told = myxi.logged("lines of the log were dropped").await;
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert!(told["dropped"].as_u64().is_some_and(|lines| lines >= 100), "{told}");
+    // What comes then is there to the last line.
+    myxi.signal("TERM");
+    assert_eq!(myxi.ended().await.code(), Some(0));
+    assert!(myxi.log().iter().any(|line| line.contains(r#""drained""#)));
+}
+
+#[tokio::test]
+async fn a_log_that_is_never_read_keeps_it_from_no_end() {
+    let app = TestHandler::start().await;
+    let mut myxi = Myxi::serve(&app, &["--exchange=widgets", "--log=trace"]).await;
+    overflow(&myxi, 1.0).await;
+    myxi.signal("TERM");
+    within(DEADLINE, "an end", async {
+        while myxi.is_running() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    myxi.read_log(true);
 }

@@ -21,12 +21,13 @@ use h2::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UnixStream, lookup_host},
     sync::{Notify, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::Endpoint;
+use crate::{dial, problem::Problem};
 
 /// For the socket, the handshake and the first ping together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -143,11 +144,13 @@ impl Connector {
 /// Keeps the connection until nobody watches it any more.
 async fn keep(endpoint: Endpoint, stream_window: u32, link: watch::Sender<Link>) {
     let reconnecting = async {
+        // For the log; who asks is told by the link.
+        let trouble = Problem::awaited(format!("the application at {endpoint}"));
         let mut failures = 0;
         loop {
-            let problem = match connect(&endpoint, stream_window).await {
+            let problem = match connect(&endpoint, stream_window, failures > 0).await {
                 Ok(opened) => {
-                    tracing::info!(%endpoint, "connected to the application");
+                    trouble.is_over(&"connected");
                     link.send_replace(Link::Up(opened.live.clone()));
                     let since = Instant::now();
                     let end = opened.run().await;
@@ -163,9 +166,7 @@ async fn keep(endpoint: Endpoint, stream_window: u32, link: watch::Sender<Link>)
             if failures == 0 && matches!(*link.borrow(), Link::Up(_)) {
                 link.send_replace(Link::Connecting);
             } else {
-                if !matches!(*link.borrow(), Link::Down(_)) {
-                    tracing::warn!(%endpoint, "the application cannot be reached: {problem}");
-                }
+                trouble.set(Some(format!("it cannot be reached: {problem}")));
                 link.send_replace(Link::Down(problem.into()));
                 sleep(backoff(failures)).await;
             }
@@ -193,16 +194,16 @@ struct Opened {
     pings: PingPong,
 }
 
-/// Fails with the reason in words.
-async fn connect(endpoint: &Endpoint, stream_window: u32) -> Result<Opened, String> {
-    match timeout(CONNECT_TIMEOUT, open(endpoint, stream_window)).await {
+/// Fails with the reason in words. `again`: the attempt before has failed (see [`dial`]).
+async fn connect(endpoint: &Endpoint, stream_window: u32, again: bool) -> Result<Opened, String> {
+    match timeout(CONNECT_TIMEOUT, open(endpoint, stream_window, again)).await {
         Ok(opened) => opened,
         Err(_) => Err(format!("it did not answer within {CONNECT_TIMEOUT:?}")),
     }
 }
 
-async fn open(endpoint: &Endpoint, stream_window: u32) -> Result<Opened, String> {
-    let io = socket(endpoint).await.map_err(|error| error.to_string())?;
+async fn open(endpoint: &Endpoint, stream_window: u32, again: bool) -> Result<Opened, String> {
+    let io = socket(endpoint, again).await.map_err(|error| error.to_string())?;
     let (requests, mut connection) = client::Builder::new()
         .enable_push(false)
         .initial_window_size(stream_window)
@@ -223,10 +224,12 @@ async fn open(endpoint: &Endpoint, stream_window: u32) -> Result<Opened, String>
     Ok(Opened { live, connection, pings })
 }
 
-async fn socket(endpoint: &Endpoint) -> io::Result<Box<dyn Io>> {
+async fn socket(endpoint: &Endpoint, again: bool) -> io::Result<Box<dyn Io>> {
     match endpoint {
         Endpoint::Http(authority) => {
-            let stream = TcpStream::connect(authority.as_str()).await?;
+            let addresses = lookup_host(authority.as_str()).await?;
+            let connect = TcpStream::connect;
+            let stream = dial::first_to_connect(addresses, again, CONNECT_TIMEOUT, connect).await?;
             stream.set_nodelay(true)?;
             Ok(Box::new(stream))
         }

@@ -7,19 +7,24 @@
 use std::{
     net::Shutdown,
     os::fd::AsFd,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use lapin::{
-    AsyncTcpStream, Channel, Connection, ConnectionProperties, Event,
+    AsyncTcpStream, Channel, Connection, ConnectionProperties, ErrorKind, Event,
+    protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError},
     tcp::TLSConfig,
     uri::{AMQPScheme, AMQPUri},
 };
-use tokio::time::{Instant, interval, timeout, timeout_at};
+use tokio::time::{Instant, Interval, interval, timeout, timeout_at};
 
 use super::url::BrokerUrl;
+use crate::{dial, problem::Problem};
 
 /// For one step of connecting, or one AMQP method and its answer.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);
@@ -30,6 +35,9 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// How often a connection is looked at: lapin does not announce every loss.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
+/// What a memory or disk alarm means to us.
+pub const HELD_BACK: &str = "RabbitMQ holds publishers back: a memory or disk alarm";
+
 /// Why something could not be done with the broker. Holds no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -37,20 +45,68 @@ pub enum BrokerError {
     Timeout(&'static str),
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
+    #[error("nothing comes from the log, though it is published to")]
+    Stuck,
     #[error("{0}")]
     Unexpected(String),
 }
 
+/// What in a log cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// lapin met bytes that it cannot read, such as a routing key that is not UTF-8.
+    Entry,
+    /// The broker met what it cannot turn into AMQP 0.9.1. It parses whole chunks: what stands
+    /// before it in its chunk can be read by nobody, and with a large prefetch what it has
+    /// parsed but not sent yet is not sent either.
+    Chunk,
+}
+
 impl BrokerError {
-    /// lapin met bytes that it cannot read, such as a routing key that is not UTF-8, and
-    /// gave the connection up.
-    pub fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Amqp(e) if matches!(e.kind(), lapin::ErrorKind::ParsingError(_)))
+    /// The connection was given up over what it was to carry, if so.
+    pub fn unreadable(&self) -> Option<Unreadable> {
+        let Self::Amqp(error) = self else { return None };
+        match error.kind() {
+            ErrorKind::ParsingError(_) => Some(Unreadable::Entry),
+            _ => {
+                let failed = self.has_code(&AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR));
+                failed.then_some(Unreadable::Chunk)
+            }
+        }
     }
 
     /// The broker refused, and closed only the channel.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Amqp(e) if e.is_amqp_soft_error())
+    }
+
+    /// The broker refused because there is no such thing (404).
+    pub fn is_missing(&self) -> bool {
+        self.has_code(&AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
+    }
+
+    /// The whole connection is gone, which whoever keeps it tells.
+    pub fn is_of_the_connection(&self) -> bool {
+        use ErrorKind::{IOError, InvalidConnectionState, MissingHeartbeatError, ParsingError};
+        let Self::Amqp(e) = self else { return false };
+        e.is_amqp_hard_error()
+            || matches!(
+                e.kind(),
+                IOError(_) | InvalidConnectionState(_) | MissingHeartbeatError | ParsingError(_)
+            )
+    }
+
+    /// Makes it the problem of a part that uses the connection.
+    pub fn show(&self, problem: &Problem) {
+        match self.is_of_the_connection() {
+            true => problem.not_yet(&self.to_string()),
+            false => problem.set(Some(self.to_string())),
+        }
+    }
+
+    fn has_code(&self, code: &AMQPErrorKind) -> bool {
+        matches!(self, Self::Amqp(e) if matches!(
+            e.kind(), ErrorKind::ProtocolError(e) if e.kind() == code))
     }
 }
 
@@ -71,16 +127,22 @@ pub struct BrokerConnection {
     socket: Socket,
     url: BrokerUrl,
     name: Arc<str>,
+    opened: Instant,
+    /// When the broker last confirmed a message on it, in milliseconds after `opened`.
+    confirmed: AtomicU64,
+    given_up: OnceLock<String>,
 }
 
 impl BrokerConnection {
-    pub async fn open(url: &BrokerUrl, name: &Arc<str>) -> Result<Self, BrokerError> {
+    /// `again`: the attempt before has failed (see [`dial`]).
+    pub async fn open(url: &BrokerUrl, name: &Arc<str>, again: bool) -> Result<Self, BrokerError> {
         let AMQPUri { scheme, authority, .. } = url.uri();
         let runtime = lapin::runtime::default_runtime()?;
         let connecting = async {
             let address = (authority.host.as_str(), authority.port);
-            let addresses: Vec<_> = tokio::net::lookup_host(address).await?.collect();
-            Ok(AsyncTcpStream::connect(&runtime, addresses).await?)
+            let addresses = tokio::net::lookup_host(address).await?;
+            let connect = |address| AsyncTcpStream::connect(&runtime, address);
+            Ok(dial::first_to_connect(addresses, again, CALL_DEADLINE, connect).await?)
         };
         let mut stream = within("connecting", connecting).await?;
         let AsyncTcpStream::Plain(plain) = &stream else {
@@ -104,12 +166,14 @@ impl BrokerConnection {
             ConnectionProperties::default().with_connection_name(name.as_bytes().to_vec().into());
         let opening = Connection::connector(url.uri().clone(), runtime, connect, properties);
         let amqp = within("the AMQP handshake", opening).await?;
-        Ok(Self { amqp, socket, url: url.clone(), name: name.clone() })
+        let (url, name, opened) = (url.clone(), name.clone(), Instant::now());
+        let (confirmed, given_up) = Default::default();
+        Ok(Self { amqp, socket, url, name, opened, confirmed, given_up })
     }
 
     /// Another connection to the same broker.
     pub async fn open_another(&self) -> Result<Self, BrokerError> {
-        Self::open(&self.url, &self.name).await
+        Self::open(&self.url, &self.name, false).await
     }
 
     pub async fn channel(&self) -> Result<Channel, BrokerError> {
@@ -121,9 +185,29 @@ impl BrokerConnection {
         self.amqp.status().blocked()
     }
 
+    /// The broker confirmed a message on it.
+    pub fn has_confirmed(&self) {
+        let now = self.opened.elapsed().as_millis();
+        self.confirmed.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether it did so within this time.
+    pub fn confirmed_within(&self, time: Duration) -> bool {
+        match self.confirmed.load(Ordering::Relaxed) {
+            0 => false,
+            at => self.opened.elapsed().saturating_sub(Duration::from_millis(at)) < time,
+        }
+    }
+
     /// Ends it at once.
     pub fn cut(&self) {
         self.socket.cut();
+    }
+
+    /// The same, with the reason that [`Self::lost`] tells.
+    pub fn give_up(&self, reason: String) {
+        let _ = self.given_up.set(reason);
+        self.cut();
     }
 
     /// Politely, while there is time.
@@ -133,21 +217,51 @@ impl BrokerConnection {
         self.socket.cut();
     }
 
-    /// Comes back when the connection is lost, with the reason.
-    pub async fn lost(&self) -> String {
-        let mut events = self.amqp.events_listener();
-        let mut watch = interval(WATCH_INTERVAL);
+    /// Comes back when the broker takes what is published, or the connection is lost.
+    pub async fn unblocked(&self) {
+        let mut changes = Changes::of(&self.amqp);
+        while self.is_blocked() && self.amqp.status().connected() {
+            changes.next().await;
+        }
+    }
+
+    /// Comes back when the connection is lost, with the reason. Until then `alarm` says
+    /// whether publishers are held back.
+    pub async fn lost(&self, alarm: &Problem) -> String {
+        let mut changes = Changes::of(&self.amqp);
         let mut reason = "it was closed".to_owned();
         while self.amqp.status().connected() {
-            tokio::select! {
-                // Errors of a single channel are told here too: the state decides.
-                Some(event) = events.next() => if let Event::Error(e) = event {
-                    reason = e.to_string();
-                },
-                _ = watch.tick() => {}
+            match self.is_blocked() {
+                true => alarm.set(Some(HELD_BACK.into())),
+                false => alarm.is_over(&"RabbitMQ takes what is published again"),
+            }
+            // Errors of a single channel are told here too: the state decides.
+            if let Some(Event::Error(e)) = changes.next().await {
+                reason = e.to_string();
             }
         }
-        reason
+        self.given_up.get().cloned().unwrap_or(reason)
+    }
+}
+
+/// What lapin tells of a connection, and a look at it now and then.
+struct Changes<E> {
+    events: E,
+    watch: Interval,
+}
+
+impl Changes<()> {
+    fn of(connection: &Connection) -> Changes<impl Stream<Item = Event> + Unpin> {
+        Changes { events: connection.events_listener(), watch: interval(WATCH_INTERVAL) }
+    }
+}
+
+impl<E: Stream<Item = Event> + Unpin> Changes<E> {
+    async fn next(&mut self) -> Option<Event> {
+        tokio::select! {
+            Some(event) = self.events.next() => Some(event),
+            _ = self.watch.tick() => None,
+        }
     }
 }
 

@@ -11,8 +11,10 @@ pub enum Poison {
     TooBig,
     RoutingKey,
     NoEvent,
-    /// lapin gives the connection up over it.
+    /// The broker, or lapin, gives the connection up over it.
     Unreadable,
+    /// Published by a gateway of a newer build.
+    Newer,
 }
 
 impl Poison {
@@ -23,6 +25,7 @@ impl Poison {
             Self::RoutingKey => "its routing key is not valid",
             Self::NoEvent => "it is not JSON of the form {\"event\":\"Name\",\"payload\":…}",
             Self::Unreadable => "it cannot be read",
+            Self::Newer => "a newer replica publishes it, so subscriptions are told of a gap",
         }
     }
 }
@@ -39,15 +42,12 @@ impl From<&InvalidEvent> for Poison {
 
 /// How many of each there were.
 #[derive(Debug, Default)]
-pub struct PoisonCounts([AtomicU64; 4]);
+pub struct PoisonCounts([AtomicU64; 5]);
 
 impl PoisonCounts {
-    pub fn count(&self, poison: Poison) {
-        self.0[poison as usize].fetch_add(1, Relaxed);
-    }
-
-    pub fn total(&self) -> u64 {
-        self.0.iter().map(|count| count.load(Relaxed)).sum()
+    /// How many of its kind there were, with this one.
+    pub fn count(&self, poison: Poison) -> u64 {
+        self.0[poison as usize].fetch_add(1, Relaxed) + 1
     }
 
     pub fn add_to(&self, skipped: &mut Skipped) {
@@ -56,5 +56,6 @@ impl PoisonCounts {
         skipped.invalid_routing_key += of(Poison::RoutingKey);
         skipped.no_event += of(Poison::NoEvent);
         skipped.unreadable += of(Poison::Unreadable);
+        skipped.newer += of(Poison::Newer);
     }
 }

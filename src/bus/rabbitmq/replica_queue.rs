@@ -1,32 +1,42 @@
-//! Questions from one replica to another, through a queue that each replica has.
+//! Questions from one replica to another.
+//!
+//! Each replica has a queue, which one exchange for all of them leads to by the replica's
+//! id, and which goes with the connection that it lives on. So a question to a replica
+//! that was killed comes back at once. It proves no more than that: the replica may be cut
+//! off from the broker, and serve its clients.
+
+mod inbox;
+mod waiting;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use futures_util::StreamExt;
 use lapin::{
-    BasicProperties, Consumer,
+    BasicProperties,
     message::Delivery,
-    options::{
-        BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
-        QueueDeleteOptions, QueuePurgeOptions,
-    },
-    types::{AMQPValue, FieldTable, ShortString},
+    options::BasicAckOptions,
+    types::{FieldTable, ShortString},
 };
 use tokio::{
-    sync::oneshot,
+    sync::watch,
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
+use self::{
+    inbox::{Binding, Home, Inbox},
+    waiting::Waiting,
+};
 use super::{
-    connection::{BrokerConnection, BrokerError, within},
+    connection::{BrokerConnection, BrokerError},
     not_published::NotPublished,
     publisher::{Message, Publisher},
-    supervisor::{Backoff, Link, Problem},
+    supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
     topology,
 };
 use crate::{
@@ -34,26 +44,17 @@ use crate::{
     ids::ReplicaId,
 };
 
-/// A queue without a reader goes after this long: its replica is gone.
-const QUEUE_EXPIRES_MS: i32 = 60_000;
-
-/// What waits in a queue of a replica that does not read.
-const QUEUE_LENGTH: i32 = 1_000;
-
-/// Questions that are answered at the same time; also what lapin holds of them.
-const PREFETCH: u16 = 64;
-
-/// Questions of this replica that wait for an answer.
-const MAX_ASKED: usize = 1_000;
-
 /// Longest life of an answer, and of the work for it.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
+/// For letting go of the queue and answering what has come by then.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How often the replica sees to it that it can be reached, and how long that may take.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
 const QUESTION: &str = "myxi.question";
 const ANSWER: &str = "myxi.answer";
-
-/// The questions that wait for an answer, by correlation id.
-type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Vec<u8>>>>>;
 
 /// This replica's questions, and its queue for those of others.
 pub struct ReplicaQueue {
@@ -61,13 +62,17 @@ pub struct ReplicaQueue {
     publisher: Publisher,
     waiting: Waiting,
     pub problem: Problem,
+    closing: watch::Sender<bool>,
+    /// Answers that did not reach the replica that asked.
+    in_vain: AtomicU64,
 }
 
 impl ReplicaQueue {
     pub fn new(replica: ReplicaId, publisher: Publisher) -> Self {
-        let problem = Problem::default();
-        problem.set(Some("not connected to the broker yet".into()));
-        Self { replica, publisher, waiting: Arc::default(), problem }
+        let problem = Problem::new("the queue of this replica");
+        problem.not_yet(NOT_CONNECTED_YET);
+        let (waiting, in_vain) = Default::default();
+        Self { replica, publisher, waiting, problem, closing: watch::Sender::default(), in_vain }
     }
 
     pub async fn ask(
@@ -77,18 +82,19 @@ impl ReplicaQueue {
         deadline: Duration,
     ) -> Result<Vec<u8>, AskError> {
         if let Some(problem) = self.problem.get() {
+            let problem = format!("no answer would reach this replica: {problem}");
             return Err(AskError::Unavailable(problem));
         }
         let until = Instant::now() + deadline;
-        let Some((asked, mut answer)) = Asked::register(&self.waiting) else {
+        let Some((asked, mut answer)) = self.waiting.register() else {
             return Err(AskError::Unavailable("too many questions wait for an answer".into()));
         };
         let properties = BasicProperties::default()
             .with_type(QUESTION.into())
-            .with_reply_to(topology::replica_queue(self.replica))
+            .with_reply_to(topology::replica_key(self.replica))
             .with_correlation_id(asked.id.as_str().into())
             .with_expiration(expiration(deadline));
-        let message = to_queue(topology::replica_queue(replica), properties, question);
+        let message = to_replica(topology::replica_key(replica), properties, question);
         let outcome = tokio::select! {
             biased;
             // An answer says more than the broker's confirm.
@@ -100,91 +106,90 @@ impl ReplicaQueue {
                 Ok(Ok(answer)) => Ok(answer),
                 _ => Err(AskError::NoAnswer(replica)),
             },
-            Err(NotPublished::Unroutable) => Err(AskError::NoSuchReplica(replica)),
+            Err(NotPublished::Unroutable) => Err(AskError::Unreachable(replica)),
             Err(NotPublished::Unavailable(reason)) => Err(AskError::Unavailable(reason)),
             Err(NotPublished::Overloaded(reason)) => Err(AskError::Unavailable(reason.into())),
         }
     }
 
+    /// Answers until it is closed, on a connection that nobody else uses.
     pub async fn run(self: Arc<Self>, mut link: Link, listener: Arc<dyn BusListener>) {
-        let mut backoff = Backoff::default();
+        let mut closing = self.closing.subscribe();
         let mut answering = JoinSet::new();
-        let mut purge = false;
+        let mut attached = None;
+        tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => {}
+            () = self.read(&mut link, &mut attached, &mut answering, &listener) => {}
+        }
+        if let Some(inbox) = attached
+            && let Err(e) = inbox.delete().await
+        {
+            tracing::debug!("left to go with its connection: {e}");
+        }
+        while answering.join_next().await.is_some() {}
+    }
+
+    /// Lets go of the queue, so that who asks from now on is told at once, and comes back
+    /// when what came before is answered.
+    pub async fn close(&self, deadline: Instant) {
+        self.closing.send_replace(true);
+        let _ =
+            timeout_at(deadline.min(Instant::now() + CLOSE_DEADLINE), self.closing.closed()).await;
+    }
+
+    /// Reads the questions of others, and the answers to ours. Comes back when the bus has
+    /// been closed.
+    async fn read(
+        self: &Arc<Self>,
+        link: &mut Link,
+        attached: &mut Option<Inbox>,
+        answering: &mut JoinSet<()>,
+        listener: &Arc<dyn BusListener>,
+    ) {
+        let mut backoff = Backoff::default();
+        let mut last = None;
         while let Some(connection) = link.connection().await {
-            let error = match self.attach(&connection, purge).await {
-                Ok(mut consumer) => {
+            let home = Home::on(connection, self.replica, &mut last);
+            let error = match Inbox::open(home).await {
+                Ok(inbox) => {
                     backoff.reset();
                     self.problem.set(None);
-                    self.serve(&mut consumer, &listener, &mut answering).await
+                    let binding = inbox.binding();
+                    tokio::select! {
+                        error = self.serve(attached.insert(inbox), answering, listener) => error,
+                        error = self.watch(&binding, &home.connection) => error,
+                    }
                 }
                 Err(e) => e,
             };
-            // Whatever cost the connection may be in this queue, and would come again.
-            purge = error.is_unreadable();
-            self.problem.set(Some(error.to_string()));
+            *attached = None;
+            error.show(&self.problem);
+            // It may be of no use, whatever its state: another one, or another broker, may be.
+            if matches!(error, BrokerError::Timeout(_)) {
+                home.connection.give_up(format!("the queue of this replica: {error}"));
+            }
             backoff.wait().await;
         }
     }
 
-    /// Lets go of the queue, so that who asks from now on is told at once.
-    pub async fn close(&self, link: &mut Link) {
-        if link.problem().is_some() {
-            return;
-        }
-        let Some(connection) = link.connection().await else { return };
-        if let Ok(channel) = connection.channel().await {
-            let queue = topology::replica_queue(self.replica);
-            let deleting = channel.queue_delete(queue, QueueDeleteOptions::default());
-            if let Err(e) = within("deleting this replica's queue", deleting).await {
-                tracing::debug!("left to expire: {e}");
-            }
-        }
-    }
-
-    async fn attach(
-        &self,
-        connection: &BrokerConnection,
-        purge: bool,
-    ) -> Result<Consumer, BrokerError> {
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-expires".into(), AMQPValue::LongInt(QUEUE_EXPIRES_MS));
-        arguments.insert("x-max-length".into(), AMQPValue::LongInt(QUEUE_LENGTH));
-        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
-        let name = topology::replica_queue(self.replica);
-        let channel = connection.channel().await?;
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let declaring = channel.queue_declare(name.clone(), options, arguments);
-        within("declaring this replica's queue", declaring).await?;
-        if purge {
-            let purging = channel.queue_purge(name.clone(), QueuePurgeOptions::default());
-            within("emptying this replica's queue", purging).await?;
-        }
-        within("setting a prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default()))
-            .await?;
-        let options = BasicConsumeOptions::default();
-        let consuming = channel.basic_consume(name, "".into(), options, FieldTable::default());
-        within("reading this replica's queue", consuming).await
-    }
-
     async fn serve(
-        &self,
-        consumer: &mut Consumer,
-        listener: &Arc<dyn BusListener>,
+        self: &Arc<Self>,
+        inbox: &mut Inbox,
         answering: &mut JoinSet<()>,
+        listener: &Arc<dyn BusListener>,
     ) -> BrokerError {
         loop {
             let delivery = tokio::select! {
                 Some(_) = answering.join_next() => continue,
-                delivery = consumer.next() => match delivery {
-                    Some(Ok(delivery)) => delivery,
-                    Some(Err(e)) => return e.into(),
-                    None => return BrokerError::Unexpected("the broker ended the reading".into()),
+                delivery = inbox.next() => match delivery {
+                    Ok(delivery) => delivery,
+                    Err(e) => return e,
                 },
             };
             match delivery.properties.kind().as_ref().map(ShortString::as_str) {
                 // One that comes again may have been answered, and acted on, before.
                 Some(QUESTION) if !delivery.redelivered => {
-                    answering.spawn(answer(delivery, listener.clone(), self.publisher.clone()));
+                    answering.spawn(self.clone().answer(delivery, listener.clone()));
                     continue;
                 }
                 Some(ANSWER) => self.resolve(&delivery),
@@ -194,63 +199,68 @@ impl ReplicaQueue {
         }
     }
 
-    fn resolve(&self, delivery: &Delivery) {
-        let id = delivery.properties.correlation_id().as_ref().map(ShortString::as_str);
-        let asked = id.and_then(|id| lock(&self.waiting).remove(id));
-        if let Some(asked) = asked {
-            // Nobody waits any more: too late.
-            let _ = asked.send(delivery.data.clone());
+    /// Sees to it that this replica can be reached; comes back when it cannot.
+    ///
+    /// Nobody tells the owner of a queue that its binding was deleted, or the exchange with
+    /// all of them. And a node that is cut off from its cluster, or was, serves the queue as
+    /// ever, but the others do not know of it.
+    async fn watch(&self, binding: &Binding, connection: &BrokerConnection) -> BrokerError {
+        loop {
+            sleep(CHECK_INTERVAL).await;
+            if let Err(e) = binding.make().await {
+                return e;
+            }
+            // Once may be bad luck: a queue that is bound again, a process that was stopped.
+            if self.is_reached().await == Some(false) && self.is_reached().await == Some(false) {
+                let reason = "what is sent to this replica does not come to this node";
+                connection.give_up(reason.into());
+                return BrokerError::Unexpected(reason.into());
+            }
         }
     }
-}
 
-/// One question that waits for its answer; forgotten on drop.
-struct Asked {
-    id: String,
-    waiting: Waiting,
-}
-
-impl Asked {
-    /// `None` when too many wait already.
-    fn register(waiting: &Waiting) -> Option<(Self, oneshot::Receiver<Vec<u8>>)> {
-        let id = format!("{:032x}", rand::random::<u128>());
-        let (sender, answer) = oneshot::channel();
-        let mut map = lock(waiting);
-        if map.len() >= MAX_ASKED {
-            return None;
-        }
-        map.insert(id.clone(), sender);
-        Some((Self { id, waiting: waiting.clone() }, answer))
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        lock(&self.waiting).remove(&self.id);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Has one question answered. Unacknowledged until then, which bounds how many there are.
-async fn answer(question: Delivery, listener: Arc<dyn BusListener>, publisher: Publisher) {
-    let until = Instant::now() + ANSWER_DEADLINE;
-    let properties = &question.properties;
-    let (reply_to, id) = (properties.reply_to().clone(), properties.correlation_id().clone());
-    let answered = timeout_at(until, listener.question(question.data.clone())).await;
-    if let (Ok(answer), Some(reply_to), Some(id)) = (answered, reply_to, id) {
-        let properties = BasicProperties::default()
-            .with_type(ANSWER.into())
-            .with_correlation_id(id)
-            .with_expiration(expiration(ANSWER_DEADLINE));
-        let published = publisher.publish(to_queue(reply_to, properties, answer), until).await;
-        if let Err(e) = published {
-            tracing::warn!("another replica's question was answered in vain: {e}");
+    /// Sends itself an answer that nobody gave. `None` if it could not be sent, which says
+    /// nothing of the way back.
+    async fn is_reached(&self) -> Option<bool> {
+        let (asked, answer) = self.waiting.register()?;
+        let until = Instant::now() + CHECK_INTERVAL;
+        let properties = answer_to(asked.id.as_str().into());
+        let message = to_replica(topology::replica_key(self.replica), properties, Vec::new());
+        match self.publisher.publish(message, until).await {
+            Ok(()) => Some(matches!(timeout_at(until, answer).await, Ok(Ok(_)))),
+            Err(NotPublished::Unroutable) => Some(false),
+            Err(_) => None,
         }
     }
-    acknowledge(&question).await;
+
+    /// Has one question answered. Unacknowledged until then, which bounds how many there are.
+    async fn answer(self: Arc<Self>, question: Delivery, listener: Arc<dyn BusListener>) {
+        let until = Instant::now() + ANSWER_DEADLINE;
+        let properties = &question.properties;
+        let (reply_to, id) = (properties.reply_to().clone(), properties.correlation_id().clone());
+        let answered = timeout_at(until, listener.question(question.data.clone())).await;
+        if let (Ok(answer), Some(reply_to), Some(id)) = (answered, reply_to, id) {
+            let answer = to_replica(reply_to, answer_to(id), answer);
+            if let Err(e) = self.publisher.publish(answer, until).await {
+                self.answered_in_vain(&e);
+            }
+        }
+        acknowledge(&question).await;
+    }
+
+    /// Who asked is told that no answer came. Logs less and less: there may be many.
+    fn answered_in_vain(&self, error: &NotPublished) {
+        let in_vain = self.in_vain.fetch_add(1, Relaxed) + 1;
+        if in_vain.is_power_of_two() {
+            tracing::warn!(in_vain, "an answer did not reach the replica that asked: {error}");
+        }
+    }
+
+    fn resolve(&self, answer: &Delivery) {
+        if let Some(id) = answer.properties.correlation_id() {
+            self.waiting.resolve(id.as_str(), &answer.data);
+        }
+    }
 }
 
 /// A failure means that the channel is gone, and with it what was to be acknowledged.
@@ -258,10 +268,16 @@ async fn acknowledge(delivery: &Delivery) {
     let _ = timeout(ANSWER_DEADLINE, delivery.ack(BasicAckOptions::default())).await;
 }
 
-/// Through the default exchange, which leads to the queue of that name.
-fn to_queue(queue: ShortString, properties: BasicProperties, body: Vec<u8>) -> Message {
+fn to_replica(key: ShortString, properties: BasicProperties, body: Vec<u8>) -> Message {
     let headers = FieldTable::default();
-    Message { exchange: "".into(), routing_key: queue, properties, headers, body }
+    Message { exchange: topology::replicas_exchange(), routing_key: key, properties, headers, body }
+}
+
+fn answer_to(id: ShortString) -> BasicProperties {
+    BasicProperties::default()
+        .with_type(ANSWER.into())
+        .with_correlation_id(id)
+        .with_expiration(expiration(ANSWER_DEADLINE))
 }
 
 fn expiration(after: Duration) -> ShortString {

@@ -1,77 +1,61 @@
-//! Reads one exchange's log: from its end at first, and after every interruption from the
-//! last entry that was read, so that nothing is missed, or a gap is told.
+//! Reads one exchange's log: from its end at first, and after every interruption from where it
+//! was, so that nothing is missed, or a gap is told before what comes behind it.
+//!
+//! The broker's word is not enough for that. Within one consumer it passes over what was cut
+//! away, begins again at the log's head, or falls silent for good, and says nothing. So the
+//! offsets of what comes are held against those of what came ([`trail`]), and silence is
+//! looked into ([`watchdog`]).
+
+mod apart;
+mod attach;
+mod entry;
+mod tail;
+mod trail;
+mod watchdog;
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use futures_util::StreamExt;
-use lapin::{
-    BasicProperties, Channel, Consumer,
-    message::Delivery,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
-    types::{AMQPValue, FieldTable},
-};
-use tokio::time::{Instant, sleep_until, timeout};
+use lapin::message::Delivery;
+use tokio::time::Instant;
 
+pub use self::entry::{PUSHED_AT_HEADER, pushed_at_value};
+use self::{
+    entry::Kind,
+    tail::Tail,
+    trail::{Continuity, Trail},
+    watchdog::{Advice, TICK, Watchdog},
+};
 use super::{
-    PUBLISH_DEADLINE,
-    connection::{BrokerConnection, BrokerError, within},
+    connection::{BrokerConnection, BrokerError},
+    marker,
     poison::{Poison, PoisonCounts},
-    publisher::{Message, Publisher},
-    supervisor::{Backoff, Link, Problem},
-    topology,
+    publisher::Publisher,
+    supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
 };
 use crate::{
     bus::{BusListener, BusNotice, ExchangeConfig, Lag},
-    event::{Event, Position, PushedAt},
+    event::{Event, Exchange, Position},
 };
 
-/// What the broker sends ahead of acks; bounds what waits in this process.
-const PREFETCH: u16 = 256;
+/// How long an entry may take that must come.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Acks go out when so many deliveries wait for one, or after [`ACK_INTERVAL`].
-const ACK_BATCH: u64 = PREFETCH as u64 / 4;
-const ACK_INTERVAL: Duration = Duration::from_millis(200);
+/// A node of a cluster can only read a log of which it holds a copy: when reading has failed
+/// for so long another node may know better.
+const PER_NODE: Duration = Duration::from_secs(10);
 
-/// How long the first delivery may take. A broker that was asked to read from beyond the
-/// end of a stream sends nothing, and says nothing.
-const FIRST_DELIVERY: Duration = Duration::from_secs(2);
+/// Markers stand in the log at least every thousand entries or so. Which replica publishes the
+/// next is drawn; its marker serves all.
+const MARKER_AFTER: std::ops::Range<usize> = 500..900;
 
-/// A node of a cluster can only read a log of which it holds a copy: after so many failures
-/// in a row (some 10 s) another node may know better.
-const FAILURES_PER_NODE: u32 = 30;
-
-/// The AMQP type of an entry that is for readers, not for clients: it shows a reader that
-/// it reads.
-const MARKER: &str = "myxi.marker";
-
-/// When a gateway took the event, in microseconds of Unix time. AMQP's own timestamp has
-/// seconds.
-pub const PUSHED_AT_HEADER: &str = "x-myxi-pushed-us";
-
-/// An entry of the log, as it is known again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
-    offset: u64,
-    hash: u64,
-}
-
-/// Where to begin to read.
-#[derive(Debug, Clone, Copy)]
-enum Start {
-    /// At what is published from now on.
-    End,
-    /// At the last entry read, which is to be found there again.
-    At(Entry),
-    /// At an entry that is not known, behind one that cannot be read.
-    Behind(u64),
-}
+/// Entries and quiet moments that are enough to think that nothing unreadable is near.
+const CAREFUL_FOR: u32 = 300;
 
 pub struct Reader {
     config: ExchangeConfig,
@@ -80,34 +64,19 @@ pub struct Reader {
     listener: Arc<dyn BusListener>,
     max_event_size: usize,
     health: Arc<Health>,
-    readers: Readers,
-    start: Start,
+    /// Where it was; nothing where it is to begin at the end.
+    trail: Option<Trail>,
+    /// The trail's length at which a marker is published.
+    next_marker: usize,
+    /// Entries were passed over that may have been events: to be told before the next one.
+    gap_due: bool,
+    /// Something that cannot be read may be near: entries are asked for one at a time.
+    careful: bool,
     /// The differences between configuration and broker have been looked for.
     compared: bool,
 }
 
-/// What the readers of one bus know of each other: they share a connection.
-#[derive(Clone)]
-pub struct Readers {
-    /// How many read now.
-    attached: Arc<AtomicUsize>,
-    /// Whether there is another node to go to.
-    other_nodes: bool,
-}
-
-impl Readers {
-    pub fn new(nodes: usize) -> Self {
-        Self { attached: Arc::default(), other_nodes: nodes > 1 }
-    }
-
-    /// Whether giving the connection up may help, and interrupts nobody who reads.
-    fn may_change_node(&self) -> bool {
-        self.other_nodes && self.attached.load(Ordering::Relaxed) == 0
-    }
-}
-
 /// What others see of a [`Reader`].
-#[derive(Default)]
 pub struct Health {
     /// Has been attached once.
     pub attached: AtomicBool,
@@ -115,6 +84,19 @@ pub struct Health {
     pub lag: Lag,
     /// Entries that are no events.
     pub skipped: PoisonCounts,
+    /// Gaps told.
+    pub gaps: AtomicU64,
+    /// How often nothing came though there was something to read.
+    pub stalls: AtomicU64,
+}
+
+impl Health {
+    fn new(exchange: &Exchange) -> Self {
+        let problem = Problem::new(format!("exchange {exchange}, reading"));
+        problem.not_yet(NOT_CONNECTED_YET);
+        let (attached, lag, skipped, gaps, stalls) = Default::default();
+        Self { attached, problem, lag, skipped, gaps, stalls }
+    }
 }
 
 impl Reader {
@@ -123,11 +105,9 @@ impl Reader {
         link: Link,
         publisher: Publisher,
         listener: Arc<dyn BusListener>,
-        readers: Readers,
         max_event_size: usize,
     ) -> Self {
-        let health = Arc::new(Health::default());
-        health.problem.set(Some("not connected to the broker yet".into()));
+        let health = Arc::new(Health::new(&config.name));
         Self {
             config,
             link,
@@ -135,8 +115,10 @@ impl Reader {
             listener,
             max_event_size,
             health,
-            readers,
-            start: Start::End,
+            trail: None,
+            next_marker: rand::random_range(MARKER_AFTER),
+            gap_due: false,
+            careful: false,
             compared: false,
         }
     }
@@ -146,263 +128,170 @@ impl Reader {
     }
 
     pub async fn run(mut self) {
-        let mut backoff = Backoff::default();
-        let mut failures = 0;
         while let Some(connection) = self.link.connection().await {
-            let error = match self.attach(&connection).await {
-                Ok(mut tail) => {
-                    backoff.reset();
-                    failures = 0;
-                    self.health.problem.set(None);
-                    self.readers.attached.fetch_add(1, Ordering::Relaxed);
-                    let error = self.follow(&mut tail).await;
-                    self.readers.attached.fetch_sub(1, Ordering::Relaxed);
-                    error
-                }
-                Err(e) => e,
+            self.read_over(&connection).await;
+        }
+    }
+
+    /// Reads for as long as this connection is the one in use.
+    async fn read_over(&mut self, connection: &Arc<BrokerConnection>) {
+        let mut backoff = Backoff::default();
+        let mut read_last = Instant::now();
+        while self.link.uses(connection) {
+            let Err(error) = self.read(connection, &mut backoff, &mut read_last).await else {
+                continue;
             };
-            self.health.problem.set(Some(error.to_string()));
-            tracing::debug!(exchange = %self.config.name, "not reading: {error}");
-            if error.is_unreadable() {
-                self.step_over_unreadable(&connection).await;
+            error.show(&self.health.problem);
+            if error.unreadable().is_some() {
+                self.bear_unreadable(connection).await;
             }
-            failures += 1;
-            if failures % FAILURES_PER_NODE == 0 && self.readers.may_change_node() {
-                connection.cut();
+            if read_last.elapsed() >= PER_NODE || matches!(error, BrokerError::Stuck) {
+                connection.give_up(error.to_string());
             }
             backoff.wait().await;
         }
     }
 
-    /// Begins to read, and makes sure that it does: at the right entry, or telling a gap.
-    async fn attach(&mut self, connection: &BrokerConnection) -> Result<Tail, BrokerError> {
-        topology::ensure(connection, &self.config).await?;
-        if !self.compared {
-            topology::warn_of_differences(connection, &self.config).await?;
-            self.compared = true;
-        }
-        let mut tail = Tail::open(connection, &self.config, self.start, PREFETCH).await?;
-        if !matches!(self.start, Start::At(_)) {
-            self.publish_marker().await?;
-        }
-        let first = tail.next_within(FIRST_DELIVERY).await?;
-        let entry = first.as_ref().map(entry_of).transpose()?;
-        match (self.start, first, entry) {
-            (Start::End, Some(delivery), Some(entry)) => {
-                let exchange = self.config.name.clone();
-                let first_time = !self.health.attached.load(Ordering::Relaxed);
-                self.listener
-                    .notice(match first_time {
-                        true => BusNotice::Attached(exchange),
-                        false => BusNotice::Gap(exchange),
-                    })
-                    .await;
-                self.health.attached.store(true, Ordering::Relaxed);
-                self.deliver(delivery, entry).await;
-                Ok(tail)
-            }
-            (Start::At(last), Some(_), Some(entry)) if entry == last => Ok(tail),
-            (Start::Behind(offset), Some(delivery), Some(entry)) if entry.offset == offset => {
-                self.deliver(delivery, entry).await;
-                Ok(tail)
-            }
-            (Start::End, ..) => Err(BrokerError::Timeout("the marker in the log")),
-            _ => {
-                // The gap is told when reading has begun again, so that nothing falls
-                // between the two.
-                tracing::warn!(exchange = %self.config.name, "the log is not where it was left");
-                self.start = Start::End;
-                Err(BrokerError::Unexpected("the log is not where it was left".into()))
-            }
-        }
+    /// Reads until that fails, or is to begin anew at once.
+    async fn read(
+        &mut self,
+        connection: &BrokerConnection,
+        backoff: &mut Backoff,
+        read_last: &mut Instant,
+    ) -> Result<(), BrokerError> {
+        let mut tail = self.attach(connection).await?;
+        backoff.reset();
+        self.health.problem.set(None);
+        let read = self.follow(&mut tail, connection).await;
+        *read_last = Instant::now();
+        read
     }
 
-    /// Delivers until reading fails; comes back with the reason.
-    async fn follow(&mut self, tail: &mut Tail) -> BrokerError {
-        loop {
-            let followed = async {
-                if let Some(delivery) = tail.next().await? {
-                    let entry = entry_of(&delivery)?;
-                    self.deliver(delivery, entry).await;
+    /// Delivers until reading fails, or there is no more need to be careful.
+    async fn follow(
+        &mut self,
+        tail: &mut Tail,
+        connection: &BrokerConnection,
+    ) -> Result<(), BrokerError> {
+        let mut watchdog = Watchdog::new();
+        let mut careful_for = if self.careful { CAREFUL_FOR } else { u32::MAX };
+        while careful_for > 0 {
+            match tail.next(Instant::now() + TICK).await? {
+                Some(delivery) => {
+                    watchdog.heard();
+                    self.take(delivery, connection).await?;
                 }
-                Ok(())
-            };
-            if let Err(e) = followed.await {
-                return e;
+                None => {
+                    self.tell_due_gap().await;
+                    self.heed(watchdog.tick(self.publisher.confirmed()))?;
+                }
+            }
+            if self.careful {
+                careful_for -= 1;
             }
         }
+        self.careful = false;
+        Ok(())
     }
 
-    async fn deliver(&mut self, delivery: Delivery, entry: Entry) {
-        self.start = Start::At(entry);
-        if is_marker(&delivery.properties) {
-            return;
+    fn heed(&self, advice: Advice) -> Result<(), BrokerError> {
+        match advice {
+            Advice::Wait => {}
+            Advice::PublishMarker => {
+                marker::publish_meanwhile(&self.publisher, &self.config.name);
+            }
+            Advice::Stuck => {
+                self.health.stalls.fetch_add(1, Relaxed);
+                return Err(BrokerError::Stuck);
+            }
         }
-        let pushed_at = pushed_at_of(&delivery.properties);
+        Ok(())
+    }
+
+    /// The next entry, as far as it is the next: what it is, and whether all before it came.
+    async fn take(
+        &mut self,
+        delivery: Delivery,
+        connection: &BrokerConnection,
+    ) -> Result<(), BrokerError> {
+        let Some(trail) = &mut self.trail else { return Ok(()) };
+        let offset = entry::offset(&delivery)?;
+        match trail.continuity(offset) {
+            Continuity::Next => {}
+            Continuity::Back => return Err(went_back()),
+            Continuity::Jump => {
+                if apart::is_cut_behind(trail.last(), connection, &self.config.name).await? {
+                    let (exchange, last) = (&self.config.name, trail.last());
+                    tracing::warn!(%exchange, last, offset, "the log was cut before it was read");
+                    trail.cut_before(offset);
+                    self.gap_due = true;
+                }
+            }
+        }
+        match entry::kind(&delivery) {
+            Kind::Marker => {
+                let id = entry::id(&delivery).to_owned();
+                let entry = entry::of(&delivery, &id)?;
+                *trail = Trail::new(id, entry);
+                self.next_marker = rand::random_range(MARKER_AFTER);
+                return Ok(());
+            }
+            Kind::Newer => {
+                trail.pass(entry::of(&delivery, trail.marker())?);
+                self.gap_due = true;
+                self.skip(offset, Poison::Newer);
+            }
+            Kind::Event => {
+                trail.pass(entry::of(&delivery, trail.marker())?);
+                self.tell_due_gap().await;
+                self.deliver(&delivery, offset).await;
+            }
+        }
+        if self.trail.as_ref().is_some_and(|trail| trail.len() >= self.next_marker) {
+            self.next_marker += MARKER_AFTER.start;
+            marker::publish_meanwhile(&self.publisher, &self.config.name);
+        }
+        Ok(())
+    }
+
+    async fn deliver(&self, delivery: &Delivery, offset: u64) {
+        let pushed_at = entry::pushed_at(&delivery.properties);
         self.health.lag.read(pushed_at);
         let read = Event::read(
             &self.config.name,
             delivery.routing_key.as_str(),
             &delivery.data,
             self.max_event_size,
-            Position(entry.offset),
+            Position(offset),
             pushed_at,
         );
         match read {
             Ok(event) => self.listener.notice(BusNotice::Event(Arc::new(event))).await,
-            Err(error) => self.skip(entry.offset, (&error).into()),
+            Err(error) => self.skip(offset, (&error).into()),
         }
+    }
+
+    async fn tell_due_gap(&mut self) {
+        if std::mem::take(&mut self.gap_due) {
+            self.tell_gap().await;
+        }
+    }
+
+    async fn tell_gap(&self) {
+        self.health.gaps.fetch_add(1, Relaxed);
+        self.listener.notice(BusNotice::Gap(self.config.name.clone())).await;
     }
 
     /// Logs less and less, for whoever publishes nonsense may publish a lot of it.
     fn skip(&self, offset: u64, poison: Poison) {
-        self.health.skipped.count(poison);
-        let skipped = self.health.skipped.total();
+        let skipped = self.health.skipped.count(poison);
         if skipped.is_power_of_two() {
             let (exchange, what) = (&self.config.name, poison.what());
             tracing::warn!(%exchange, offset, skipped, "skipped an entry of the log: {what}");
         }
     }
-
-    /// Something that lapin cannot read has cost the connection of all readers. Finds out,
-    /// on a connection of its own, whether it is the entry that this one is to read next.
-    async fn step_over_unreadable(&mut self, connection: &BrokerConnection) {
-        let suspect = match self.start {
-            Start::End => return,
-            Start::At(last) => last.offset + 1,
-            Start::Behind(offset) => offset,
-        };
-        let read = async {
-            let apart = connection.open_another().await?;
-            let mut tail = Tail::open(&apart, &self.config, Start::Behind(suspect), 1).await?;
-            let read = tail.next_within(FIRST_DELIVERY).await.map(drop);
-            apart.close(Instant::now() + FIRST_DELIVERY).await;
-            read
-        };
-        if read.await.is_err_and(|e| e.is_unreadable()) {
-            self.skip(suspect, Poison::Unreadable);
-            self.start = Start::Behind(suspect + 1);
-        }
-    }
-
-    async fn publish_marker(&self) -> Result<(), BrokerError> {
-        let deadline = Instant::now() + PUBLISH_DEADLINE;
-        // Never the same twice: an entry is known again by its hash.
-        let id = format!("{:032x}", rand::random::<u128>());
-        let marker = Message {
-            exchange: topology::input_exchange(&self.config.name),
-            routing_key: "".into(),
-            properties: BasicProperties::default()
-                .with_type(MARKER.into())
-                .with_message_id(id.into()),
-            headers: FieldTable::default(),
-            body: Vec::new(),
-        };
-        let _ = timeout(PUBLISH_DEADLINE, self.publisher.ready()).await;
-        let published = self.publisher.publish(marker, deadline).await;
-        published.map_err(|e| BrokerError::Unexpected(format!("the marker was not published: {e}")))
-    }
 }
 
-/// A consumer of a log, with the acks it owes.
-struct Tail {
-    channel: Channel,
-    consumer: Consumer,
-    /// The last delivery that is not acked yet.
-    unacked: Option<u64>,
-    acked: u64,
-    ack_at: Instant,
-}
-
-impl Tail {
-    async fn open(
-        connection: &BrokerConnection,
-        config: &ExchangeConfig,
-        start: Start,
-        prefetch: u16,
-    ) -> Result<Self, BrokerError> {
-        let offset = |offset: u64| AMQPValue::LongLongInt(offset as i64);
-        let from = match start {
-            Start::End => AMQPValue::LongString("next".into()),
-            Start::At(entry) => offset(entry.offset),
-            Start::Behind(entry) => offset(entry),
-        };
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-stream-offset".into(), from);
-        let channel = connection.channel().await?;
-        within("setting a prefetch", channel.basic_qos(prefetch, BasicQosOptions::default()))
-            .await?;
-        let consuming = channel.basic_consume(
-            topology::log_stream(&config.name),
-            "".into(),
-            BasicConsumeOptions::default(),
-            arguments,
-        );
-        let consumer = within("beginning to read a log", consuming).await?;
-        Ok(Self { channel, consumer, unacked: None, acked: 0, ack_at: Instant::now() })
-    }
-
-    /// The next delivery, or `None` when acks went out instead.
-    async fn next(&mut self) -> Result<Option<Delivery>, BrokerError> {
-        if self.unacked.is_some_and(|tag| tag - self.acked >= ACK_BATCH) {
-            self.ack().await?;
-        }
-        tokio::select! {
-            delivery = self.consumer.next() => {
-                let cancelled = || BrokerError::Unexpected("the broker ended the reading".into());
-                let delivery = delivery.ok_or_else(cancelled)??;
-                if self.unacked.replace(delivery.delivery_tag).is_none() {
-                    self.ack_at = Instant::now() + ACK_INTERVAL;
-                }
-                Ok(Some(delivery))
-            }
-            () = sleep_until(self.ack_at), if self.unacked.is_some() => {
-                self.ack().await?;
-                Ok(None)
-            }
-        }
-    }
-
-    async fn next_within(&mut self, patience: Duration) -> Result<Option<Delivery>, BrokerError> {
-        timeout(patience, self.next()).await.unwrap_or(Ok(None))
-    }
-
-    async fn ack(&mut self) -> Result<(), BrokerError> {
-        if let Some(tag) = self.unacked.take() {
-            let ack = self.channel.basic_ack(tag, BasicAckOptions { multiple: true });
-            within("acknowledging", ack).await?;
-            self.acked = tag;
-        }
-        Ok(())
-    }
-}
-
-fn entry_of(delivery: &Delivery) -> Result<Entry, BrokerError> {
-    let headers = delivery.properties.headers().as_ref();
-    let Some(AMQPValue::LongLongInt(offset)) =
-        headers.and_then(|headers| headers.inner().get("x-stream-offset"))
-    else {
-        return Err(BrokerError::Unexpected("the log is not a stream".into()));
-    };
-    let mut hasher = DefaultHasher::new();
-    delivery.routing_key.as_str().hash(&mut hasher);
-    delivery.properties.message_id().as_ref().map(|id| id.as_str()).hash(&mut hasher);
-    delivery.data.hash(&mut hasher);
-    Ok(Entry { offset: *offset as u64, hash: hasher.finish() })
-}
-
-pub fn pushed_at_value(PushedAt(micros): PushedAt) -> AMQPValue {
-    AMQPValue::LongLongInt(i64::try_from(micros).unwrap_or(i64::MAX))
-}
-
-/// Absent where another program published the entry.
-fn pushed_at_of(properties: &BasicProperties) -> Option<PushedAt> {
-    match properties.headers().as_ref()?.inner().get(PUSHED_AT_HEADER)? {
-        AMQPValue::LongLongInt(micros) => u64::try_from(*micros).ok().map(PushedAt),
-        _ => None,
-    }
-}
-
-fn is_marker(properties: &BasicProperties) -> bool {
-    properties.kind().as_ref().is_some_and(|kind| kind.as_str() == MARKER)
+fn went_back() -> BrokerError {
+    BrokerError::Unexpected("the broker went back in the log".into())
 }

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,37 +15,38 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{connection::BrokerConnection, url::BrokerUrl};
+pub use crate::problem::Problem;
+
+use super::{connection::BrokerConnection, nodes::Nodes, url::BrokerUrl};
+
+/// Shown by whatever needs a connection that was not made yet.
+pub const NOT_CONNECTED_YET: &str = "not connected to the broker yet";
 
 /// What the users of a connection see of it.
 #[derive(Clone)]
 pub struct Link {
-    state: watch::Receiver<LinkState>,
+    /// The connection, while there is one.
+    state: watch::Receiver<Option<Arc<BrokerConnection>>>,
+    problem: Arc<Problem>,
     /// How often the connection was made.
     made: Arc<AtomicU64>,
-}
-
-#[derive(Clone)]
-enum LinkState {
-    Down(Arc<str>),
-    Up(Arc<BrokerConnection>),
 }
 
 impl Link {
     /// The connection, as soon as there is one. `None` when the bus has been closed.
     pub async fn connection(&mut self) -> Option<Arc<BrokerConnection>> {
-        match &*self.state.wait_for(|state| matches!(state, LinkState::Up(_))).await.ok()? {
-            LinkState::Up(connection) => Some(connection.clone()),
-            LinkState::Down(_) => None,
-        }
+        self.state.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    /// Whether this connection is the one in use.
+    pub fn uses(&self, connection: &Arc<BrokerConnection>) -> bool {
+        is(&self.state.borrow(), connection)
     }
 
     /// Comes back when this connection is no longer the one in use.
     pub async fn lost(&self, connection: &Arc<BrokerConnection>) {
         let mut state = self.state.clone();
-        let in_use =
-            |state: &LinkState| matches!(state, LinkState::Up(c) if Arc::ptr_eq(c, connection));
-        let _ = state.wait_for(|state| !in_use(state)).await;
+        let _ = state.wait_for(|now| !is(now, connection)).await;
     }
 
     /// How often the connection was made again.
@@ -54,67 +55,85 @@ impl Link {
     }
 
     pub fn is_blocked(&self) -> bool {
-        matches!(&*self.state.borrow(), LinkState::Up(connection) if connection.is_blocked())
+        self.state.borrow().as_ref().is_some_and(|connection| connection.is_blocked())
     }
 
     pub fn problem(&self) -> Option<String> {
-        match &*self.state.borrow() {
-            LinkState::Down(reason) => Some(reason.to_string()),
-            LinkState::Up(_) => None,
-        }
+        self.problem.get()
     }
 
     pub async fn close(&self, deadline: Instant) {
-        let state = self.state.borrow().clone();
-        if let LinkState::Up(connection) = state {
+        let connection = self.state.borrow().clone();
+        if let Some(connection) = connection {
             connection.close(deadline).await;
         }
     }
 }
 
+fn is(now: &Option<Arc<BrokerConnection>>, connection: &Arc<BrokerConnection>) -> bool {
+    now.as_ref().is_some_and(|now| Arc::ptr_eq(now, connection))
+}
+
 /// Makes the connection, tells its [`Link`]s, and makes it again when it is lost.
 pub struct Supervisor {
     name: Arc<str>,
-    urls: Arc<[BrokerUrl]>,
-    state: watch::Sender<LinkState>,
+    nodes: Nodes,
+    state: watch::Sender<Option<Arc<BrokerConnection>>>,
+    problem: Arc<Problem>,
+    /// The broker holds publishers back.
+    alarm: Problem,
     made: Arc<AtomicU64>,
 }
 
 impl Supervisor {
     /// `name` is what operators see in the broker's list of connections.
     pub fn new(name: String, urls: Arc<[BrokerUrl]>) -> (Self, Link) {
-        let (state, link) =
-            watch::channel(LinkState::Down("not connected to the broker yet".into()));
+        let (state, link) = watch::channel(None);
+        let (problem, alarm) = (Arc::new(Problem::awaited(&name)), Problem::new(&name));
+        problem.not_yet(NOT_CONNECTED_YET);
         let made = Arc::<AtomicU64>::default();
-        let link = Link { state: link, made: made.clone() };
-        (Self { name: name.into(), urls, state, made }, link)
+        let link = Link { state: link, problem: problem.clone(), made: made.clone() };
+        let (name, nodes) = (name.into(), Nodes::new(urls));
+        (Self { name, nodes, state, problem, alarm, made }, link)
     }
 
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut backoff = Backoff::default();
-        let mut was_down = false;
-        for url in self.urls.iter().cycle() {
-            let reason = match BrokerConnection::open(url, &self.name).await {
+        let mut failed = false;
+        loop {
+            let url = self.nodes.next();
+            let reason = match BrokerConnection::open(&url, &self.name, failed).await {
                 Ok(connection) => {
-                    tracing::info!(broker = %url, connection = %self.name, "connected");
-                    backoff.reset();
-                    was_down = false;
-                    let connection = Arc::new(connection);
-                    self.made.fetch_add(1, Ordering::Relaxed);
-                    self.state.send_replace(LinkState::Up(connection.clone()));
-                    let reason = connection.lost().await;
-                    connection.cut();
-                    format!("lost the connection to {url}: {reason}")
+                    failed = false;
+                    let since = Instant::now();
+                    let reason = self.keep(&url, connection).await;
+                    self.nodes.begin_round();
+                    if since.elapsed() > Backoff::LONGEST {
+                        backoff.reset();
+                    }
+                    reason
                 }
-                Err(e) => format!("cannot connect to {url}: {e}"),
+                Err(e) => {
+                    failed = true;
+                    format!("cannot connect to {url}: {e}")
+                }
             };
-            if !was_down {
-                tracing::warn!(connection = %self.name, "{reason}");
-                was_down = true;
-            }
-            self.state.send_replace(LinkState::Down(reason.into()));
+            // Whoever sees that it is down sees why.
+            self.problem.set(Some(reason));
+            self.state.send_replace(None);
             backoff.wait().await;
         }
+    }
+
+    /// While it lasts; says why it does not any more.
+    async fn keep(&self, url: &BrokerUrl, connection: BrokerConnection) -> String {
+        let connection = Arc::new(connection);
+        self.made.fetch_add(1, Ordering::Relaxed);
+        self.state.send_replace(Some(connection.clone()));
+        self.problem.is_over(&format_args!("connected to {url}"));
+        let reason = connection.lost(&self.alarm).await;
+        connection.cut();
+        format!("lost the connection to {url}: {reason}")
     }
 }
 
@@ -131,27 +150,19 @@ impl Backoff {
     }
 
     pub async fn wait(&mut self) {
-        sleep(self.0.mul_f64(rand::random_range(0.5..1.0))).await;
+        sleep(self.next()).await;
+    }
+
+    /// How long to wait now.
+    pub fn next(&mut self) -> Duration {
+        let pause = self.0.mul_f64(rand::random_range(0.5..1.0));
         self.0 = (self.0 * 2).min(Self::LONGEST);
+        pause
     }
 }
 
 impl Default for Backoff {
     fn default() -> Self {
         Self(Self::FIRST)
-    }
-}
-
-/// Why a part of the bus does not work now, for people.
-#[derive(Default)]
-pub struct Problem(Mutex<Option<String>>);
-
-impl Problem {
-    pub fn set(&self, problem: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
-    }
-
-    pub fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -1,5 +1,9 @@
-//! What the bus keeps on the broker for each exchange: a durable fanout exchange that
-//! anybody may publish to, bound to a stream that every replica reads.
+//! What the bus keeps on the broker. For each exchange: a durable fanout exchange that
+//! anybody may publish to, bound to a stream that every replica reads. For all replicas
+//! together: an exchange that leads to the queue of each.
+//!
+//! All names begin with `myxi.`, and nothing else is used: not even the broker's default
+//! exchange, for which a user would need a right to `amq.default`.
 
 use lapin::{
     ExchangeKind,
@@ -21,24 +25,45 @@ pub fn log_stream(exchange: &Exchange) -> ShortString {
     format!("myxi.log.{exchange}").into()
 }
 
-pub fn replica_queue(replica: ReplicaId) -> ShortString {
-    format!("myxi.replica.{replica}").into()
+/// Leads what is published under a replica's id to that replica.
+pub fn replicas_exchange() -> ShortString {
+    "myxi.replicas".into()
+}
+
+pub fn replica_key(replica: ReplicaId) -> ShortString {
+    replica.to_string().into()
+}
+
+/// Another name each time, for each connection has another queue: the one before may still
+/// be held by a connection that the broker has not missed yet.
+pub fn new_replica_queue(replica: ReplicaId) -> ShortString {
+    format!("myxi.replica.{replica}.{:016x}", rand::random::<u64>()).into()
 }
 
 /// Makes sure that exchange, stream and binding exist. What exists with other settings is
 /// taken as it is: an operator may know better, and deleting a log is not ours to do.
+///
+/// Answers why nothing was bound, if so: without the right to bind, somebody else may have
+/// done it, which only publishing tells.
 pub async fn ensure(
     connection: &BrokerConnection,
     config: &ExchangeConfig,
-) -> Result<(), BrokerError> {
+) -> Result<Option<BrokerError>, BrokerError> {
     // A refusal closes its channel: each step has one of its own.
-    if declare_exchange(connection, config, true).await.is_err() {
-        declare_exchange(connection, config, false).await?;
+    ensure_exchange(connection, input_exchange(&config.name), ExchangeKind::Fanout).await?;
+    match declare_stream(connection, config, true).await {
+        Err(e) if e.is_refusal() => declare_stream(connection, config, false).await?,
+        declared => declared?,
     }
-    if declare_stream(connection, config, true).await.is_err() {
-        declare_stream(connection, config, false).await?;
+    match bind(connection, config).await {
+        Err(e) if e.is_refusal() && !e.is_missing() => Ok(Some(e)),
+        bound => bound.map(|()| None),
     }
-    bind(connection, config).await
+}
+
+/// Makes sure that the exchange of the replicas exists.
+pub async fn ensure_replicas(connection: &BrokerConnection) -> Result<(), BrokerError> {
+    ensure_exchange(connection, replicas_exchange(), ExchangeKind::Direct).await
 }
 
 /// Declares everything as configured, for the broker to tell what differs.
@@ -46,33 +71,44 @@ pub async fn warn_of_differences(
     connection: &BrokerConnection,
     config: &ExchangeConfig,
 ) -> Result<(), BrokerError> {
+    let mut differences = Vec::new();
     for declared in [
-        declare_exchange(connection, config, false).await,
+        declare_exchange(connection, input_exchange(&config.name), ExchangeKind::Fanout, false)
+            .await,
         declare_stream(connection, config, false).await,
     ] {
         match declared {
-            Err(e) if e.is_refusal() => {
-                tracing::warn!(exchange = %config.name, "taken as it is on the broker: {e}");
-            }
+            Err(e) if e.is_refusal() => differences.push(e),
             result => result?,
         }
+    }
+    // Only now: where one step fails, all are done again.
+    for e in differences {
+        tracing::warn!(exchange = %config.name, "taken as it is on the broker: {e}");
     }
     Ok(())
 }
 
+async fn ensure_exchange(
+    connection: &BrokerConnection,
+    name: ShortString,
+    kind: ExchangeKind,
+) -> Result<(), BrokerError> {
+    match declare_exchange(connection, name.clone(), kind.clone(), true).await {
+        Err(e) if e.is_refusal() => declare_exchange(connection, name, kind, false).await,
+        declared => declared,
+    }
+}
+
 async fn declare_exchange(
     connection: &BrokerConnection,
-    config: &ExchangeConfig,
+    name: ShortString,
+    kind: ExchangeKind,
     passive: bool,
 ) -> Result<(), BrokerError> {
     let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
     let channel = connection.channel().await?;
-    let declaring = channel.exchange_declare(
-        input_exchange(&config.name),
-        ExchangeKind::Fanout,
-        options,
-        FieldTable::default(),
-    );
+    let declaring = channel.exchange_declare(name, kind, options, FieldTable::default());
     within("declaring an exchange", declaring).await
 }
 
@@ -103,18 +139,5 @@ async fn bind(connection: &BrokerConnection, config: &ExchangeConfig) -> Result<
         QueueBindOptions::default(),
         FieldTable::default(),
     );
-    match within("binding a stream", binding).await {
-        // Without the right to bind, somebody else did it; if not, publishing tells.
-        Err(e) if e.is_refusal() && !is_missing(&e) => {
-            tracing::warn!(exchange = %config.name, "not bound: {e}");
-            Ok(())
-        }
-        result => result,
-    }
-}
-
-fn is_missing(error: &BrokerError) -> bool {
-    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-    matches!(error, BrokerError::Amqp(e) if matches!(e.kind(), lapin::ErrorKind::ProtocolError(e)
-        if matches!(e.kind(), AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))))
+    within("binding a stream", binding).await
 }

@@ -10,6 +10,10 @@ const HEARTBEAT_SECONDS: u16 = 10;
 /// lapin allocates 64 of these for each connection.
 const FRAME_MAX: u32 = 8 * 1024;
 
+/// What may be set behind a `?`.
+const SETTINGS: [&str; 5] =
+    ["auth_mechanism", "channel_max", "connection_timeout", "frame_max", "heartbeat"];
+
 /// A broker's address with its user and password, which are never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BrokerUrl(AMQPUri);
@@ -21,6 +25,8 @@ pub enum InvalidBrokerUrl {
     Scheme,
     #[error("it is not a URL")]
     Form,
+    #[error("behind the ? stands no setting that is known here ({})", SETTINGS.join(", "))]
+    Setting,
 }
 
 impl FromStr for BrokerUrl {
@@ -38,8 +44,16 @@ impl FromStr for BrokerUrl {
         let (host, rest) = host_and_rest(text);
         // Behind the host an @ tells of a password with a / in it: what looks like host, port
         // and virtual host is the password.
-        if host.is_empty() || host.starts_with(':') || rest.contains('@') {
+        // And behind a # nobody reads on: it was meant to be a part of what stands before.
+        if host.is_empty() || host.starts_with(':') || rest.contains(['@', '#']) {
             return Err(InvalidBrokerUrl::Form);
+        }
+        let (_, settings) = rest.split_once('?').unwrap_or_default();
+        for setting in settings.split('&').filter(|setting| !setting.is_empty()) {
+            let (name, _) = setting.split_once('=').ok_or(InvalidBrokerUrl::Setting)?;
+            if !SETTINGS.contains(&name) {
+                return Err(InvalidBrokerUrl::Setting);
+            }
         }
         // The parser takes an IPv6 address, and no host at all, for localhost.
         match host.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
@@ -116,12 +130,26 @@ mod tests {
             "amqp://user:12/s3cret@host",
             "amqp://user:12?s3cret@host/v",
             "amqp://user:12#s3cret@host",
+            "amqp://host/12#s3cret",
+            "amqp://host/12?s3cret",
+            "amqp://host/12?s3cret=1",
             "amqp://host%0As3cret/",
             "amqp://\t[::1]/s3cret",
         ] {
             let error = broken.parse::<BrokerUrl>().expect_err(broken);
             assert!(!error.to_string().contains("s3cret"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_and_settings_are_taken() {
+        let all = "%2550%23%3F%2F%40%3A%2C%20%C3%BC";
+        let url = format!("amqp://{all}:{all}@host/{all}?heartbeat=7&frame_max=4096");
+        let url = url.parse::<BrokerUrl>().expect("valid");
+        let (uri, all) = (url.uri(), "%50#?/@:, \u{fc}");
+        assert_eq!(uri.authority.userinfo.username, all);
+        assert_eq!(uri.authority.userinfo.password, all);
+        assert_eq!((uri.vhost.as_str(), uri.query.heartbeat), (all, Some(7)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, ops::Deref, time::Duration};
 use myxi::{config::Config, server::Server};
 use serde_json::Value;
 use tokio::time::sleep;
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 
 use super::{
     DEADLINE,
@@ -142,13 +142,17 @@ impl Addresses {
 
     /// Sends an event to one session, wherever it is.
     pub async fn send_event(&self, session: &str, event: &str) -> Code {
+        let sent = self.try_send_event(session, event).await;
+        sent.map_or_else(|status| status.code(), |()| Code::Ok)
+    }
+
+    pub async fn try_send_event(&self, session: &str, event: &str) -> Result<(), Status> {
         let request = SendEventRequest {
             session_id: session.into(),
             event: event.into(),
             payload: String::new(),
         };
-        let sent = self.api().await.send_event(request).await;
-        sent.map_or_else(|status| status.code(), |_| Code::Ok)
+        self.api().await.send_event(request).await.map(drop)
     }
 
     /// Closes one session, wherever it is.

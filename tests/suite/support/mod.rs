@@ -9,6 +9,8 @@ pub mod handler;
 pub mod http;
 pub mod metrics;
 pub mod process;
+pub mod program;
+pub mod proxy;
 pub mod python;
 pub mod rabbitmq;
 pub mod raw;

@@ -5,7 +5,7 @@ use std::{
     ops::Deref,
     os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex},
     thread,
     time::Duration,
 };
@@ -22,6 +22,7 @@ use super::{
 
 pub struct Myxi {
     child: Child,
+    reading: Reading,
     lines: Lines,
     printed: Arc<Mutex<String>>,
     addresses: Addresses,
@@ -66,7 +67,7 @@ impl Myxi {
 
     /// Runs what becomes a `myxi` that listens.
     pub async fn run(command: Command) -> Self {
-        let (child, lines, printed) = spawn(command);
+        let (child, lines, printed, reading) = spawn(command);
         let line = lines.next_with("listening").await;
         let address = |name| {
             let text = field(&line, name).unwrap_or_else(|| panic!("no {name}: {line}"));
@@ -77,12 +78,19 @@ impl Myxi {
             grpc: address("grpc"),
             admin: address("admin"),
         };
-        Self { child, lines, printed, addresses }
+        Self { child, reading, lines, printed, addresses }
     }
 
     /// Waits for a line of the log that holds this, and answers it.
     pub async fn logged(&self, what: &str) -> String {
         self.lines.next_with(what).await
+    }
+
+    /// Whether its log is read from now on: while it is not, the pipe fills.
+    pub fn read_log(&self, read: bool) {
+        let (paused, changed) = &*self.reading;
+        *paused.lock().unwrap() = !read;
+        changed.notify_all();
     }
 
     /// Every line of the log so far.
@@ -153,6 +161,9 @@ pub async fn refused(mut command: Command) -> (ExitStatus, String) {
     (output.status, String::from_utf8(output.stderr).expect("UTF-8"))
 }
 
+/// Whether the reading of the log is paused, and who waits for it to go on.
+type Reading = Arc<(Mutex<bool>, Condvar)>;
+
 /// What it logs, as far as it was read.
 struct Lines(watch::Receiver<Log>);
 
@@ -178,7 +189,7 @@ impl Lines {
 }
 
 /// Its log is read as it comes, so that it never waits for the test.
-fn spawn(mut command: Command) -> (Child, Lines, Arc<Mutex<String>>) {
+fn spawn(mut command: Command) -> (Child, Lines, Arc<Mutex<String>>, Reading) {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (variable, _) in std::env::vars().filter(|(name, _)| is_configuration(name)) {
         command.env_remove(variable);
@@ -186,8 +197,12 @@ fn spawn(mut command: Command) -> (Child, Lines, Arc<Mutex<String>>) {
     let mut child = command.spawn().expect("myxi runs");
     let stderr = BufReader::new(child.stderr.take().expect("piped"));
     let (log, lines) = watch::channel(Log::default());
+    let reading = Reading::default();
+    let gate = reading.clone();
     thread::spawn(move || {
         for line in stderr.lines().map_while(Result::ok) {
+            let (paused, changed) = &*gate;
+            drop(changed.wait_while(paused.lock().unwrap(), |paused| *paused).unwrap());
             log.send_modify(|log| log.lines.push(line));
         }
         log.send_modify(|log| log.ended = true);
@@ -201,7 +216,7 @@ fn spawn(mut command: Command) -> (Child, Lines, Arc<Mutex<String>>) {
             heard.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
         }
     });
-    (child, Lines(lines), printed)
+    (child, Lines(lines), printed, reading)
 }
 
 fn is_configuration(variable: &str) -> bool {

@@ -41,6 +41,26 @@ const START_DEADLINE: Duration = Duration::from_secs(120);
 /// A stream that was declared for the first time a moment ago may not survive a kill.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// What a user needs who is nobody but myxi's, in every one of `configure`, `write` and
+/// `read`; as the README says.
+pub const RIGHTS: &str = r"^myxi\.";
+
+/// The broker's users: one who may do anything, for the tests, and one with [`RIGHTS`], for
+/// the gateways. Each has its name for a password.
+const DEFINITIONS: &str = r#"{
+    "vhosts": [{"name": "/"}],
+    "users": [
+        {"name": "guest", "tags": "administrator",
+         "password_hash": "AQIDBEMMOXwY6PKx/JKP9PAqfsb4ozuD0Ta3pxxa9gEYBMmD"},
+        {"name": "myxi", "tags": "",
+         "password_hash": "AQIDBEb4KjHkCeDOqPtMef70souETq5zuu19OUkTOS/VyMi2"}
+    ],
+    "permissions": [
+        {"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
+        {"user": "myxi", "vhost": "/", "configure": RIGHTS, "write": RIGHTS, "read": RIGHTS}
+    ]
+}"#;
+
 pub struct RabbitMq {
     home: Arc<Home>,
     name: String,
@@ -83,7 +103,14 @@ impl RabbitMq {
         let dir = home.dir().join(name);
         fs::create_dir(&dir).expect("a directory for a node");
         let [amqp_port, dist_port, stream_port] = free_ports();
-        let config = format!("stream.listeners.tcp.1 = 127.0.0.1:{stream_port}\n{config}");
+        let definitions = dir.join("definitions.json");
+        let config = format!(
+            "stream.listeners.tcp.1 = 127.0.0.1:{stream_port}\n\
+             load_definitions = {}\n{config}",
+            definitions.display()
+        );
+        let rights = serde_json::to_string(RIGHTS).expect("JSON");
+        fs::write(definitions, DEFINITIONS.replace("RIGHTS", &rights)).expect("its users");
         for (file, content) in
             [("enabled_plugins", "[rabbitmq_stream]."), ("rabbitmq.conf", &config)]
         {
@@ -117,8 +144,18 @@ impl RabbitMq {
         &self.name
     }
 
+    /// For gateways: of a user with no more than [`RIGHTS`].
     pub fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.amqp_port)
+        self.url_of("myxi", "%2f")
+    }
+
+    /// Of a user whose password is its name, on a virtual host.
+    pub fn url_of(&self, user: &str, vhost: &str) -> String {
+        format!("amqp://{user}:{user}@127.0.0.1:{}/{vhost}", self.amqp_port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.amqp_port
     }
 
     /// Where it speaks the native protocol of streams; see [`super::stream_protocol`].
@@ -204,6 +241,13 @@ impl RabbitMq {
         self.blocked = false;
     }
 
+    /// The queue of the replica that this id of a replica or a session begins with.
+    pub async fn replica_queue(&self, id: &str) -> Option<String> {
+        let queues = self.ctl(&["list_queues", "--no-table-headers", "name"]).await;
+        let prefix = format!("myxi.replica.{}.", &id[..8]);
+        queues.lines().find(|name| name.starts_with(&prefix)).map(str::to_owned)
+    }
+
     /// Runs `rabbitmqctl`, and answers what it says.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
         self.tool("rabbitmqctl", arguments).await
@@ -226,9 +270,22 @@ impl RabbitMq {
         out
     }
 
+    /// The connections whose name has this in it, as the broker knows them.
+    pub async fn connections(&self, name: &str) -> Vec<String> {
+        let list = self.ctl(&["list_connections", "pid", "client_properties"]).await;
+        let named = list.lines().filter(|line| line.contains(name));
+        named.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
     /// Publishes (routing key, body) as a client that does not know that a routing key is
     /// UTF-8. No library is one: this speaks AMQP by itself, all in one breath.
     pub async fn publish_bytes(&self, exchange: &str, messages: &[(&[u8], &[u8])]) {
+        let bare = |&(key, body)| (key, b"\0\0".as_slice(), body);
+        self.publish_raw(exchange, &messages.iter().map(bare).collect::<Vec<_>>()).await;
+    }
+
+    /// The same of (routing key, properties as they travel, body).
+    pub async fn publish_raw(&self, exchange: &str, messages: &[(&[u8], &[u8], &[u8])]) {
         let mut bytes = b"AMQP\0\0\x09\x01".to_vec();
         let mut frame = |kind: u8, channel: u16, parts: &[&[u8]]| {
             let payload = parts.concat();
@@ -245,10 +302,10 @@ impl RabbitMq {
         frame(1, 0, &[b"\0\x0a\0\x1f", b"\0\x08\0\x02\0\0\0\0"]);
         frame(1, 0, &[b"\0\x0a\0\x28", b"\x01/\0\0"]);
         frame(1, 1, &[b"\0\x14\0\x0a", b"\0"]);
-        for (routing_key, body) in messages {
+        for (routing_key, properties, body) in messages {
             let (exchange, key) = (short(exchange.as_bytes()), short(routing_key));
             frame(1, 1, &[b"\0\x3c\0\x28\0\0", &exchange, &key, b"\0"]);
-            frame(2, 1, &[b"\0\x3c\0\0", &(body.len() as u64).to_be_bytes(), b"\0\0"]);
+            frame(2, 1, &[b"\0\x3c\0\0", &(body.len() as u64).to_be_bytes(), properties]);
             frame(3, 1, &[body]);
         }
         frame(1, 1, &[b"\0\x14\0\x28", b"\0\xc8\0\0\0\0\0"]);
@@ -303,7 +360,8 @@ impl RabbitMq {
     async fn try_connect(&self) -> lapin::Result<Connection> {
         // lapin leaks a task for every connection that is refused.
         TcpStream::connect(("127.0.0.1", self.amqp_port)).await?;
-        Connection::connect(&self.url(), ConnectionProperties::default()).await
+        let url = self.url_of("guest", "%2f");
+        Connection::connect(&url, ConnectionProperties::default()).await
     }
 
     fn command(&self, program: &str) -> Command {

@@ -1,0 +1,200 @@
+//! What was pushed, what came of it, and what each subscription heard: written down while
+//! the torture goes on, judged when it is over.
+
+use std::time::Instant;
+
+use super::topics::Topic;
+use crate::client::Gone;
+
+/// All times are of this process's one clock.
+pub struct Books {
+    /// By number: the order in which pushing them began.
+    pub events: Vec<Event>,
+    pub sessions: Vec<Session>,
+    pub subscriptions: Vec<Subscription>,
+    /// By number.
+    pub sends: Vec<Send>,
+    pub excuses: Vec<Excuse>,
+    pub rounds: Vec<Round>,
+    /// Tagged actions behind which a later one was answered.
+    pub unanswered: Vec<(Instant, String)>,
+    /// Who had not heard a confirmed event long after everything was well again.
+    pub deaf: Vec<(Instant, String)>,
+    /// Whatever else must not be.
+    pub surprises: Vec<(Instant, String)>,
+    pub actions: u64,
+    /// Sessions that have not ended.
+    living: Vec<usize>,
+    batches: u32,
+}
+
+pub struct Event {
+    pub topic: Topic,
+    pub began: Instant,
+    /// When the answer was there.
+    pub ended: Option<Instant>,
+    pub outcome: Outcome,
+    /// Those that one call pushed, where it is more than one.
+    pub batch: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Also what was never answered.
+    Unknown,
+    Ok,
+    /// The gateway says that it certainly did not happen.
+    Refused,
+    /// The gateway says that there is no such session.
+    NotFound,
+}
+
+pub struct Session {
+    pub id: String,
+    pub replica: usize,
+    /// Nobody minds its end.
+    pub passes_by: bool,
+    pub ended: Option<(Instant, Gone)>,
+    /// Its end was wanted, by the client or by a fault that ends its replica.
+    pub explained: bool,
+    /// When the last action was said that was answered: until then it certainly was there.
+    pub alive: Instant,
+    /// Numbers of [`Books::sends`].
+    pub sent: Vec<usize>,
+}
+
+pub struct Subscription {
+    pub session: usize,
+    pub topic: Topic,
+    /// When `Subscribed` came.
+    pub since: Instant,
+    /// When the client said that it wants no more.
+    pub until: Option<Instant>,
+    pub heard: Vec<Heard>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Its number.
+    Event(usize),
+    Gap(Instant),
+}
+
+/// `SendEvent` or `DisconnectSession`.
+pub struct Send {
+    pub session: usize,
+    pub closes: bool,
+    /// When the answer was there.
+    pub ended: Option<Instant>,
+    pub outcome: Outcome,
+}
+
+/// A fault after which a `Gap` is right, whether or not something is missing around it.
+pub struct Excuse {
+    pub exchange: &'static str,
+    /// All of them, where none is named.
+    pub replica: Option<usize>,
+    pub from: Instant,
+    /// Once everything was well again.
+    pub to: Option<Instant>,
+}
+
+/// Faults that overlapped, and what followed until everything was well again.
+pub struct Round {
+    pub faults: String,
+    pub from: Instant,
+    pub to: Instant,
+}
+
+impl Books {
+    pub fn new() -> Self {
+        Self {
+            events: Vec::new(),
+            sessions: Vec::new(),
+            subscriptions: Vec::new(),
+            sends: Vec::new(),
+            excuses: Vec::new(),
+            rounds: Vec::new(),
+            unanswered: Vec::new(),
+            deaf: Vec::new(),
+            surprises: Vec::new(),
+            actions: 0,
+            living: Vec::new(),
+            batches: 0,
+        }
+    }
+
+    /// Answers the number of an event that is pushed now.
+    pub fn push(&mut self, topic: Topic, batch: Option<u32>) -> usize {
+        let (began, outcome) = (Instant::now(), Outcome::Unknown);
+        self.events.push(Event { topic, began, ended: None, outcome, batch });
+        self.events.len() - 1
+    }
+
+    pub fn batch(&mut self) -> u32 {
+        self.batches += 1;
+        self.batches
+    }
+
+    pub fn pushed(&mut self, number: usize, outcome: Outcome) {
+        let event = &mut self.events[number];
+        (event.ended, event.outcome) = (Some(Instant::now()), outcome);
+    }
+
+    /// Answers the number of what is sent to a session now, which may be its end.
+    pub fn send(&mut self, session: usize, closes: bool) -> usize {
+        self.sends.push(Send { session, closes, ended: None, outcome: Outcome::Unknown });
+        self.sends.len() - 1
+    }
+
+    pub fn sent(&mut self, number: usize, outcome: Outcome) {
+        let send = &mut self.sends[number];
+        (send.ended, send.outcome) = (Some(Instant::now()), outcome);
+    }
+
+    pub fn opened(&mut self, id: &str, replica: usize, passes_by: bool, at: Instant) -> usize {
+        let number = self.sessions.len();
+        self.sessions.push(Session {
+            id: id.into(),
+            replica,
+            passes_by,
+            ended: None,
+            explained: false,
+            alive: at,
+            sent: Vec::new(),
+        });
+        self.living.push(number);
+        number
+    }
+
+    pub fn ended(&mut self, session: usize, at: Instant, gone: Gone, explained: bool) {
+        self.living.retain(|living| *living != session);
+        let session = &mut self.sessions[session];
+        session.ended = Some((at, gone));
+        session.explained |= explained;
+    }
+
+    pub fn living(&self) -> &[usize] {
+        &self.living
+    }
+
+    pub fn subscribed(&mut self, session: usize, topic: Topic, since: Instant) -> usize {
+        self.subscriptions.push(Subscription {
+            session,
+            topic,
+            since,
+            until: None,
+            heard: Vec::new(),
+        });
+        self.subscriptions.len() - 1
+    }
+
+    /// Neither the client nor its session has ended it.
+    pub fn is_live(&self, subscription: &Subscription) -> bool {
+        subscription.until.is_none() && self.sessions[subscription.session].ended.is_none()
+    }
+
+    pub fn surprise(&mut self, what: impl Into<String>) {
+        self.surprises.push((Instant::now(), what.into()));
+    }
+}

@@ -1,0 +1,70 @@
+//! Entries that no replica wrote: readers step over them, or say that they cannot know.
+
+use std::time::Duration;
+
+use lapin::{BasicProperties, Confirmation, options::BasicPublishOptions};
+use tokio::time::sleep;
+
+use super::{super::topics::EXCHANGES, Fault, Kind, World, operator::as_operator};
+use crate::support::stream_protocol::NO_AMQP;
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
+    let exchange = EXCHANGES[fault.which % EXCHANGES.len()];
+    let input = format!("myxi.in.{exchange}");
+    match fault.kind {
+        Kind::NoAmqp => {
+            // What stands before it in its chunk of the log cannot be read by anybody.
+            world.excuse(exchange, None);
+            // Alone with the broker, whose logs are open again: this client bears no less.
+            let broker = world.broker.write().await;
+            let log = format!("myxi.log.{exchange}");
+            wait_for_log(&broker.node(0).url(), &log).await?;
+            broker.leader(&log).await.write_raw(&log, &[NO_AMQP]).await;
+        }
+        Kind::EntryOfAnotherType => {
+            // Nobody here knows what events it has.
+            world.excuse(exchange, None);
+            let url = world.broker.read().await.node(fault.which).url();
+            as_operator(&url, async |channel| {
+                let properties = BasicProperties::default().with_type("myxi.of-tomorrow".into());
+                let (input, key) = (input.as_str().into(), "key-0".into());
+                let options = Default::default();
+                channel.basic_publish(input, key, options, b"?", properties).await.map(drop)
+            })
+            .await?;
+        }
+        _ => {
+            let broker = world.broker.write().await;
+            let no_utf8: &[u8] = b"key-\xff";
+            broker
+                .node(fault.which)
+                .publish_bytes(
+                    &input,
+                    &[(no_utf8, b"{}"), (b"key-0", b"neither JSON nor an event")],
+                )
+                .await;
+        }
+    }
+    sleep(fault.lasts / 2).await;
+    Ok(format!(" ({exchange})"))
+}
+
+/// By writing to it what is no event either.
+async fn wait_for_log(url: &str, log: &str) -> anyhow::Result<()> {
+    let written = async || {
+        as_operator(url, async |channel| {
+            channel.confirm_select(Default::default()).await?;
+            let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+            let (default, properties) = ("".into(), BasicProperties::default());
+            let written = channel.basic_publish(default, log.into(), options, b"?", properties);
+            written.await?.await
+        })
+        .await
+    };
+    while written().await? != Confirmation::Ack(None) {
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}

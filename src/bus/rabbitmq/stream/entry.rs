@@ -1,0 +1,89 @@
+//! One entry of a log as the broker delivers it: what it is, and how it is known again.
+
+use lapin::{BasicProperties, message::Delivery, types::AMQPValue};
+use twox_hash::XxHash3_64;
+
+use crate::{
+    bus::rabbitmq::{
+        connection::BrokerError,
+        marker::{MARKER, OURS},
+    },
+    event::PushedAt,
+};
+
+/// When a gateway took the event, in microseconds of Unix time. AMQP's own timestamp has
+/// seconds.
+pub const PUSHED_AT_HEADER: &str = "x-myxi-pushed-us";
+
+/// An entry as it is known again: nothing but this tells a log from one that was made anew
+/// under its name, for that one has the same offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub offset: u64,
+    pub hash: u64,
+}
+
+pub enum Kind {
+    /// An event, or another program's nonsense.
+    Event,
+    Marker,
+    /// What a gateway of a newer build published, which this one cannot read.
+    Newer,
+}
+
+pub fn kind(delivery: &Delivery) -> Kind {
+    match delivery.properties.kind().as_ref().map(|kind| kind.as_str()) {
+        Some(MARKER) => Kind::Marker,
+        Some(kind) if kind.starts_with(OURS) => Kind::Newer,
+        _ => Kind::Event,
+    }
+}
+
+pub fn offset(delivery: &Delivery) -> Result<u64, BrokerError> {
+    match header(&delivery.properties, "x-stream-offset") {
+        Some(AMQPValue::LongLongInt(offset)) => Ok(*offset as u64),
+        _ => Err(BrokerError::Unexpected("the log is not a stream".into())),
+    }
+}
+
+/// As it is known again, behind a marker with this id.
+pub fn of(delivery: &Delivery, marker: &str) -> Result<Entry, BrokerError> {
+    Ok(Entry { offset: offset(delivery)?, hash: hash(delivery, marker) })
+}
+
+/// The id of a message; nothing where another program gave it none.
+pub fn id(delivery: &Delivery) -> &str {
+    delivery.properties.message_id().as_ref().map_or("", |id| id.as_str())
+}
+
+/// XXH3 with 64 bits, so that all builds agree: of the body, seeded with that of what else the
+/// entry says and of the last marker's id (a marker's own, where it is one). So entries of two
+/// logs differ, though other programs published the same to both.
+fn hash(delivery: &Delivery, marker: &str) -> u64 {
+    let PushedAt(pushed_at) = pushed_at(&delivery.properties).unwrap_or(PushedAt(0));
+    let texts = [marker, delivery.routing_key.as_str(), id(delivery)];
+    let mut head = Vec::with_capacity(128);
+    head.extend(pushed_at.to_le_bytes());
+    for text in texts {
+        // With its length: what ends one must not pass for the beginning of the next.
+        head.extend((text.len() as u64).to_le_bytes());
+        head.extend(text.as_bytes());
+    }
+    XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(&head), &delivery.data)
+}
+
+pub fn pushed_at_value(PushedAt(micros): PushedAt) -> AMQPValue {
+    AMQPValue::LongLongInt(i64::try_from(micros).unwrap_or(i64::MAX))
+}
+
+/// Absent where another program published the entry.
+pub fn pushed_at(properties: &BasicProperties) -> Option<PushedAt> {
+    match header(properties, PUSHED_AT_HEADER)? {
+        AMQPValue::LongLongInt(micros) => u64::try_from(*micros).ok().map(PushedAt),
+        _ => None,
+    }
+}
+
+fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(name)
+}

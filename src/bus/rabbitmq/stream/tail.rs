@@ -1,0 +1,118 @@
+//! A consumer of a log, with the acks that it owes.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::{
+    Channel, Consumer,
+    message::Delivery,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
+    types::{AMQPValue, FieldTable},
+};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    bus::rabbitmq::{
+        connection::{BrokerConnection, BrokerError, within},
+        topology,
+    },
+    event::Exchange,
+};
+
+/// What the broker sends ahead of acks; bounds what waits in this process.
+pub const PREFETCH: u16 = 256;
+
+/// Acks go out when a part of the prefetch waits for one, or after [`ACK_INTERVAL`].
+const ACKS_PER_PREFETCH: u64 = 4;
+const ACK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Where to begin to read.
+#[derive(Debug, Clone, Copy)]
+pub enum From {
+    /// The first entry that the log still has.
+    First,
+    /// What is published from now on.
+    End,
+    /// This entry, or the first one behind it. Beyond the log's end nothing comes, and the
+    /// broker says nothing.
+    Offset(u64),
+}
+
+pub struct Tail {
+    channel: Channel,
+    consumer: Consumer,
+    /// The last delivery that is not acked yet.
+    unacked: Option<u64>,
+    acked: u64,
+    ack_batch: u64,
+    ack_at: Instant,
+}
+
+impl Tail {
+    pub async fn open(
+        connection: &BrokerConnection,
+        exchange: &Exchange,
+        from: From,
+        prefetch: u16,
+    ) -> Result<Self, BrokerError> {
+        let from = match from {
+            From::First => AMQPValue::LongString("first".into()),
+            From::End => AMQPValue::LongString("next".into()),
+            From::Offset(offset) => AMQPValue::LongLongInt(offset as i64),
+        };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-stream-offset".into(), from);
+        let channel = connection.channel().await?;
+        within("setting a prefetch", channel.basic_qos(prefetch, BasicQosOptions::default()))
+            .await?;
+        let consuming = channel.basic_consume(
+            topology::log_stream(exchange),
+            "".into(),
+            BasicConsumeOptions::default(),
+            arguments,
+        );
+        let consumer = within("beginning to read a log", consuming).await?;
+        let ack_batch = (u64::from(prefetch) / ACKS_PER_PREFETCH).max(1);
+        Ok(Self { channel, consumer, unacked: None, acked: 0, ack_batch, ack_at: Instant::now() })
+    }
+
+    /// The next delivery; `None` when none has come by then.
+    pub async fn next(&mut self, until: Instant) -> Result<Option<Delivery>, BrokerError> {
+        loop {
+            if self.unacked.is_some_and(|tag| tag - self.acked >= self.ack_batch) {
+                self.ack().await?;
+            }
+            tokio::select! {
+                biased;
+                delivery = self.consumer.next() => {
+                    let cancelled = || BrokerError::Unexpected("the broker ended the reading".into());
+                    let delivery = delivery.ok_or_else(cancelled)??;
+                    if self.unacked.replace(delivery.delivery_tag).is_none() {
+                        self.ack_at = Instant::now() + ACK_INTERVAL;
+                    }
+                    return Ok(Some(delivery));
+                }
+                () = sleep_until(self.ack_at), if self.unacked.is_some() => self.ack().await?,
+                () = sleep_until(until) => return Ok(None),
+            }
+        }
+    }
+
+    /// The same, which must come.
+    pub async fn next_within(
+        &mut self,
+        patience: Duration,
+        what: &'static str,
+    ) -> Result<Delivery, BrokerError> {
+        self.next(Instant::now() + patience).await?.ok_or(BrokerError::Timeout(what))
+    }
+
+    async fn ack(&mut self) -> Result<(), BrokerError> {
+        if let Some(tag) = self.unacked.take() {
+            let ack = self.channel.basic_ack(tag, BasicAckOptions { multiple: true });
+            within("acknowledging", ack).await?;
+            self.acked = tag;
+        }
+        Ok(())
+    }
+}

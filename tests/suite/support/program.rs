@@ -1,0 +1,110 @@
+//! Another program with a connection to the broker: what it may do there to an exchange of ours.
+
+use futures_util::StreamExt;
+use lapin::{
+    BasicProperties,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+        ConfirmSelectOptions, QueueDeclareOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
+
+use super::{DEADLINE, rabbitmq::RabbitMq, within};
+
+pub struct Program {
+    connection: lapin::Connection,
+    channel: lapin::Channel,
+}
+
+impl Program {
+    pub async fn connect(broker: &RabbitMq) -> Self {
+        let connection = broker.connect().await;
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        Self { connection, channel }
+    }
+
+    /// Returns when the broker has it.
+    pub async fn publish(&self, exchange: &str, routing_key: &str, body: &[u8]) {
+        self.publish_with(exchange, routing_key, body, BasicProperties::default()).await;
+    }
+
+    pub async fn publish_with(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) {
+        let input = format!("myxi.in.{exchange}").into();
+        let options = BasicPublishOptions::default();
+        let written =
+            self.channel.basic_publish(input, routing_key.into(), options, body, properties);
+        written.await.expect("written").await.expect("confirmed");
+    }
+
+    pub async fn delete_log(&self, exchange: &str) {
+        let log = format!("myxi.log.{exchange}").into();
+        self.channel.queue_delete(log, Default::default()).await.expect("deleted");
+    }
+
+    pub async fn delete_input(&self, exchange: &str) {
+        let input = format!("myxi.in.{exchange}").into();
+        self.channel.exchange_delete(input, Default::default()).await.expect("deleted");
+    }
+
+    pub async fn bind(&self, exchange: &str) {
+        let (input, log) = (format!("myxi.in.{exchange}"), format!("myxi.log.{exchange}"));
+        let (options, arguments) = Default::default();
+        let binding =
+            self.channel.queue_bind(log.into(), input.into(), "".into(), options, arguments);
+        binding.await.expect("bound");
+    }
+
+    /// The AMQP types of the log's first entries, markers not counted.
+    pub async fn log_types(&self, exchange: &str, count: usize) -> Vec<Option<String>> {
+        let channel = self.connection.create_channel().await.expect("a channel");
+        channel.basic_qos(1000, BasicQosOptions::default()).await.expect("a prefetch");
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-stream-offset".into(), AMQPValue::LongString("first".into()));
+        let log = format!("myxi.log.{exchange}").into();
+        let options = BasicConsumeOptions::default();
+        let consuming = channel.basic_consume(log, "".into(), options, arguments);
+        let mut consumer = consuming.await.expect("a consumer");
+        let (mut types, mut events) = (Vec::new(), 0);
+        while events < count {
+            let next = within(DEADLINE, "the log's entries", consumer.next()).await;
+            let delivery = next.expect("more").expect("an entry");
+            delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
+            let kind = delivery.properties.kind().as_ref().map(|kind| kind.to_string());
+            events += usize::from(kind.is_none());
+            types.push(kind);
+        }
+        types
+    }
+
+    pub async fn unbind(&self, exchange: &str) {
+        let (input, log) = (format!("myxi.in.{exchange}"), format!("myxi.log.{exchange}"));
+        let unbinding =
+            self.channel.queue_unbind(log.into(), input.into(), "".into(), Default::default());
+        unbinding.await.expect("unbound");
+    }
+
+    pub async fn declare_log(&self, exchange: &str, max_age: &str) {
+        let mut arguments = FieldTable::default();
+        for (name, value) in [("x-queue-type", "stream"), ("x-max-age", max_age)] {
+            arguments.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        let log = format!("myxi.log.{exchange}").into();
+        self.channel.queue_declare(log, options, arguments).await.expect("declared");
+    }
+
+    /// Takes the place of the log with a queue that is none.
+    pub async fn declare_queue_for_log(&self, exchange: &str) {
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        let queue = format!("myxi.log.{exchange}").into();
+        self.channel.queue_declare(queue, options, FieldTable::default()).await.expect("declared");
+    }
+}
