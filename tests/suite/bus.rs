@@ -38,6 +38,9 @@ const MAX_EVENT_SIZE: usize = 256 * 1024;
 /// Between two looks at something that tells nobody when it changes.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Less than a publish waits for its confirm: what takes less has not waited for one.
+const CONFIRM: Duration = Duration::from_millis(4_800);
+
 /// A replica as far as its bus knows one: the bus, and what it told.
 struct Replica {
     bus: Arc<dyn EventBus>,
@@ -595,10 +598,9 @@ mod on_rabbitmq {
             assert_eq!(answer, Ok(vec![b'r', b'e', b':', b' ', n]));
         }
 
-        let began = Instant::now();
-        let silence = ask(&other, b"never", Duration::from_millis(300)).await;
+        let silence = ask(&other, b"never", Duration::from_millis(300));
+        let silence = within(DEADLINE, "the end of a wait", silence).await;
         assert_eq!(silence, Err(AskError::NoAnswer(other.id)));
-        assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
 
         closed.bus.close(tokio::time::Instant::now() + DEADLINE).await;
         let gone = ask(&closed, b"?", DEADLINE).await;
@@ -696,7 +698,8 @@ mod on_rabbitmq {
             back.store(true, Ordering::Relaxed);
             publishing.publish_until_ok(|| event(&name, "k", "last")).await;
             let after = reading.names_until("last").await;
-            assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+            // Some seconds, three times over for a machine that has other things to do.
+            assert!(began.elapsed() < Duration::from_secs(15), "took {:?}", began.elapsed());
             [before, after].concat()
         };
         let (confirmed, read) = tokio::join!(publish, interrupt);
@@ -720,7 +723,7 @@ mod on_rabbitmq {
         assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
         let unasked = replica.bus.ask(ReplicaId::random(), b"?".to_vec(), DEADLINE).await;
         assert!(matches!(unasked, Err(AskError::Unavailable(_))), "{unasked:?}");
-        assert!(began.elapsed() < Duration::from_secs(1), "took {:?}", began.elapsed());
+        assert!(began.elapsed() < CONFIRM, "took {:?}", began.elapsed());
 
         broker.restart().await;
         let replica = replica.attached(1).await;
@@ -737,9 +740,10 @@ mod on_rabbitmq {
 
         broker.freeze();
         let began = Instant::now();
+        // If each thousand waited for its confirms in turn, it were 15 s.
         let events = (0..2500).map(|n| event(&name, "k", &n.to_string())).collect();
         let results = replica.bus.publish(events).await;
-        assert!(began.elapsed() < Duration::from_secs(8), "took {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(14), "took {:?}", began.elapsed());
         let (unconfirmed, refused) = results.split_at(1000);
         assert!(unconfirmed.iter().all(|r| *r == Err(PublishError::Unconfirmed)));
         assert!(refused.iter().all(|r| matches!(r, Err(PublishError::Overloaded(_)))));
@@ -763,7 +767,7 @@ mod on_rabbitmq {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(1);
         let (published, ()) = tokio::join!(replica.publish(event(&name, "k", "?")), async {
             replica.bus.close(deadline).await;
-            assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
+            assert!(began.elapsed() < CONFIRM, "took {:?}", began.elapsed());
         });
         assert_eq!(published, Err(PublishError::Unconfirmed));
     }
@@ -790,7 +794,7 @@ mod on_rabbitmq {
         let began = Instant::now();
         let again = replica.publish(event(&name, "k", "?")).await;
         assert!(matches!(again, Err(PublishError::Overloaded(_))), "{again:?}");
-        assert!(began.elapsed() < Duration::from_secs(1), "took {:?}", began.elapsed());
+        assert!(began.elapsed() < CONFIRM, "took {:?}", began.elapsed());
         let problems = replica.bus.status().problems;
         assert!(problems.iter().any(|p| p.contains("holds publishers back")), "{problems:?}");
 

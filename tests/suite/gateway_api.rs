@@ -26,6 +26,7 @@ use tonic_reflection::pb::v1::{
 };
 
 use crate::support::{
+    DEADLINE,
     gateway::Gateway,
     handler::{
         TestHandler,
@@ -482,6 +483,6 @@ async fn it_stops_when_told_though_a_caller_stays_connected() {
     let mut client = gateway.client().await;
     client.push_event(event("widgets")).await.unwrap();
     gateway.shutdown.take().unwrap().send(()).unwrap();
-    timeout(Duration::from_secs(4), &mut gateway.server).await.expect("it stops").unwrap();
+    timeout(DEADLINE, &mut gateway.server).await.expect("it stops").unwrap();
     assert!(client.push_event(event("widgets")).await.is_err());
 }
