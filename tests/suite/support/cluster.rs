@@ -39,6 +39,7 @@ pub struct Cluster {
     nodes: Vec<RabbitMq>,
     /// Cut off from all others.
     cut_off: Option<usize>,
+    handling: OnPartition,
 }
 
 impl Cluster {
@@ -60,7 +61,11 @@ impl Cluster {
         }
         let home = Arc::new(Home::new());
         let node = |name: &String| RabbitMq::new(home.clone(), name, &config);
-        let mut cluster = Self { nodes: names.iter().map(node).collect(), cut_off: None };
+        let mut cluster = Self {
+            nodes: names.iter().map(node).collect(),
+            cut_off: None,
+            handling: OnPartition::Ignore,
+        };
         cluster.restart_all().await;
         cluster
     }
@@ -102,7 +107,8 @@ impl Cluster {
         self.whole().await;
     }
 
-    pub async fn on_partition(&self, handling: OnPartition) {
+    pub async fn on_partition(&mut self, handling: OnPartition) {
+        self.handling = handling;
         let handling = match handling {
             OnPartition::Ignore => "ignore",
             OnPartition::PauseMinority => "pause_minority",
@@ -143,16 +149,22 @@ impl Cluster {
         self.cut_off = None;
         join_all(self.nodes.iter_mut().map(RabbitMq::heal)).await;
         self.whole().await;
-        // The nodes that went on by themselves join by giving up what they did.
+        if self.handling != OnPartition::Ignore {
+            self.on_partition(OnPartition::Ignore).await;
+        }
+        // Nodes that went on by themselves join by giving up what they did.
+        let mut joined = false;
         for node in &mut self.nodes[1..] {
             if node.eval("rabbit_node_monitor:partitions() =/= [].").await == "true" {
                 node.stop().await;
                 node.restart().await;
+                joined = true;
             }
         }
-        self.on_partition(OnPartition::Ignore).await;
-        join_all(self.nodes.iter_mut().map(RabbitMq::heal)).await;
-        self.whole().await;
+        if joined {
+            join_all(self.nodes.iter_mut().map(RabbitMq::heal)).await;
+            self.whole().await;
+        }
     }
 
     /// Waits until every node runs and sees every other.
