@@ -1,6 +1,7 @@
 //! Everything is tested from outside, over real sockets: one binary, one module for each
 //! area, and in `support` what they share.
 
+mod addresses;
 mod admin;
 mod books;
 mod broker;
