@@ -39,5 +39,6 @@ mod sessions_by_id;
 mod subscriptions;
 mod support;
 mod tls;
+mod useless_connections;
 mod wire;
 mod workers;
