@@ -1,7 +1,9 @@
 //! The runtimes that sessions live on. Each is a current-thread runtime with a hub of its
 //! own: its sessions wake nobody but themselves, and an event is handed to it once.
 //!
-//! The first worker is the main runtime; each further one is a thread.
+//! The first worker is the main runtime; each further one is a thread. Notices wait for a
+//! worker in a queue of its own, so that no hub waits for another's sessions; connections do
+//! not stand in it.
 
 use std::{io, sync::Arc, thread};
 
@@ -14,17 +16,22 @@ use crate::{
     hub::{Delivery, Hub},
 };
 
-/// Connections and notices that may wait for a worker; its senders wait when it is full.
-const QUEUE: usize = 1024;
+/// Connections that may wait for a worker; accepting waits when it is full.
+const CONNECTIONS: usize = 1024;
 
-pub enum Worker {
-    Here(Arc<Door>),
-    Thread(mpsc::Sender<Job>),
+/// Notices that may: enough to work on while more are handed over, and few, as each may be
+/// a large event.
+const NOTICES: usize = 128;
+
+pub struct Worker {
+    entrance: Entrance,
+    notices: mpsc::Sender<Notice>,
 }
 
-pub enum Job {
-    Serve(Accepted<std::net::TcpStream>),
-    Notice(Notice),
+/// The way in for connections.
+enum Entrance {
+    Here(Arc<Door>),
+    Thread(mpsc::Sender<Accepted<std::net::TcpStream>>),
 }
 
 /// A bus notice in the form that all workers share.
@@ -36,64 +43,83 @@ pub enum Notice {
 }
 
 impl Worker {
+    /// On the runtime that this is called in.
+    pub fn here(door: Arc<Door>) -> Self {
+        let notices = start(door.services.hub.clone());
+        Self { entrance: Entrance::Here(door), notices }
+    }
+
     /// Starts a thread. `make_door` runs on it, within its runtime.
     pub fn spawn(
         name: String,
+        hub: Arc<Hub>,
         make_door: impl FnOnce() -> Arc<Door> + Send + 'static,
     ) -> io::Result<Self> {
-        let (jobs, mut queue) = mpsc::channel(QUEUE);
+        let (accepted, connections) = mpsc::channel(CONNECTIONS);
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name(name).spawn(move || {
-            runtime.block_on(async move {
-                let door = make_door();
-                let hub = door.services.hub.clone();
-                tokio::spawn(async move { hub.wake().await });
-                while let Some(job) = queue.recv().await {
-                    match job {
-                        Job::Notice(notice) => notice.tell(&door.services.hub),
-                        Job::Serve(accepted) => match accepted.registered() {
-                            Ok(accepted) => {
-                                tokio::spawn(http::serve(door.clone(), accepted));
-                            }
-                            Err(error) => tracing::warn!(%error, "a connection was dropped"),
-                        },
-                    }
-                }
-            });
-        })?;
-        Ok(Self::Thread(jobs))
+        let notices = {
+            let _within = runtime.enter();
+            start(hub)
+        };
+        let serving = async move { serve_all(make_door(), connections).await };
+        thread::Builder::new().name(name).spawn(move || runtime.block_on(serving))?;
+        Ok(Self { entrance: Entrance::Thread(accepted), notices })
     }
 
     /// Hands over a connection; it is dropped when the worker is gone.
     pub async fn serve(&self, accepted: Accepted) -> io::Result<()> {
-        match self {
-            Self::Here(door) => {
+        match &self.entrance {
+            Entrance::Here(door) => {
                 tokio::spawn(http::serve(door.clone(), accepted));
             }
-            Self::Thread(jobs) => {
+            Entrance::Thread(connections) => {
                 // An error means that the gateway is stopping.
-                let _ = jobs.send(Job::Serve(accepted.unregistered()?)).await;
+                let _ = connections.send(accepted.unregistered()?).await;
             }
         }
         Ok(())
     }
 
+    /// Waits only while very many notices do.
     pub async fn notice(&self, notice: &Notice) {
-        match self {
-            Self::Here(door) => notice.tell(&door.services.hub),
-            Self::Thread(jobs) => {
-                let _ = jobs.send(Job::Notice(notice.clone())).await;
+        let _ = self.notices.send(notice.clone()).await;
+    }
+}
+
+/// Starts what a hub needs on its runtime.
+fn start(hub: Arc<Hub>) -> mpsc::Sender<Notice> {
+    let (notices, mut queue) = mpsc::channel::<Notice>(NOTICES);
+    let waking = hub.clone();
+    tokio::spawn(async move { waking.wake().await });
+    tokio::spawn(async move {
+        while let Some(notice) = queue.recv().await {
+            notice.tell(&hub).await;
+        }
+    });
+    notices
+}
+
+/// Until the worker is dropped.
+async fn serve_all(
+    door: Arc<Door>,
+    mut connections: mpsc::Receiver<Accepted<std::net::TcpStream>>,
+) {
+    while let Some(accepted) = connections.recv().await {
+        match accepted.registered() {
+            Ok(accepted) => {
+                tokio::spawn(http::serve(door.clone(), accepted));
             }
+            Err(error) => tracing::warn!(%error, "a connection was dropped"),
         }
     }
 }
 
 impl Notice {
-    fn tell(&self, hub: &Hub) {
+    async fn tell(&self, hub: &Hub) {
         match self {
             Self::Attached(exchange) => hub.attached(exchange),
-            Self::Event(delivery) => hub.deliver(delivery),
-            Self::Gap(exchange) => hub.gap(exchange),
+            Self::Event(delivery) => hub.deliver(delivery).await,
+            Self::Gap(exchange) => hub.gap(exchange).await,
         }
     }
 }

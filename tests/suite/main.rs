@@ -4,6 +4,7 @@
 mod admin;
 mod books;
 mod broker;
+mod bursts;
 mod bus;
 mod closing;
 mod config;
