@@ -311,11 +311,18 @@ struct FanOut {
 #[async_trait]
 impl BusListener for FanOut {
     async fn notice(&self, notice: BusNotice) {
-        if let BusNotice::Event(event) = &notice {
-            self.metrics.events_received.inc();
-            self.tail.pass(event);
-        }
-        let notice = shared(notice);
+        let notice = match notice {
+            // Whoever hears that the gateway is ready may subscribe at once.
+            BusNotice::Attached(exchange) => {
+                return self.workers.iter().for_each(|worker| worker.attached(&exchange));
+            }
+            BusNotice::Event(event) => {
+                self.metrics.events_received.inc();
+                self.tail.pass(&event);
+                Notice::Event(Arc::new(Delivery::new(event)))
+            }
+            BusNotice::Gap(exchange) => Notice::Gap(exchange),
+        };
         for worker in self.workers.iter() {
             worker.notice(&notice).await;
         }
@@ -323,15 +330,6 @@ impl BusListener for FanOut {
 
     async fn question(&self, question: Vec<u8>) -> Vec<u8> {
         peers::answer(&*self.sessions, &question)
-    }
-}
-
-/// A bus notice in the form that all workers share.
-fn shared(notice: BusNotice) -> Notice {
-    match notice {
-        BusNotice::Attached(exchange) => Notice::Attached(exchange),
-        BusNotice::Event(event) => Notice::Event(Arc::new(Delivery::new(event))),
-        BusNotice::Gap(exchange) => Notice::Gap(exchange),
     }
 }
 

@@ -1,13 +1,13 @@
 //! The runtimes that sessions live on. Each is a current-thread runtime with a hub of its
 //! own: its sessions wake nobody but themselves, and an event is handed to it once.
 //!
-//! The first worker is the main runtime; each further one is a thread. Notices wait for a
-//! worker in a queue of its own, so that no hub waits for another's sessions; connections do
-//! not stand in it.
+//! The first worker is the main runtime; each further one is a thread. Notices wait in a
+//! queue of each worker, as a hub may wait for its sessions, and for nobody else's. New
+//! connections do not stand in that queue.
 
 use std::{io, sync::Arc, thread};
 
-use tokio::{net::TcpStream, runtime, sync::mpsc};
+use tokio::{net::TcpStream, runtime, sync::mpsc, task::JoinSet};
 
 use crate::{
     accept::Accepted,
@@ -19,16 +19,17 @@ use crate::{
 /// Connections that may wait for a worker; accepting waits when it is full.
 const CONNECTIONS: usize = 1024;
 
-/// Notices that may: enough to work on while more are handed over, and few, as each may be
-/// a large event.
+/// Notices that may wait for a worker; the bus waits when it is full. Few, as each may be an
+/// event of the greatest size.
 const NOTICES: usize = 128;
 
 pub struct Worker {
-    entrance: Entrance,
+    hub: Arc<Hub>,
     notices: mpsc::Sender<Notice>,
+    entrance: Entrance,
 }
 
-/// The way in for connections.
+/// The connections' way in.
 enum Entrance {
     Here(Arc<Door>),
     Thread(mpsc::Sender<Accepted<std::net::TcpStream>>),
@@ -37,7 +38,6 @@ enum Entrance {
 /// A bus notice in the form that all workers share.
 #[derive(Debug, Clone)]
 pub enum Notice {
-    Attached(Exchange),
     Event(Arc<Delivery>),
     Gap(Exchange),
 }
@@ -45,8 +45,10 @@ pub enum Notice {
 impl Worker {
     /// On the runtime that this is called in.
     pub fn here(door: Arc<Door>) -> Self {
-        let notices = start(door.services.hub.clone());
-        Self { entrance: Entrance::Here(door), notices }
+        let hub = door.services.hub.clone();
+        let (notices, queue) = mpsc::channel(NOTICES);
+        tokio::spawn(run(hub.clone(), queue));
+        Self { hub, notices, entrance: Entrance::Here(door) }
     }
 
     /// Starts a thread. `make_door` runs on it, within its runtime.
@@ -55,15 +57,18 @@ impl Worker {
         hub: Arc<Hub>,
         make_door: impl FnOnce() -> Arc<Door> + Send + 'static,
     ) -> io::Result<Self> {
+        let (notices, queue) = mpsc::channel(NOTICES);
         let (accepted, connections) = mpsc::channel(CONNECTIONS);
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let notices = {
-            let _within = runtime.enter();
-            start(hub)
-        };
-        let serving = async move { serve_all(make_door(), connections).await };
-        thread::Builder::new().name(name).spawn(move || runtime.block_on(serving))?;
-        Ok(Self { entrance: Entrance::Thread(accepted), notices })
+        let running = run(hub.clone(), queue);
+        thread::Builder::new().name(name).spawn(move || {
+            runtime.block_on(async move {
+                tokio::spawn(serve_all(make_door(), connections));
+                // No task: what comes from outside would stand behind all of the sessions'.
+                running.await;
+            });
+        })?;
+        Ok(Self { hub, notices, entrance: Entrance::Thread(accepted) })
     }
 
     /// Hands over a connection; it is dropped when the worker is gone.
@@ -80,26 +85,27 @@ impl Worker {
         Ok(())
     }
 
-    /// Waits only while very many notices do.
+    /// The bus delivers this exchange from now on.
+    pub fn attached(&self, exchange: &Exchange) {
+        self.hub.attached(exchange);
+    }
+
+    /// Waits only while many others do.
     pub async fn notice(&self, notice: &Notice) {
         let _ = self.notices.send(notice.clone()).await;
     }
 }
 
-/// Starts what a hub needs on its runtime.
-fn start(hub: Arc<Hub>) -> mpsc::Sender<Notice> {
-    let (notices, mut queue) = mpsc::channel::<Notice>(NOTICES);
-    let waking = hub.clone();
-    tokio::spawn(async move { waking.wake().await });
-    tokio::spawn(async move {
-        while let Some(notice) = queue.recv().await {
-            notice.tell(&hub).await;
-        }
-    });
-    notices
+/// What a hub does, until its worker is dropped.
+async fn run(hub: Arc<Hub>, mut notices: mpsc::Receiver<Notice>) {
+    let mut waking = JoinSet::new();
+    let of_sessions = hub.clone();
+    waking.spawn(async move { of_sessions.wake().await });
+    while let Some(notice) = notices.recv().await {
+        notice.tell(&hub).await;
+    }
 }
 
-/// Until the worker is dropped.
 async fn serve_all(
     door: Arc<Door>,
     mut connections: mpsc::Receiver<Accepted<std::net::TcpStream>>,
@@ -117,7 +123,6 @@ async fn serve_all(
 impl Notice {
     async fn tell(&self, hub: &Hub) {
         match self {
-            Self::Attached(exchange) => hub.attached(exchange),
             Self::Event(delivery) => hub.deliver(delivery).await,
             Self::Gap(exchange) => hub.gap(exchange).await,
         }

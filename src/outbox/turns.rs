@@ -34,12 +34,17 @@ pub struct Turns {
     share: usize,
     /// The most that were, in this round.
     most: AtomicUsize,
-    /// A new one begins when everybody may be given another share.
-    round: AtomicU64,
-    round_began: Mutex<Instant>,
-    /// By sessions that were woken.
+    /// By sessions that were woken and have not had their turn.
     turns: Arc<Owed>,
-    /// By sessions that had their turn, but whose sockets are full.
+    round: Mutex<Round>,
+    rounds: AtomicU64,
+}
+
+/// Ends when everybody may be given another share.
+#[derive(Debug, Clone)]
+struct Round {
+    began: Instant,
+    /// By sessions that had their turn, but whose sockets were full.
     room: Arc<Owed>,
 }
 
@@ -57,10 +62,9 @@ impl Turns {
         Self {
             share: max_outbox / SHARES,
             most: AtomicUsize::default(),
-            round: AtomicU64::default(),
-            round_began: Mutex::new(Instant::now()),
             turns: Arc::default(),
-            room: Arc::default(),
+            round: Mutex::new(Round::new()),
+            rounds: AtomicU64::default(),
         }
     }
 
@@ -77,26 +81,30 @@ impl Turns {
         // Lets the runtime look which sockets have room again.
         yield_now().await;
         self.turns.none_left(TURN_PATIENCE).await;
-        let began = *self.round_began();
-        self.room.none_left_by(began + ROOM_PATIENCE).await;
-        *self.round_began() = Instant::now();
+        let Round { began, room } = self.round().clone();
+        room.none_left_by(began + ROOM_PATIENCE).await;
+        *self.round() = Round::new();
         self.most.store(0, Relaxed);
-        self.round.fetch_add(1, Release);
+        self.rounds.fetch_add(1, Release);
+    }
+
+    fn round(&self) -> MutexGuard<'_, Round> {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Turns {
-    fn round_began(&self) -> MutexGuard<'_, Instant> {
-        self.round_began.lock().unwrap_or_else(PoisonError::into_inner)
+impl Round {
+    fn new() -> Self {
+        Self { began: Instant::now(), room: Arc::default() }
     }
 }
 
 impl Portion {
     /// To be told of all that a hub queues, and whether the session must be woken for it.
     pub fn add(&mut self, bytes: usize, woken: bool, turns: &Turns) {
-        let round = turns.round.load(Acquire);
+        let round = turns.rounds.load(Acquire);
         if self.round != round {
-            (self.round, self.bytes) = (round, 0);
+            (self.round, self.bytes, self.room) = (round, 0, None);
         }
         self.bytes += bytes;
         if self.bytes > turns.most.load(Relaxed) {
@@ -105,9 +113,9 @@ impl Portion {
         if woken {
             self.turn = Some(turns.turns.one());
         } else if self.turn.is_none() && self.bytes > turns.share / 2 {
-            // Something still waits though it had its turn. With little to write it is no
-            // matter how slow it is.
-            self.room.get_or_insert_with(|| turns.room.one());
+            // Something waits there since its last turn. Nobody waits for a slow client that
+            // is queued little.
+            self.room.get_or_insert_with(|| turns.round().room.one());
         }
     }
 
@@ -119,5 +127,136 @@ impl Portion {
     /// The session's turn came, and it writes; or it never will again.
     pub fn settled(&mut self) {
         (self.bytes, self.turn, self.room) = (0, None, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use futures_util::future::join;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::{
+        ids::{ReplicaId, SessionIds},
+        outbox::Outbox,
+        protocol::{CloseReason, Frame},
+    };
+
+    const OUTBOX: usize = 4_000;
+
+    /// Most of a share.
+    const LARGE: usize = 600;
+
+    const SOON: Duration = Duration::from_millis(10);
+
+    struct Session(Arc<Outbox>);
+
+    impl Session {
+        fn new() -> Self {
+            let session = Self(Outbox::new(SessionIds::new(ReplicaId::random()).next(), OUTBOX));
+            session.0.greet([]);
+            session.writes();
+            session
+        }
+
+        fn fed(&self, bytes: usize, turns: &Turns) {
+            self.0.feed(Frame::from("x".repeat(bytes)), turns);
+        }
+
+        fn writes(&self) {
+            while self.0.poll_frame(&mut Context::from_waker(Waker::noop())).is_ready() {}
+        }
+
+        /// Its turn came, but the socket takes nothing; and so much is queued behind that.
+        async fn stalls(&self, turns: &Turns) {
+            self.fed(LARGE, turns);
+            self.0.pass();
+            assert_eq!(wait(turns, LARGE).await, Duration::ZERO);
+            self.fed(LARGE, turns);
+        }
+    }
+
+    async fn wait(turns: &Turns, bytes: usize) -> Duration {
+        let began = Instant::now();
+        turns.room_for(bytes).await;
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn within_a_share_nobody_is_waited_for() {
+        let (turns, session) = (Turns::new(OUTBOX), Session::new());
+        session.fed(LARGE, &turns);
+        assert_eq!(wait(&turns, LARGE / 2).await, Duration::ZERO);
+        // Nor for who had a turn since.
+        session.writes();
+        session.fed(LARGE, &turns);
+        assert_eq!(wait(&turns, LARGE / 2).await, Duration::ZERO);
+        // Nor is an event held back that is a share by itself.
+        assert_eq!(wait(&Turns::new(OUTBOX), OUTBOX).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_it_everybody_who_was_woken_is() {
+        let (turns, sessions) = (Turns::new(OUTBOX), [Session::new(), Session::new()]);
+        let [first, second] = &sessions;
+        sessions.iter().for_each(|session| session.fed(LARGE, &turns));
+        first.writes();
+        let later = async {
+            sleep(SOON).await;
+            second.writes();
+        };
+        assert_eq!(join(wait(&turns, LARGE), later).await.0, SOON);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_turn_does_not_come_is_waited_for_a_tenth_of_a_second() {
+        let (turns, session) = (Turns::new(OUTBOX), Session::new());
+        session.fed(LARGE, &turns);
+        assert_eq!(wait(&turns, LARGE).await, TURN_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_ends_is_not_waited_for() {
+        let (turns, session) = (Turns::new(OUTBOX), Session::new());
+        session.fed(LARGE, &turns);
+        session.0.seal(CloseReason::new(CloseReason::ABNORMAL, "gone"));
+        assert_eq!(wait(&turns, LARGE).await, Duration::ZERO);
+        let session = Session::new();
+        session.fed(LARGE, &turns);
+        drop(session);
+        assert_eq!(wait(&turns, LARGE).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_socket_has_a_moment_to_be_read() {
+        let (turns, session) = (Turns::new(OUTBOX), Session::new());
+        session.stalls(&turns).await;
+        let later = async {
+            sleep(SOON).await;
+            session.writes();
+        };
+        assert_eq!(join(wait(&turns, LARGE), later).await.0, SOON);
+        session.stalls(&turns).await;
+        assert_eq!(wait(&turns, LARGE).await, ROOM_PATIENCE);
+        session.fed(LARGE, &turns);
+        // The moment counts from when this was queued.
+        sleep(SOON).await;
+        assert_eq!(wait(&turns, LARGE).await, ROOM_PATIENCE - SOON);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_socket_that_little_waits_for_has_none() {
+        let (turns, stopped, quick) = (Turns::new(OUTBOX), Session::new(), Session::new());
+        stopped.stalls(&turns).await;
+        sleep(ROOM_PATIENCE).await;
+        assert_eq!(wait(&turns, LARGE).await, Duration::ZERO);
+        for _ in 0..10 {
+            stopped.fed(10, &turns);
+            quick.fed(LARGE, &turns);
+            quick.writes();
+            assert_eq!(wait(&turns, LARGE).await, Duration::ZERO);
+        }
     }
 }

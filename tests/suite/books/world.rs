@@ -38,7 +38,7 @@ const OUTBOX: usize = 64 * 1024 * 1024;
 pub struct World {
     app: Arc<App>,
     hub: Arc<Hub>,
-    /// As in every runtime: wakes those to whom events were delivered.
+    /// As in every runtime: wakes those for whom the hub queued something.
     waking: BoxFuture<'static, ()>,
     services: Arc<Services>,
     sessions: [Option<Session>; SESSIONS],
@@ -116,6 +116,7 @@ impl World {
             Op::Deliver(exchange, key) => self.deliver(exchange, key),
             Op::Gap(name) => {
                 at_once(self.hub.gap(&exchange(name)));
+                self.wake();
                 self.models().for_each(|model| model.gap(name));
             }
             Op::Read(at) => self.session(*at).map_or(Ok(()), Session::read)?,
@@ -243,8 +244,12 @@ impl World {
         let body = EventBody::new("Pushed", &number.to_string()).expect("an event");
         let event = Event { topic, body, position: None, pushed_at: Some(PushedAt::now()) };
         at_once(self.hub.deliver(&Delivery::new(Arc::new(event))));
-        assert!(poll(&mut self.waking).is_none(), "it wakes for ever");
+        self.wake();
         self.models().for_each(|model| model.deliver(name, key, number));
+    }
+
+    fn wake(&mut self) {
+        assert!(poll(&mut self.waking).is_none(), "it wakes for ever");
     }
 
     fn end(&mut self, at: usize) -> Result<()> {
