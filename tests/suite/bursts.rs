@@ -182,16 +182,20 @@ async fn a_burst_through_rabbitmq_reaches_everybody_who_reads_on_several_threads
 
 #[tokio::test]
 async fn who_catches_up_after_an_outage_cuts_off_nobody_who_reads() {
-    const BURSTS: usize = 3;
     let broker = RabbitMq::shared().await;
     let fleet = Fleet::start(broker, 1).await;
-    for workers in [ONE_WORKER, SEVERAL_WORKERS] {
-        let [bus, exchange] = fleet.flags(broker);
-        let behind = Myxi::serve(&fleet.app, &[&bus, &exchange, workers]).await;
-        let readers = Readers::of(&[OF_SMALL; BURSTS], behind.clients(), &fleet.exchange).await;
+    for (burst, flags) in [
+        (OF_LARGE, [SEVERAL_WORKERS].as_slice()),
+        (OF_SMALL, &[ONE_WORKER, SMALL_OUTBOX]),
+        (OF_SMALL, &[SEVERAL_WORKERS, SMALL_OUTBOX]),
+    ] {
+        let own = fleet.flags(broker);
+        let flags: Vec<_> = own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        let behind = Myxi::serve(&fleet.app, &flags).await;
+        let readers = Readers::of(&[burst; 2], behind.clients(), &fleet.exchange).await;
         behind.signal("STOP");
-        for _ in 0..BURSTS {
-            OF_SMALL.push(&fleet[0], &fleet.exchange).await;
+        for _ in 0..2 {
+            burst.push(&fleet[0], &fleet.exchange).await;
         }
         behind.signal("CONT");
         readers.have_everything().await;
