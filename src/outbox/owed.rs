@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{sync::Notify, time::timeout};
 
 #[derive(Debug, Default)]
 pub struct Owed {
@@ -29,26 +26,19 @@ impl Owed {
         Due(self.clone())
     }
 
-    /// Waits until nothing is owed, and no longer than nobody does anything for so long.
-    pub async fn none_left(&self, patience: Duration) {
-        loop {
-            let none_left = self.none_left.notified();
-            let left = self.left();
-            if left == 0 {
-                return;
-            }
-            let late = timeout(patience, none_left).await.is_err();
-            if late && self.left() == left {
-                return;
-            }
-        }
+    /// Waits until nothing is owed, and no longer than this. Whether nothing is.
+    pub async fn none_left_within(&self, patience: Duration) -> bool {
+        let none_left = self.none_left.notified();
+        self.left() == 0 || timeout(patience, none_left).await.is_ok()
     }
 
-    /// Waits until nothing is owed, or until then.
-    pub async fn none_left_by(&self, deadline: Instant) {
-        let none_left = self.none_left.notified();
-        if self.left() > 0 {
-            let _ = timeout_at(deadline, none_left).await;
+    /// Waits until nothing is owed, or nobody has done anything about it for so long.
+    pub async fn none_left(&self, patience: Duration) {
+        loop {
+            let left = self.left();
+            if self.none_left_within(patience).await || self.left() == left {
+                return;
+            }
         }
     }
 

@@ -1,14 +1,14 @@
 //! The turns of a hub's sessions to write. A hub queues at most a quarter of an outbox for
 //! one session between two of its turns: else a burst of events would fill the outboxes of
 //! clients that do read before their sessions had begun to write.
+//!
+//! A session that could not write in its turn has a client that is slower, or one that has
+//! stopped. For the former's sake a hub waits a moment, which the latter cannot make longer.
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicU64, AtomicUsize,
-            Ordering::{Acquire, Relaxed, Release},
-        },
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -23,9 +23,11 @@ const SHARES: usize = 4;
 /// How long a hub waits for turns while nobody has one: then somebody's will not come.
 const TURN_PATIENCE: Duration = Duration::from_millis(100);
 
-/// How long the next share waits for a client to read, from when the last one could be
-/// queued. A client that stopped takes four of these to be cut off.
-const ROOM_PATIENCE: Duration = Duration::from_millis(25);
+/// How long a round lasts where a client has yet to read what it was sent: whoever reads a
+/// share meanwhile is not cut off by any burst. In so many pauses: where others have the
+/// processor these take longer, and so does reading.
+const PAUSE: Duration = Duration::from_millis(5);
+const PAUSES: u32 = 5;
 
 /// What one hub has queued for its sessions, and what they owe it.
 #[derive(Debug)]
@@ -81,11 +83,11 @@ impl Turns {
         // Lets the runtime look which sockets have room again.
         yield_now().await;
         self.turns.none_left(TURN_PATIENCE).await;
-        let Round { began, room } = self.round().clone();
-        room.none_left_by(began + ROOM_PATIENCE).await;
+        let round = self.round().clone();
+        round.read().await;
         *self.round() = Round::new();
         self.most.store(0, Relaxed);
-        self.rounds.fetch_add(1, Release);
+        self.rounds.fetch_add(1, Relaxed);
     }
 
     fn round(&self) -> MutexGuard<'_, Round> {
@@ -97,12 +99,22 @@ impl Round {
     fn new() -> Self {
         Self { began: Instant::now(), room: Arc::default() }
     }
+
+    /// Waits until clients have read, or had the time for it.
+    async fn read(&self) {
+        let passed = self.began.elapsed().div_duration_f64(PAUSE) as u32;
+        for _ in passed..PAUSES {
+            if self.room.none_left_within(PAUSE).await {
+                return;
+            }
+        }
+    }
 }
 
 impl Portion {
     /// To be told of all that a hub queues, and whether the session must be woken for it.
     pub fn add(&mut self, bytes: usize, woken: bool, turns: &Turns) {
-        let round = turns.rounds.load(Acquire);
+        let round = turns.rounds.load(Relaxed);
         if self.round != round {
             (self.round, self.bytes, self.room) = (round, 0, None);
         }
@@ -113,8 +125,8 @@ impl Portion {
         if woken {
             self.turn = Some(turns.turns.one());
         } else if self.turn.is_none() && self.bytes > turns.share / 2 {
-            // Something waits there since its last turn. Nobody waits for a slow client that
-            // is queued little.
+            // It had its turn, and could not write all. That is no matter where little is
+            // queued: somebody else's burst does not wait for a slow client.
             self.room.get_or_insert_with(|| turns.round().room.one());
         }
     }
@@ -145,6 +157,8 @@ mod tests {
     };
 
     const OUTBOX: usize = 4_000;
+
+    const ROOM_PATIENCE: Duration = PAUSE.saturating_mul(PAUSES);
 
     /// Most of a share.
     const LARGE: usize = 600;
