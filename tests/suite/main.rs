@@ -8,6 +8,7 @@ mod broker;
 mod broker_facts;
 mod broker_rights;
 mod broker_says;
+mod bursts;
 mod bus;
 mod closing;
 mod cluster;
