@@ -8,7 +8,9 @@
 //! names others.
 
 mod connection;
+mod driver;
 mod ledger;
+mod letters;
 mod nodes;
 mod not_published;
 mod poison;
