@@ -20,12 +20,16 @@ use tokio::{
 use tonic::Code;
 
 use crate::support::{
-    DEADLINE, gateway::Gateway, handler::TestHandler, metrics::Scrape, rabbitmq::RabbitMq, unique,
-    within,
+    DEADLINE,
+    gateway::{Gateway, push_request},
+    handler::{TestHandler, proto::PushEventsRequest},
+    metrics::Scrape,
+    rabbitmq::RabbitMq,
+    unique, within,
 };
 
 /// After so long without a confirm a connection is left, and a little more.
-const GIVEN_UP: Duration = Duration::from_secs(12);
+const GIVEN_UP: Duration = Duration::from_secs(14);
 
 const HEARTBEAT: &[u8] = &[8, 0, 0, 0, 0, 0, 0, 0xce];
 
@@ -171,25 +175,43 @@ async fn a_connection_on_which_no_channel_can_be_opened_is_left_for_another_node
 }
 
 #[tokio::test]
-async fn a_replica_that_starts_during_an_alarm_waits_for_its_end_and_then_reads_everything() {
+async fn an_alarm_is_waited_for_and_at_its_end_all_is_published_and_read() {
     let (mut broker, app) = (RabbitMq::exclusive().await, TestHandler::start().await);
     let exchanges = [(); 6].map(|()| unique("a"));
-    broker.block_publishers().await;
     let url = format!("--rabbitmq-url={}", broker.url());
     let names = format!("--exchange={}", exchanges.join(","));
-    let gateway = Gateway::unready(&app, &[&url, &names]).await;
-    Scrape::until(&gateway, "myxi_bus_blocked", |blocked| blocked == 1.0).await;
+    let before = Gateway::with(&app, &[&url, &names]).await;
+    let mut client = before.subscribers(1, &exchanges[0], "1").await.remove(0);
+    broker.block_publishers().await;
+    // The first is what the broker blocks the connection for; the others are on their way.
+    let events = (0..100).map(|n| push_request(&exchanges[0], "1", "Event", &json!(n))).collect();
+    let mut api = before.api().await;
+    let pushing = tokio::spawn(async move { api.push_events(PushEventsRequest { events }).await });
+    let during = Gateway::unready(&app, &[&url, &names]).await;
     let reconnects = "myxi_bus_reconnects_total";
+    for gateway in [&before, &during] {
+        Scrape::until(gateway, "myxi_bus_blocked", |blocked| blocked == 1.0).await;
+    }
     let began = Instant::now();
     while began.elapsed() < GIVEN_UP {
-        assert_eq!(Scrape::of(&gateway).await.get(reconnects), Some(0.0));
-        assert_eq!(gateway.health().await.0, 503);
+        for gateway in [&before, &during] {
+            assert_eq!(Scrape::of(gateway).await.get(reconnects), Some(0.0));
+        }
+        assert_eq!(during.health().await.0, 503);
         sleep(Duration::from_millis(250)).await;
     }
+    let pushed = pushing.await.expect("awaited").expect("a result each").into_inner();
+    assert!(pushed.results.iter().any(|one| one.code == Code::Unknown as i32), "{pushed:?}");
+
     broker.unblock_publishers().await;
-    gateway.ready().await;
-    for exchange in &exchanges {
-        gateway.push(exchange, "1", "Event", json!(0)).await;
+    for n in 0..100 {
+        assert_eq!(client.event("Event").await["payload"], n);
     }
-    assert_eq!(Scrape::of(&gateway).await.get(reconnects), Some(0.0));
+    during.ready().await;
+    for exchange in &exchanges {
+        during.push(exchange, "1", "Event", json!(0)).await;
+    }
+    for gateway in [&before, &during] {
+        assert_eq!(Scrape::of(gateway).await.get(reconnects), Some(0.0));
+    }
 }
