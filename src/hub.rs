@@ -13,16 +13,19 @@ use crate::{
     event::{Event, Exchange, PushedAt, Topic},
     ids::SessionId,
     metrics::Metrics,
-    outbox::Outbox,
+    outbox::{Outbox, Turns},
     protocol::{self, Frame, KeyForm, RoutingKey, Tag},
 };
 
 #[derive(Debug)]
 pub struct Hub {
-    exchanges: Mutex<HashMap<Exchange, Subscribers>>,
+    exchanges: Mutex<Exchanges>,
+    turns: Turns,
     wakeups: Wakeups,
     metrics: Arc<Metrics>,
 }
+
+type Exchanges = HashMap<Exchange, Subscribers>;
 
 /// The subscribers of one exchange.
 #[derive(Debug, Default)]
@@ -76,10 +79,15 @@ pub enum ExchangeState {
 }
 
 impl Hub {
-    pub fn new(exchanges: impl IntoIterator<Item = Exchange>, metrics: Arc<Metrics>) -> Self {
+    /// For sessions whose outboxes hold `max_outbox` bytes.
+    pub fn new(
+        exchanges: impl IntoIterator<Item = Exchange>,
+        max_outbox: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let exchanges = exchanges.into_iter().map(|name| (name, Subscribers::default()));
         let exchanges = Mutex::new(exchanges.collect());
-        Self { exchanges, wakeups: Wakeups::default(), metrics }
+        Self { exchanges, turns: Turns::new(max_outbox), wakeups: Wakeups::default(), metrics }
     }
 
     pub fn exchange_state(&self, exchange: &Exchange) -> ExchangeState {
@@ -120,10 +128,7 @@ impl Hub {
 
     /// How many sessions of this hub are subscribed to the topic.
     pub fn subscribers(&self, topic: &Topic) -> usize {
-        let exchanges = self.lock();
-        let of_key =
-            exchanges.get(&topic.exchange).and_then(|of| of.by_key.get(topic.routing_key()));
-        of_key.map_or(0, Vec::len)
+        of_key(&self.lock(), topic).len()
     }
 
     /// How many topics somebody is subscribed to.
@@ -148,17 +153,21 @@ impl Hub {
         }
     }
 
-    /// Queues the event for everyone who is subscribed. They are woken by [`Hub::wake`].
-    pub fn deliver(&self, delivery: &Delivery) {
+    /// Queues the event for everyone who is subscribed, when their turns leave room for it.
+    /// They are woken by [`Hub::wake`]. To be called by one task, as is [`Hub::gap`].
+    pub async fn deliver(&self, delivery: &Delivery) {
         let topic = &delivery.event.topic;
+        if self.subscribers(topic) == 0 {
+            return;
+        }
+        self.turns.room_for(Outbox::cost(&delivery.frame())).await;
         let exchanges = self.lock();
-        let Some(subscribers) = exchanges.get(&topic.exchange) else { return };
-        let Some(of_key) = subscribers.by_key.get(topic.routing_key()) else { return };
+        let of_key = of_key(&exchanges, topic);
         if let Some((outbox, pushed_at)) = delivery.to_follow(of_key) {
             outbox.follow_next(pushed_at);
         }
-        let pushed = |to: &Subscriber| to.outbox.push_without_waking(delivery.frame());
-        self.wakeups.add(of_key.iter().filter_map(pushed));
+        let fed = |to: &Subscriber| to.outbox.feed(delivery.frame(), &self.turns);
+        self.wakeups.add(of_key.iter().filter_map(fed));
         self.metrics.deliveries.inc_by(of_key.len() as u64);
     }
 
@@ -167,18 +176,30 @@ impl Hub {
         self.wakeups.run().await;
     }
 
-    /// Tells each subscription of the exchange that events may be missing.
-    pub fn gap(&self, exchange: &Exchange) {
-        let exchanges = self.lock();
-        let Some(subscribers) = exchanges.get(exchange) else { return };
-        for (text, of_key) in &subscribers.by_key {
-            for Subscriber { outbox, form } in of_key {
-                outbox.push(protocol::gap(exchange, RoutingKey { text, form: *form }));
-            }
+    /// Tells each subscription of the exchange that events may be missing. Many of one
+    /// session are a burst, too: turns are waited for.
+    pub async fn gap(&self, exchange: &Exchange) {
+        for key in self.keys(exchange) {
+            let gap = |form| protocol::gap(exchange, RoutingKey { text: &key, form });
+            self.turns.room_for(Outbox::cost(&gap(KeyForm::String))).await;
+            let exchanges = self.lock();
+            let Some(of_key) = exchanges[exchange].by_key.get(&key) else { continue };
+            let fed = |to: &Subscriber| to.outbox.feed(gap(to.form), &self.turns);
+            self.wakeups.add(of_key.iter().filter_map(fed));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Exchange, Subscribers>> {
+    fn keys(&self, exchange: &Exchange) -> Vec<Arc<str>> {
+        let keys = |of: &Subscribers| of.by_key.keys().cloned().collect();
+        self.lock().get(exchange).map(keys).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Exchanges> {
         self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn of_key<'a>(exchanges: &'a Exchanges, topic: &Topic) -> &'a [Subscriber] {
+    let of_exchange = exchanges.get(&topic.exchange);
+    of_exchange.and_then(|of| of.by_key.get(topic.routing_key())).map_or(&[], Vec::as_slice)
 }

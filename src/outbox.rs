@@ -1,6 +1,9 @@
 //! One session's bounded queue of frames that are ready to be written. Hub, actions and
 //! the Gateway service fill it without ever waiting; the session's task empties it.
 
+mod owed;
+mod turns;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use self::turns::Portion;
+pub use self::turns::Turns;
 use crate::{
     event::PushedAt,
     ids::SessionId,
@@ -50,6 +55,8 @@ struct State {
     /// Until then nothing is written: what is sent to the session meanwhile waits.
     greeted: bool,
     waker: Option<Waker>,
+    /// Of a hub, since the session's last turn to write.
+    portion: Portion,
     followed: Option<Followed>,
 }
 
@@ -108,11 +115,18 @@ impl Outbox {
         pushed
     }
 
-    /// Queues a frame, and leaves it to the caller to wake the session, where it must be.
-    pub fn push_without_waking(&self, frame: Frame) -> Option<Waker> {
+    /// Queues a frame of a hub, and leaves it to the hub to wake the session, where it must
+    /// be: then its turn is awaited.
+    pub fn feed(&self, frame: Frame, turns: &Turns) -> Option<Waker> {
+        let bytes = Self::cost(&frame);
         let mut state = self.lock();
-        let must_wake = state.push(frame, self.limit) && state.frames.len() == 1;
-        state.waker.clone().filter(|_| must_wake)
+        if !state.push(frame, self.limit) {
+            return None;
+        }
+        let must_wake = state.frames.len() == 1;
+        let waker = state.waker.clone().filter(|_| must_wake);
+        state.portion.add(bytes, waker.is_some(), turns);
+        waker
     }
 
     /// Has [`Outbox::poll_frame`] tell when the next frame to be queued is taken out: an event
@@ -180,6 +194,7 @@ impl Outbox {
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
+        state.portion.settled();
         if state.greeted
             && let Some(frame) = state.frames.pop_front()
         {
@@ -193,6 +208,11 @@ impl Outbox {
             return Poll::Ready(None);
         }
         Poll::Pending
+    }
+
+    /// To be called instead of [`Outbox::poll_frame`] when the socket is full.
+    pub fn pass(&self) {
+        self.lock().portion.passed();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -232,6 +252,7 @@ impl State {
 
     fn seal(&mut self, reason: CloseReason) {
         self.sealed = Some(reason);
+        self.portion.settled();
         self.wake();
     }
 

@@ -104,10 +104,10 @@ impl Server {
         let directory = Arc::new(Directory::default());
         let front = Arc::new(front(&config, replica, directory.clone(), metrics.clone()));
         let handlers = Handlers::new(&config, metrics.clone());
-        let hub = || Arc::new(Hub::new(exchanges(&config), metrics.clone()));
+        let max_outbox = config.limits.max_outbox;
+        let hub = || Arc::new(Hub::new(exchanges(&config), max_outbox, metrics.clone()));
         let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
-        let hub = hubs[0].clone();
-        let here = Door::new(hub.clone(), &config.limits, front.clone(), handlers.make());
+        let here = Door::new(hubs[0].clone(), &config.limits, front.clone(), handlers.make());
         let handler = here.services.handler.clone();
         let workers = Arc::new(workers(&config, here, &hubs[1..], &front, &handlers)?);
         let topics = Arc::new(Topics::new(hubs));
@@ -122,7 +122,6 @@ impl Server {
 
         let health = Arc::new(Health::new(bus.clone(), handler, config.ready_requires_bus));
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { hub.wake().await });
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
         let (stop_grpc, grpc_stopped) = watch::channel(false);
@@ -286,11 +285,12 @@ fn workers(
     front: &Arc<Front>,
     handlers: &Handlers,
 ) -> anyhow::Result<Vec<Worker>> {
-    let mut workers = vec![Worker::Here(here)];
+    let mut workers = vec![Worker::here(here)];
     for (number, hub) in (1..).zip(hubs.iter().cloned()) {
         let (limits, front, handlers) = (config.limits.clone(), front.clone(), handlers.clone());
-        let door = move || Door::new(hub, &limits, front, handlers.make());
-        let worker = Worker::spawn(format!("sessions-{number}"), door);
+        let of_door = hub.clone();
+        let door = move || Door::new(of_door, &limits, front, handlers.make());
+        let worker = Worker::spawn(format!("sessions-{number}"), hub, door);
         workers.push(worker.context("cannot start a worker thread")?);
     }
     Ok(workers)
@@ -311,11 +311,18 @@ struct FanOut {
 #[async_trait]
 impl BusListener for FanOut {
     async fn notice(&self, notice: BusNotice) {
-        if let BusNotice::Event(event) = &notice {
-            self.metrics.events_received.inc();
-            self.tail.pass(event);
-        }
-        let notice = shared(notice);
+        let notice = match notice {
+            // Whoever hears that the gateway is ready may subscribe at once.
+            BusNotice::Attached(exchange) => {
+                return self.workers.iter().for_each(|worker| worker.attached(&exchange));
+            }
+            BusNotice::Event(event) => {
+                self.metrics.events_received.inc();
+                self.tail.pass(&event);
+                Notice::Event(Arc::new(Delivery::new(event)))
+            }
+            BusNotice::Gap(exchange) => Notice::Gap(exchange),
+        };
         for worker in self.workers.iter() {
             worker.notice(&notice).await;
         }
@@ -323,15 +330,6 @@ impl BusListener for FanOut {
 
     async fn question(&self, question: Vec<u8>) -> Vec<u8> {
         peers::answer(&*self.sessions, &question)
-    }
-}
-
-/// A bus notice in the form that all workers share.
-fn shared(notice: BusNotice) -> Notice {
-    match notice {
-        BusNotice::Attached(exchange) => Notice::Attached(exchange),
-        BusNotice::Event(event) => Notice::Event(Arc::new(Delivery::new(event))),
-        BusNotice::Gap(exchange) => Notice::Gap(exchange),
     }
 }
 

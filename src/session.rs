@@ -253,7 +253,11 @@ impl<S: Socket> Session<'_, S> {
         let mut wrote = false;
         let mut sent_bytes = 0;
         let mut socket = Pin::new(&mut *self.socket);
-        while self.phase.writes() && socket.as_mut().poll_ready(cx)?.is_ready() {
+        while self.phase.writes() {
+            if socket.as_mut().poll_ready(cx)?.is_pending() {
+                self.client.outbox().pass();
+                break;
+            }
             let message = match (self.client.outbox().poll_frame(cx), &mut self.phase) {
                 (Poll::Ready(Some((frame, followed))), _) => {
                     sent_bytes += frame.len();

@@ -131,12 +131,8 @@ pub async fn run(
     }
     settle::well(&world).await;
 
-    for round in deck.rounds(args.faults) {
-        let from = Instant::now();
-        try_join_all(round.iter().map(|fault| faults::inflict(&world, *fault))).await?;
-        let well = settle::well(&world).await;
-        println!("    all is well {:.1} s later; {}", well.as_secs_f64(), world.progress());
-        world.round_ends(names(&round), from);
+    if let Err(error) = befall(&world, &mut deck, args.faults).await {
+        world.books.borrow_mut().surprise(format!("a fault could not be done: {error:#}"));
     }
 
     stop_others.send_replace(true);
@@ -146,6 +142,18 @@ pub async fn run(
     stop_stayers.send_replace(true);
     within(DEADLINE, "those who stayed leave", all_end(&mut stayers)).await?;
     judge::judge(&world.books.borrow(), world.began, verdicts);
+    Ok(())
+}
+
+/// In turn and overlapping.
+async fn befall(world: &World, deck: &mut Deck, faults: usize) -> anyhow::Result<()> {
+    for round in deck.rounds(faults) {
+        let from = Instant::now();
+        try_join_all(round.iter().map(|fault| faults::inflict(world, *fault))).await?;
+        let well = settle::well(world).await;
+        println!("    all is well {:.1} s later; {}", well.as_secs_f64(), world.progress());
+        world.round_ends(names(&round), from);
+    }
     Ok(())
 }
 

@@ -158,11 +158,13 @@ mod tests {
         protocol::KeyForm,
     };
 
+    const OUTBOX: usize = 1 << 20;
+
     fn hub(keys: std::ops::Range<u32>) -> Arc<Hub> {
         let exchange = Exchange::new("widgets").expect("valid");
-        let hub = Hub::new([exchange.clone()], Arc::default());
+        let hub = Hub::new([exchange.clone()], OUTBOX, Arc::default());
         let session = SessionIds::new(ReplicaId::random()).next();
-        let outbox = Outbox::new(session, 1 << 20);
+        let outbox = Outbox::new(session, OUTBOX);
         for key in keys {
             let topic = Topic::new(exchange.clone(), &key.to_string()).expect("valid");
             hub.subscribe(&topic, KeyForm::String, &outbox, None);

@@ -4,14 +4,16 @@
 //! A broker that runs short of memory freezes whole connections of publishers, acks and
 //! heartbeats included; and what cannot be read in one log, or a node that has no copy of it,
 //! costs the connection that reads it. So there is one connection for publishing, one for each
-//! exchange that is read, and one for
-//! questions, as the queue of a replica lives as long as its connection.
+//! exchange that is read, and one for questions, as the queue of a replica lives as long as its
+//! connection.
 //!
 //! `amqps://` trusts the certificates of the system; `SSL_CERT_FILE` or `SSL_CERT_DIR`
 //! names others.
 
 mod connection;
+mod driver;
 mod ledger;
+mod letters;
 mod marker;
 mod nodes;
 mod not_published;

@@ -250,7 +250,7 @@ pub async fn stopped_reader(gateway: &Gateway) -> Client {
 }
 
 /// The code that the application is told for this session.
-async fn told_code(app: &TestHandler, id: &str) -> u32 {
+pub async fn told_code(app: &TestHandler, id: &str) -> u32 {
     loop {
         let call = app.next("SessionClosed").await;
         if call.closed().session.as_ref().expect("a session").id == id {

@@ -1,12 +1,14 @@
 //! Everything is tested from outside, over real sockets: one binary, one module for each
 //! area, and in `support` what they share.
 
+mod addresses;
 mod admin;
 mod books;
 mod broker;
 mod broker_facts;
 mod broker_rights;
 mod broker_says;
+mod bursts;
 mod bus;
 mod closing;
 mod cluster;
@@ -38,5 +40,6 @@ mod sessions_by_id;
 mod subscriptions;
 mod support;
 mod tls;
+mod useless_connections;
 mod wire;
 mod workers;

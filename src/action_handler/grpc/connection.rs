@@ -148,7 +148,7 @@ async fn keep(endpoint: Endpoint, stream_window: u32, link: watch::Sender<Link>)
         let trouble = Problem::awaited(format!("the application at {endpoint}"));
         let mut failures = 0;
         loop {
-            let problem = match connect(&endpoint, stream_window, failures > 0).await {
+            let problem = match connect(&endpoint, stream_window, failures).await {
                 Ok(opened) => {
                     trouble.is_over(&"connected");
                     link.send_replace(Link::Up(opened.live.clone()));
@@ -179,7 +179,7 @@ async fn keep(endpoint: Endpoint, stream_window: u32, link: watch::Sender<Link>)
     }
 }
 
-fn backoff(failures: u32) -> Duration {
+fn backoff(failures: usize) -> Duration {
     let longest = BACKOFF_FIRST.saturating_mul(1 << failures.min(10)).min(BACKOFF_LAST);
     longest.mul_f64(rand::random_range(0.5..1.0))
 }
@@ -194,16 +194,20 @@ struct Opened {
     pings: PingPong,
 }
 
-/// Fails with the reason in words. `again`: the attempt before has failed (see [`dial`]).
-async fn connect(endpoint: &Endpoint, stream_window: u32, again: bool) -> Result<Opened, String> {
-    match timeout(CONNECT_TIMEOUT, open(endpoint, stream_window, again)).await {
+/// Fails with the reason in words. `attempt` counts those that failed (see [`dial`]).
+async fn connect(
+    endpoint: &Endpoint,
+    stream_window: u32,
+    attempt: usize,
+) -> Result<Opened, String> {
+    match timeout(CONNECT_TIMEOUT, open(endpoint, stream_window, attempt)).await {
         Ok(opened) => opened,
         Err(_) => Err(format!("it did not answer within {CONNECT_TIMEOUT:?}")),
     }
 }
 
-async fn open(endpoint: &Endpoint, stream_window: u32, again: bool) -> Result<Opened, String> {
-    let io = socket(endpoint, again).await.map_err(|error| error.to_string())?;
+async fn open(endpoint: &Endpoint, stream_window: u32, attempt: usize) -> Result<Opened, String> {
+    let io = socket(endpoint, attempt).await.map_err(|error| error.to_string())?;
     let (requests, mut connection) = client::Builder::new()
         .enable_push(false)
         .initial_window_size(stream_window)
@@ -224,12 +228,13 @@ async fn open(endpoint: &Endpoint, stream_window: u32, again: bool) -> Result<Op
     Ok(Opened { live, connection, pings })
 }
 
-async fn socket(endpoint: &Endpoint, again: bool) -> io::Result<Box<dyn Io>> {
+async fn socket(endpoint: &Endpoint, attempt: usize) -> io::Result<Box<dyn Io>> {
     match endpoint {
         Endpoint::Http(authority) => {
             let addresses = lookup_host(authority.as_str()).await?;
             let connect = TcpStream::connect;
-            let stream = dial::first_to_connect(addresses, again, CONNECT_TIMEOUT, connect).await?;
+            let stream =
+                dial::first_to_connect(addresses, attempt, CONNECT_TIMEOUT, connect).await?;
             stream.set_nodelay(true)?;
             Ok(Box::new(stream))
         }

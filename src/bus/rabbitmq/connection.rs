@@ -134,15 +134,19 @@ pub struct BrokerConnection {
 }
 
 impl BrokerConnection {
-    /// `again`: the attempt before has failed (see [`dial`]).
-    pub async fn open(url: &BrokerUrl, name: &Arc<str>, again: bool) -> Result<Self, BrokerError> {
+    /// `attempt` counts those that failed at these addresses (see [`dial`]).
+    pub async fn open(
+        url: &BrokerUrl,
+        name: &Arc<str>,
+        attempt: usize,
+    ) -> Result<Self, BrokerError> {
         let AMQPUri { scheme, authority, .. } = url.uri();
         let runtime = lapin::runtime::default_runtime()?;
         let connecting = async {
             let address = (authority.host.as_str(), authority.port);
             let addresses = tokio::net::lookup_host(address).await?;
             let connect = |address| AsyncTcpStream::connect(&runtime, address);
-            Ok(dial::first_to_connect(addresses, again, CALL_DEADLINE, connect).await?)
+            Ok(dial::first_to_connect(addresses, attempt, CALL_DEADLINE, connect).await?)
         };
         let mut stream = within("connecting", connecting).await?;
         let AsyncTcpStream::Plain(plain) = &stream else {
@@ -173,7 +177,7 @@ impl BrokerConnection {
 
     /// Another connection to the same broker.
     pub async fn open_another(&self) -> Result<Self, BrokerError> {
-        Self::open(&self.url, &self.name, false).await
+        Self::open(&self.url, &self.name, 0).await
     }
 
     pub async fn channel(&self) -> Result<Channel, BrokerError> {

@@ -25,6 +25,10 @@ impl Nodes {
         Self { urls, untried, last: 0 }
     }
 
+    pub fn count(&self) -> usize {
+        self.urls.len()
+    }
+
     pub fn next(&mut self) -> BrokerUrl {
         if self.untried.is_empty() {
             self.begin_round();

@@ -99,12 +99,13 @@ impl Supervisor {
 
     pub async fn run(mut self) {
         let mut backoff = Backoff::default();
-        let mut failed = false;
+        let mut failures = 0;
         loop {
             let url = self.nodes.next();
-            let reason = match BrokerConnection::open(&url, &self.name, failed).await {
+            let attempt = failures / self.nodes.count();
+            let reason = match BrokerConnection::open(&url, &self.name, attempt).await {
                 Ok(connection) => {
-                    failed = false;
+                    failures = 0;
                     let since = Instant::now();
                     let reason = self.keep(&url, connection).await;
                     self.nodes.begin_round();
@@ -114,7 +115,7 @@ impl Supervisor {
                     reason
                 }
                 Err(e) => {
-                    failed = true;
+                    failures += 1;
                     format!("cannot connect to {url}: {e}")
                 }
             };

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use myxi::{
     action_handler::{ActionReply, AuthUpdate, ClientInfo, Decision, SessionInfo, SessionUpdate},
     actions::{Client, Services},
@@ -38,7 +38,7 @@ const OUTBOX: usize = 64 * 1024 * 1024;
 pub struct World {
     app: Arc<App>,
     hub: Arc<Hub>,
-    /// As in every runtime: wakes those to whom events were delivered.
+    /// As in every runtime: wakes those for whom the hub queued something.
     waking: BoxFuture<'static, ()>,
     services: Arc<Services>,
     sessions: [Option<Session>; SESSIONS],
@@ -70,7 +70,7 @@ impl World {
     pub fn new() -> Self {
         let app = Arc::<App>::default();
         let metrics = Arc::<Metrics>::default();
-        let hub = Arc::new(Hub::new(["a", "b", "late"].map(exchange), metrics.clone()));
+        let hub = Arc::new(Hub::new(["a", "b", "late"].map(exchange), OUTBOX, metrics.clone()));
         hub.attached(&exchange("a"));
         hub.attached(&exchange("b"));
         let waking = hub.clone();
@@ -115,7 +115,8 @@ impl World {
             }
             Op::Deliver(exchange, key) => self.deliver(exchange, key),
             Op::Gap(name) => {
-                self.hub.gap(&exchange(name));
+                at_once(self.hub.gap(&exchange(name)));
+                self.wake();
                 self.models().for_each(|model| model.gap(name));
             }
             Op::Read(at) => self.session(*at).map_or(Ok(()), Session::read)?,
@@ -242,9 +243,13 @@ impl World {
         let topic = topic(name, key);
         let body = EventBody::new("Pushed", &number.to_string()).expect("an event");
         let event = Event { topic, body, position: None, pushed_at: Some(PushedAt::now()) };
-        self.hub.deliver(&Delivery::new(Arc::new(event)));
-        assert!(poll(&mut self.waking).is_none(), "it wakes for ever");
+        at_once(self.hub.deliver(&Delivery::new(Arc::new(event))));
+        self.wake();
         self.models().for_each(|model| model.deliver(name, key, number));
+    }
+
+    fn wake(&mut self) {
+        assert!(poll(&mut self.waking).is_none(), "it wakes for ever");
     }
 
     fn end(&mut self, at: usize) -> Result<()> {
@@ -549,6 +554,11 @@ fn sorted(topics: &[event::Topic]) -> Vec<model::Topic> {
 fn sorted_names<T: Ord>(mut names: Vec<T>) -> Vec<T> {
     names.sort();
     names
+}
+
+/// A hub does not wait for sessions while their outboxes have so much room.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("nobody to wait for")
 }
 
 fn poll<T>(future: &mut BoxFuture<'_, T>) -> Option<T> {

@@ -6,7 +6,7 @@ use lapin::{BasicProperties, Confirmation, options::BasicPublishOptions};
 use tokio::time::sleep;
 
 use super::{super::topics::EXCHANGES, Fault, Kind, World, operator::as_operator};
-use crate::support::stream_protocol::NO_AMQP;
+use crate::support::{rabbitmq::RabbitMq, stream_protocol::NO_AMQP};
 
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -20,20 +20,21 @@ pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
             // Alone with the broker, whose logs are open again: this client bears no less.
             let broker = world.broker.write().await;
             let log = format!("myxi.log.{exchange}");
-            wait_for_log(&broker.node(0).url(), &log).await?;
+            wait_for_log(broker.node(0), &log).await?;
             broker.leader(&log).await.write_raw(&log, &[NO_AMQP]).await;
         }
         Kind::EntryOfAnotherType => {
             // Nobody here knows what events it has.
             world.excuse(exchange, None);
-            let url = world.broker.read().await.node(fault.which).url();
-            as_operator(&url, async |channel| {
+            let broker = world.broker.read().await;
+            as_operator(broker.node(fault.which), async |channel| {
                 let properties = BasicProperties::default().with_type("myxi.of-tomorrow".into());
                 let (input, key) = (input.as_str().into(), "key-0".into());
                 let options = Default::default();
                 channel.basic_publish(input, key, options, b"?", properties).await.map(drop)
             })
             .await?;
+            drop(broker);
         }
         _ => {
             let broker = world.broker.write().await;
@@ -52,9 +53,9 @@ pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
 }
 
 /// By writing to it what is no event either.
-async fn wait_for_log(url: &str, log: &str) -> anyhow::Result<()> {
+async fn wait_for_log(node: &RabbitMq, log: &str) -> anyhow::Result<()> {
     let written = async || {
-        as_operator(url, async |channel| {
+        as_operator(node, async |channel| {
             channel.confirm_select(Default::default()).await?;
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let (default, properties) = ("".into(), BasicProperties::default());

@@ -37,7 +37,7 @@ pub async fn delete(world: &World, fault: Fault) -> anyhow::Result<String> {
         world.excuse(exchange, None);
     }
     let broker = world.broker.read().await;
-    as_operator(&broker.node(fault.which).url(), async |channel| {
+    as_operator(broker.node(fault.which), async |channel| {
         let (input, log) = (input.as_str().into(), log.as_str().into());
         match fault.kind {
             Kind::LogDeleted => channel.queue_delete(log, Default::default()).await.map(drop),

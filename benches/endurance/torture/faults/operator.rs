@@ -6,6 +6,8 @@ use anyhow::bail;
 use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::support::rabbitmq::RabbitMq;
+
 /// For what is done to a broker that runs.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -15,14 +17,16 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// On a connection of its own, which another fault may end meanwhile: until it is done.
-pub async fn as_operator<T, F>(url: &str, act: impl Fn(Channel) -> F) -> anyhow::Result<T>
+pub async fn as_operator<T, F>(node: &RabbitMq, act: impl Fn(Channel) -> F) -> anyhow::Result<T>
 where
     F: Future<Output = lapin::Result<T>>,
 {
+    // Replicas have fewer rights.
+    let url = node.url_of("guest", "%2f");
     let began = Instant::now();
     loop {
         let doing = async {
-            let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+            let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
             let done = act(connection.create_channel().await?).await?;
             let _ = connection.close(200, "OK".into()).await;
             lapin::Result::Ok(done)

@@ -24,7 +24,7 @@ pub async fn disturb(world: &World, fault: Fault) -> anyhow::Result<String> {
             sleep(fault.lasts).await;
         }
         Kind::ReplicasExchangeDeleted => {
-            as_operator(&node.url(), async |channel| {
+            as_operator(node, async |channel| {
                 channel.exchange_delete("myxi.replicas".into(), Default::default()).await
             })
             .await?;
@@ -64,8 +64,7 @@ async fn delete_queue(node: &RabbitMq, fault: Fault) -> anyhow::Result<String> {
 }
 
 async fn delete_by_name(node: &RabbitMq, queue: &str) -> anyhow::Result<bool> {
-    let url = node.url();
-    as_operator(&url, async |channel| {
+    as_operator(node, async |channel| {
         Ok(channel.queue_delete(queue.into(), Default::default()).await.is_ok())
     })
     .await
