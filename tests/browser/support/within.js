@@ -1,7 +1,7 @@
 // Bounds every wait of a test, and names it when it fails.
 
 /** Generous: it is only waited out by a failure. */
-export const DEADLINE = 15_000;
+export const DEADLINE = 60_000;
 
 export async function within(promise, what, deadline = DEADLINE) {
   let timer;
