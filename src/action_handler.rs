@@ -139,7 +139,15 @@ pub enum HandlerError {
     /// The connection broke when the call was under way.
     #[error("the connection to the application was lost during the call: {0:?}")]
     Lost(String),
-    /// Too many calls are in flight, or the application says `RESOURCE_EXHAUSTED`.
+    /// `UNAVAILABLE`. Of what was done it says nothing: gRPC runtimes send it for calls that
+    /// are under way when a server is stopped, and their handlers go on.
+    #[error("the application is not available: {0:?}")]
+    Unavailable(String),
+    /// `RESOURCE_EXHAUSTED`. Nor does this: runtimes send it in place of a reply that is
+    /// over a limit of theirs, when the handler is done.
+    #[error("the application is out of something: {0:?}")]
+    Exhausted(String),
+    /// Too many calls were in flight for this one to be sent.
     #[error("too many calls to the application are in flight")]
     Busy,
     /// It failed, or what it answered makes no sense.

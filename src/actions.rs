@@ -179,7 +179,7 @@ impl Client {
         };
         applied.map(|()| Outcome::Ok).map_err(|error| {
             tracing::debug!(session = %session.id, %error, "action failed");
-            to_client_error(error)
+            action_error(error)
         })
     }
 
@@ -287,8 +287,10 @@ impl Client {
     }
 }
 
-/// What a failed call means to the client. `retryable` only where nothing happened.
-fn to_client_error(error: HandlerError) -> ClientError {
+/// What a failed `HandleAction` means to the client. `retryable` only where nothing was
+/// sent, or the application says so in its own words: a status may be its runtime's, which
+/// does not know how far the handler got.
+fn action_error(error: HandlerError) -> ClientError {
     match error {
         HandlerError::Refused { code, details, retryable } => {
             ClientError::by_application(code, details, retryable)
@@ -301,9 +303,12 @@ fn to_client_error(error: HandlerError) -> ClientError {
         }
         HandlerError::Timeout => ClientError::outcome_unknown(ErrorCode::ActionTimeout),
         HandlerError::Unreachable(_) => ClientError::retryable(ErrorCode::ApplicationUnavailable),
-        HandlerError::Lost(_) => ClientError::outcome_unknown(ErrorCode::ApplicationUnavailable),
+        HandlerError::Lost(_) | HandlerError::Unavailable(_) => {
+            ClientError::outcome_unknown(ErrorCode::ApplicationUnavailable)
+        }
         HandlerError::Busy => ClientError::busy(),
-        HandlerError::Failed(_) => ClientError::new(ErrorCode::InternalError),
+        HandlerError::Exhausted(_) => ClientError::outcome_unknown(ErrorCode::Busy),
+        HandlerError::Failed(_) => ClientError::outcome_unknown(ErrorCode::InternalError),
     }
 }
 

@@ -133,7 +133,11 @@ impl GrpcActionHandler {
         method: &Method,
         result: Result<T, HandlerError>,
     ) -> Result<T, HandlerError> {
-        if let Err(HandlerError::Failed(problem)) = &result
+        if let Err(
+            HandlerError::Failed(problem)
+            | HandlerError::Unavailable(problem)
+            | HandlerError::Exhausted(problem),
+        ) = &result
             && self.complaints.allows()
         {
             // Escaped: the application's words may quote a client.
@@ -228,7 +232,7 @@ impl ActionHandler for GrpcActionHandler {
 
 #[derive(Debug)]
 enum CallFailure {
-    /// Too many calls were in flight for too long.
+    /// Too many calls were in flight for too long: this one was not sent.
     NoTurn,
     Call(CallError),
 }
@@ -263,12 +267,14 @@ impl CallFailure {
                 }
                 CallError::Lost(problem) => HandlerError::Lost(problem),
                 CallError::Unreadable(problem) => HandlerError::Failed(problem),
-                CallError::Status(Code::Unavailable, message) => {
-                    HandlerError::Unreachable(format!("it says UNAVAILABLE: {message}"))
-                }
-                CallError::Status(Code::ResourceExhausted, _) => HandlerError::Busy,
                 CallError::Status(code, message) => {
-                    HandlerError::Failed(format!("it answered {code:?}: {message}"))
+                    let status: &str = CallStatus::from(code).into();
+                    let answer = format!("it answered {status}: {message}");
+                    match code {
+                        Code::Unavailable => HandlerError::Unavailable(answer),
+                        Code::ResourceExhausted => HandlerError::Exhausted(answer),
+                        _ => HandlerError::Failed(answer),
+                    }
                 }
             },
         }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Client, to_client_error};
+use super::Client;
 use crate::{
     action_handler::{CheckReason, Decision, HandlerError, SessionInfo},
     event::{Exchange, InvalidEvent, Topic},
@@ -160,7 +160,7 @@ impl Client {
         let answer = self.check(&session, &topics, CheckReason::Subscribe).await;
         let decisions = answer.map_err(|error| {
             tracing::debug!(session = %session.id, %error, "subscription check failed");
-            to_client_error(error).detail("exchange", exchange)
+            check_error(&error).detail("exchange", exchange)
         })?;
         if decisions.contains(&Decision::UnknownExchange) {
             return Err(unknown_exchange(exchange.as_str()));
@@ -328,6 +328,25 @@ impl Client {
             return Err(ClientError::new(ErrorCode::TooManySubscriptions).message(message));
         }
         Ok(())
+    }
+}
+
+/// What a failed check means to the client that subscribes. It asked a question and changed
+/// nothing, so nothing happened, however the call ended; but what broke the contract once
+/// would do so again.
+fn check_error(error: &HandlerError) -> ClientError {
+    match error {
+        HandlerError::Unreachable(_) | HandlerError::Lost(_) | HandlerError::Unavailable(_) => {
+            ClientError::retryable(ErrorCode::ApplicationUnavailable)
+        }
+        HandlerError::Timeout => ClientError::retryable(ErrorCode::ActionTimeout),
+        HandlerError::Busy | HandlerError::Exhausted(_) => ClientError::busy(),
+        HandlerError::Failed(_)
+        | HandlerError::Refused { .. }
+        | HandlerError::Unimplemented
+        | HandlerError::Unauthenticated
+        | HandlerError::PermissionDenied
+        | HandlerError::InvalidPayload(_) => ClientError::new(ErrorCode::InternalError),
     }
 }
 

@@ -100,6 +100,8 @@ fn kind(error: &HandlerError) -> &'static str {
         HandlerError::Timeout => "Timeout",
         HandlerError::Unreachable(_) => "Unreachable",
         HandlerError::Lost(_) => "Lost",
+        HandlerError::Unavailable(_) => "Unavailable",
+        HandlerError::Exhausted(_) => "Exhausted",
         HandlerError::Busy => "Busy",
         HandlerError::Failed(_) => "Failed",
     }
@@ -203,8 +205,8 @@ async fn each_status_of_an_action_means_what_the_contract_says() {
         (Code::PermissionDenied, "PermissionDenied"),
         (Code::InvalidArgument, "InvalidPayload"),
         (Code::DeadlineExceeded, "Timeout"),
-        (Code::Unavailable, "Unreachable"),
-        (Code::ResourceExhausted, "Busy"),
+        (Code::Unavailable, "Unavailable"),
+        (Code::ResourceExhausted, "Exhausted"),
         (Code::Cancelled, "Failed"),
         (Code::Unknown, "Failed"),
         (Code::NotFound, "Failed"),
@@ -218,8 +220,17 @@ async fn each_status_of_an_action_means_what_the_contract_says() {
         app.on("Act", move |_| Err(Status::new(code, "größer als \"5\"")));
         let result = act(&client, "Act").await;
         assert_kind(&result, expected);
-        if let Err(HandlerError::InvalidPayload(message)) = result {
-            assert_eq!(message, "größer als \"5\"");
+        let message = "größer als \"5\"";
+        match result {
+            Err(HandlerError::InvalidPayload(heard)) => assert_eq!(heard, message),
+            // As it came, for the log.
+            Err(HandlerError::Unavailable(heard)) => {
+                assert_eq!(heard, format!("it answered UNAVAILABLE: {message}"));
+            }
+            Err(HandlerError::Exhausted(heard)) => {
+                assert_eq!(heard, format!("it answered RESOURCE_EXHAUSTED: {message}"));
+            }
+            _ => {}
         }
     }
 }
@@ -236,8 +247,8 @@ async fn a_failing_check_is_never_a_denial() {
         (Code::NotFound, "Failed"),
         (Code::Internal, "Failed"),
         (Code::DeadlineExceeded, "Timeout"),
-        (Code::Unavailable, "Unreachable"),
-        (Code::ResourceExhausted, "Busy"),
+        (Code::Unavailable, "Unavailable"),
+        (Code::ResourceExhausted, "Exhausted"),
     ] {
         app.on_check(move |_| Err(Status::new(code, "no")));
         assert_kind(&check(&client, CheckReason::Subscribe).await, expected);

@@ -35,6 +35,7 @@ mod metrics;
 mod process;
 mod readme;
 mod rechecks;
+mod runtimes;
 mod sessions;
 mod sessions_by_id;
 mod subscriptions;

@@ -136,7 +136,8 @@ async fn auth_and_data_hold_16_kib_and_not_a_byte_more() {
         },
     ] {
         let reply = keep(&app, &mut client, too_much).await;
-        assert_eq!(reply["payload"], json!({"error": "InternalError", "retryable": false}));
+        let expected = json!({"error": "InternalError", "retryable": false, "outcome": "unknown"});
+        assert_eq!(reply["payload"], expected);
         let session = look(&app, &mut client).await;
         assert_eq!(session.auth.map(|auth| auth.len()), Some(STATE_MAX / 2));
         assert_eq!(session.data.len(), 1);
