@@ -177,7 +177,7 @@ impl Hub {
     }
 
     /// Tells each subscription of the exchange that events may be missing. Many of one
-    /// session are a burst, too: turns are waited for.
+    /// session are a burst as well; whoever subscribes during it may be told needlessly.
     pub async fn gap(&self, exchange: &Exchange) {
         for key in self.keys(exchange) {
             let gap = |form| protocol::gap(exchange, RoutingKey { text: &key, form });

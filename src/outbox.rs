@@ -1,5 +1,5 @@
 //! One session's bounded queue of frames that are ready to be written. Hub, actions and
-//! the Gateway service fill it without ever waiting; the session's task empties it.
+//! the Gateway service fill it and wait for no client; the session's task empties it.
 
 mod owed;
 mod turns;
@@ -55,7 +55,7 @@ struct State {
     /// Until then nothing is written: what is sent to the session meanwhile waits.
     greeted: bool,
     waker: Option<Waker>,
-    /// Of a hub, since the session's last turn to write.
+    /// Of what is here, what a hub has just queued.
     portion: Portion,
     followed: Option<Followed>,
 }
@@ -124,7 +124,7 @@ impl Outbox {
             return None;
         }
         let must_wake = state.frames.len() == 1;
-        let waker = state.waker.clone().filter(|_| must_wake);
+        let waker = state.waker.as_ref().filter(|_| must_wake).cloned();
         state.portion.add(bytes, waker.is_some(), turns);
         waker
     }
@@ -194,13 +194,15 @@ impl Outbox {
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
-        state.portion.settled();
         if state.greeted
             && let Some(frame) = state.frames.pop_front()
         {
             state.bytes -= Self::cost(&frame);
+            let all = state.frames.is_empty();
+            state.portion.written(all);
             return Poll::Ready(Some((frame, state.followed_out())));
         }
+        state.portion.written(true);
         if state.frames.is_empty() && state.frames.capacity() > IDLE_CAPACITY {
             state.frames = VecDeque::new();
         }
@@ -252,7 +254,7 @@ impl State {
 
     fn seal(&mut self, reason: CloseReason) {
         self.sealed = Some(reason);
-        self.portion.settled();
+        self.portion.written(true);
         self.wake();
     }
 

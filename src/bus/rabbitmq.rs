@@ -243,6 +243,8 @@ impl RabbitMqBus {
         }
         let queue = self.replica_queue.problem.get();
         problems.extend(queue.map(|reason| format!("the queue of this replica: {reason}")));
+        let asking = self.replica_queue.asking_problem();
+        problems.extend(asking.map(|reason| format!("publishing to other replicas: {reason}")));
         problems
     }
 }

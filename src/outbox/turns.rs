@@ -32,9 +32,9 @@ const PAUSES: u32 = 5;
 /// What one hub has queued for its sessions, and what they owe it.
 #[derive(Debug)]
 pub struct Turns {
-    /// Bytes that may be queued for one session between two of its turns.
+    /// Bytes that may be queued for one session in a round.
     share: usize,
-    /// The most that were, in this round.
+    /// The most that was, in this round.
     most: AtomicUsize,
     /// By sessions that were woken and have not had their turn.
     turns: Arc<Owed>,
@@ -46,17 +46,17 @@ pub struct Turns {
 #[derive(Debug, Clone)]
 struct Round {
     began: Instant,
-    /// By sessions that had their turn, but whose sockets were full.
-    room: Arc<Owed>,
+    /// By sessions that much was queued for: to write all of it.
+    rest: Arc<Owed>,
 }
 
-/// What a hub has queued for one session since its last turn.
+/// What a hub has queued for one session in this round, since it last had written all.
 #[derive(Debug, Default)]
 pub struct Portion {
     bytes: usize,
     round: u64,
     turn: Option<Due>,
-    room: Option<Due>,
+    rest: Option<Due>,
 }
 
 impl Turns {
@@ -97,14 +97,14 @@ impl Turns {
 
 impl Round {
     fn new() -> Self {
-        Self { began: Instant::now(), room: Arc::default() }
+        Self { began: Instant::now(), rest: Arc::default() }
     }
 
     /// Waits until clients have read, or had the time for it.
     async fn read(&self) {
         let passed = self.began.elapsed().div_duration_f64(PAUSE) as u32;
         for _ in passed..PAUSES {
-            if self.room.none_left_within(PAUSE).await {
+            if self.rest.none_left_within(PAUSE).await {
                 return;
             }
         }
@@ -116,7 +116,7 @@ impl Portion {
     pub fn add(&mut self, bytes: usize, woken: bool, turns: &Turns) {
         let round = turns.rounds.load(Relaxed);
         if self.round != round {
-            (self.round, self.bytes, self.room) = (round, 0, None);
+            (self.round, self.bytes, self.rest) = (round, 0, None);
         }
         self.bytes += bytes;
         if self.bytes > turns.most.load(Relaxed) {
@@ -124,10 +124,10 @@ impl Portion {
         }
         if woken {
             self.turn = Some(turns.turns.one());
-        } else if self.turn.is_none() && self.bytes > turns.share / 2 {
-            // It had its turn, and could not write all. That is no matter where little is
-            // queued: somebody else's burst does not wait for a slow client.
-            self.room.get_or_insert_with(|| turns.round().room.one());
+        }
+        // Where less is queued somebody else's burst does not wait for a slow client.
+        if self.bytes > turns.share / 2 {
+            self.rest.get_or_insert_with(|| turns.round().rest.one());
         }
     }
 
@@ -136,9 +136,12 @@ impl Portion {
         self.turn = None;
     }
 
-    /// The session's turn came, and it writes; or it never will again.
-    pub fn settled(&mut self) {
-        (self.bytes, self.turn, self.room) = (0, None, None);
+    /// The session's turn came, and it writes: all that waits, or as much as it can.
+    pub fn written(&mut self, all: bool) {
+        self.turn = None;
+        if all {
+            (self.bytes, self.rest) = (0, None);
+        }
     }
 }
 
@@ -158,7 +161,7 @@ mod tests {
 
     const OUTBOX: usize = 4_000;
 
-    const ROOM_PATIENCE: Duration = PAUSE.saturating_mul(PAUSES);
+    const REST_PATIENCE: Duration = PAUSE.saturating_mul(PAUSES);
 
     /// Most of a share.
     const LARGE: usize = 600;
@@ -179,16 +182,17 @@ mod tests {
             self.0.feed(Frame::from("x".repeat(bytes)), turns);
         }
 
-        fn writes(&self) {
-            while self.0.poll_frame(&mut Context::from_waker(Waker::noop())).is_ready() {}
+        fn writes_one(&self) -> bool {
+            self.0.poll_frame(&mut Context::from_waker(Waker::noop())).is_ready()
         }
 
-        /// Its turn came, but the socket takes nothing; and so much is queued behind that.
-        async fn stalls(&self, turns: &Turns) {
-            self.fed(LARGE, turns);
+        fn writes(&self) {
+            while self.writes_one() {}
+        }
+
+        /// Its turn came, but the socket takes nothing.
+        fn stalls(&self) {
             self.0.pass();
-            assert_eq!(wait(turns, LARGE).await, Duration::ZERO);
-            self.fed(LARGE, turns);
         }
     }
 
@@ -246,26 +250,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_socket_has_a_moment_to_be_read() {
         let (turns, session) = (Turns::new(OUTBOX), Session::new());
-        session.stalls(&turns).await;
+        (0..2).for_each(|_| session.fed(LARGE / 2, &turns));
+        session.stalls();
         let later = async {
+            // With a part it is not done.
+            session.writes_one();
             sleep(SOON).await;
             session.writes();
         };
         assert_eq!(join(wait(&turns, LARGE), later).await.0, SOON);
-        session.stalls(&turns).await;
-        assert_eq!(wait(&turns, LARGE).await, ROOM_PATIENCE);
         session.fed(LARGE, &turns);
-        // The moment counts from when this was queued.
+        session.stalls();
+        assert_eq!(wait(&turns, LARGE).await, REST_PATIENCE);
+        session.fed(LARGE, &turns);
+        // The moment counts from when this could be queued.
         sleep(SOON).await;
-        assert_eq!(wait(&turns, LARGE).await, ROOM_PATIENCE - SOON);
+        assert_eq!(wait(&turns, LARGE).await, REST_PATIENCE - SOON);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_socket_that_little_waits_for_has_none() {
+    async fn a_full_socket_that_little_is_queued_for_has_none() {
         let (turns, stopped, quick) = (Turns::new(OUTBOX), Session::new(), Session::new());
-        stopped.stalls(&turns).await;
-        sleep(ROOM_PATIENCE).await;
-        assert_eq!(wait(&turns, LARGE).await, Duration::ZERO);
+        stopped.fed(LARGE, &turns);
+        stopped.stalls();
+        assert_eq!(wait(&turns, LARGE).await, REST_PATIENCE);
         for _ in 0..10 {
             stopped.fed(10, &turns);
             quick.fed(LARGE, &turns);

@@ -1,8 +1,8 @@
 //! Bursts: more at once than an outbox holds. Whoever reads gets all of it, in order.
 //!
-//! A client of a default gateway must be able to read some 10 MB/s for that (a quarter of an
-//! outbox within 25 ms, if it comes to that). So the readers here do nothing else, below a
-//! WebSocket library and on a thread of their own; and where the outbox is small, 0.6 MB/s do.
+//! A client of a gateway as it comes must be able to read some 10 MB/s for that: a quarter of
+//! an outbox within 25 ms. So the readers here do nothing else, without a library and on a
+//! thread of their own; where the outbox is small, 0.6 MB/s do.
 
 use std::{net::SocketAddr, thread};
 

@@ -75,6 +75,11 @@ impl ReplicaQueue {
         Self { replica, publisher, waiting, problem, closing: watch::Sender::default(), in_vain }
     }
 
+    /// Why other replicas cannot be asked or answered now, if so.
+    pub fn asking_problem(&self) -> Option<String> {
+        self.publisher.problem()
+    }
+
     pub async fn ask(
         &self,
         replica: ReplicaId,
