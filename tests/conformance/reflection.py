@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-DEADLINE = 10
+DEADLINE = 60
 address, version, token, session_id = sys.argv[1:]
 bearer = [("authorization", f"Bearer {token}")] if token else []
 

@@ -235,6 +235,13 @@ async fn without_the_right_to_write_nothing_is_published_and_who_pushes_is_told(
         }
     })
     .await;
+    // While a connection is lost, that is all that is told.
+    within(DEADLINE, "the connections for reading", async {
+        while gateway.health().await.1["reasons"].to_string().contains("lost the connection") {
+            sleep(POLL).await;
+        }
+    })
+    .await;
     let mut results = Vec::new();
     for round in 1..=6 {
         // For there to be a channel again that they meet together.

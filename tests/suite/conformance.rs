@@ -16,7 +16,7 @@ use crate::support::{
 /// Autobahn's cases outside compression.
 const CASES: usize = 301;
 
-/// Each of these has hundreds of steps, some of which wait for seconds.
+/// The scripts have up to hundreds of steps, some of which wait for seconds.
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A script's lines of JSON.
@@ -57,7 +57,7 @@ async fn no_case_of_autobahn_fails() {
 /// What a caller without stubs is answered: the services, and each call in turn.
 async fn reflected(gateway: &Gateway, version: &str, token: &str, session: &str) -> Vec<Value> {
     let grpc = gateway.grpc().to_string();
-    reported_by("reflection.py", &[&grpc, version, token, session], DEADLINE).await
+    reported_by("reflection.py", &[&grpc, version, token, session], PATIENCE).await
 }
 
 #[tokio::test]
