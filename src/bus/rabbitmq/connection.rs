@@ -23,7 +23,7 @@ use lapin::{
 };
 use tokio::time::{Instant, Interval, interval, timeout, timeout_at};
 
-use super::url::BrokerUrl;
+use super::{not_published::NotPublished, url::BrokerUrl};
 use crate::{dial, problem::Problem};
 
 /// For one step of connecting, or one AMQP method and its answer.
@@ -47,6 +47,9 @@ pub enum BrokerError {
     Amqp(#[from] lapin::Error),
     #[error("nothing comes from the log, though it is published to")]
     Stuck,
+    /// Says nothing about who reads.
+    #[error("the marker was not published: {0}")]
+    NoMarker(#[from] NotPublished),
     #[error("{0}")]
     Unexpected(String),
 }

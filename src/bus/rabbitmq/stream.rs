@@ -145,6 +145,9 @@ impl Reader {
             if error.unreadable().is_some() {
                 self.bear_unreadable(connection).await;
             }
+            if matches!(error, BrokerError::NoMarker(_)) {
+                read_last = Instant::now();
+            }
             if read_last.elapsed() >= PER_NODE || matches!(error, BrokerError::Stuck) {
                 connection.give_up(error.to_string());
             }

@@ -76,7 +76,7 @@ impl Reader {
     ) -> Result<(Tail, Trail), BrokerError> {
         let mut tail =
             Tail::open(connection, &self.config.name, From::End, self.prefetch()).await?;
-        let id = self.publish_marker().await?;
+        let id = marker::publish(&self.publisher, &self.config.name).await?;
         loop {
             let delivery = tail.next_within(PATIENCE, "the marker in the log").await?;
             if entry::id(&delivery) == id {
@@ -98,7 +98,7 @@ impl Reader {
         let mut retrace = trail.retrace();
         if retrace.is_over() {
             // So that something comes.
-            self.publish_marker().await?;
+            marker::publish(&self.publisher, &self.config.name).await?;
         }
         let mut delivery = tail.next(Instant::now() + PATIENCE).await?;
         if delivery.is_none() {
@@ -126,11 +126,5 @@ impl Reader {
     /// One at a time the broker sends all that can be sent; see `Unreadable::Chunk`.
     fn prefetch(&self) -> u16 {
         if self.careful { 1 } else { PREFETCH }
-    }
-
-    /// Returns its id when the broker has it.
-    async fn publish_marker(&self) -> Result<String, BrokerError> {
-        let published = marker::publish(&self.publisher, &self.config.name).await;
-        published.map_err(|e| BrokerError::Unexpected(format!("the marker was not published: {e}")))
     }
 }
