@@ -16,7 +16,7 @@ pub use self::serve::serve;
 use crate::{
     bus::{EventBus, PublishError},
     event::{EventBody, Exchange, InvalidEvent, OutgoingEvent, Topic},
-    ids::SessionId,
+    ids::{SessionId, random_id},
     metrics::{By, Metrics, Pushed},
     peers::{PeerError, Peers, SessionCommand},
     proto::{self, gateway_server::Gateway},
@@ -59,7 +59,7 @@ impl GatewayApi {
         let mut results: Vec<_> = events
             .into_iter()
             .map(|mut event| {
-                let id = event.event_id.take().unwrap_or_else(random_event_id);
+                let id = event.event_id.take().unwrap_or_else(random_id);
                 let checked = self.check(&event, &id).map(|event| outgoing.push(event));
                 (id, checked.inspect_err(|_| count(Pushed::Invalid)))
             })
@@ -166,10 +166,6 @@ impl Gateway for GatewayApi {
         self.perform(&request.session_id, &SessionCommand::Disconnect(reason)).await?;
         Ok(Response::new(proto::DisconnectSessionResponse {}))
     }
-}
-
-fn random_event_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }
 
 fn invalid(error: InvalidEvent) -> Status {

@@ -1,9 +1,14 @@
-//! The addresses of replicas and sessions.
+//! The addresses of replicas and sessions, and ids that are none.
 
 use std::{
     fmt,
     sync::atomic::{AtomicU32, Ordering},
 };
+
+/// Never the same twice, for what needs a name and no address: 32 hex digits.
+pub fn random_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
 
 /// One running gateway process: 8 hex digits, drawn at random when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,9 +11,6 @@
 //! names others.
 
 mod connection;
-mod driver;
-mod ledger;
-mod letters;
 mod marker;
 mod nodes;
 mod not_published;

@@ -111,23 +111,19 @@ async fn partition_that_heals(handling: OnPartition) {
     .await;
 }
 
-/// Whoever asks, and whoever holds the session, whichever of them was at that node.
 #[tokio::test]
 async fn a_session_is_reached_while_the_node_of_its_replica_is_down() {
-    let mut cluster = Cluster::exclusive().await;
-    let fleet = Fleet::on_cluster(&cluster).await;
-    let mut clients = Vec::new();
-    for replica in &fleet.replicas {
-        clients.push(replica.client().await);
-    }
-    let lost = 2;
-    cluster[lost].kill().await;
-    all_are_reached(&fleet, &mut clients, lost).await;
+    all_are_reached_without_a_node(async |cluster, lost| cluster[lost].kill().await).await;
 }
 
 /// That node serves the queue of its replica as ever, and the others do not know of it.
 #[tokio::test]
 async fn a_session_is_reached_while_the_node_of_its_replica_is_cut_off() {
+    all_are_reached_without_a_node(async |cluster, lost| cluster.cut_off(lost).await).await;
+}
+
+/// Whoever asks, and whoever holds the session, whichever of them was at that node.
+async fn all_are_reached_without_a_node(lose: impl AsyncFnOnce(&mut Cluster, usize)) {
     let mut cluster = Cluster::exclusive().await;
     let fleet = Fleet::on_cluster(&cluster).await;
     let mut clients = Vec::new();
@@ -135,11 +131,7 @@ async fn a_session_is_reached_while_the_node_of_its_replica_is_cut_off() {
         clients.push(replica.client().await);
     }
     let lost = 2;
-    cluster.cut_off(lost).await;
-    all_are_reached(&fleet, &mut clients, lost).await;
-}
-
-async fn all_are_reached(fleet: &Fleet, clients: &mut [Client], lost: usize) {
+    lose(&mut cluster, lost).await;
     for (asked, held) in [(0, lost), (1, lost), (lost, 0), (lost, 1), (0, 1)] {
         let (id, event) = (clients[held].id.clone(), format!("From{asked}"));
         let reached = async {

@@ -10,7 +10,7 @@ use super::{
     publisher::{Message, Publisher},
     topology,
 };
-use crate::event::Exchange;
+use crate::{event::Exchange, ids::random_id};
 
 /// The AMQP type of a marker. Whatever else begins with [`OURS`] is of a newer build.
 pub const MARKER: &str = "myxi.marker";
@@ -20,7 +20,7 @@ pub const OURS: &str = "myxi.";
 
 /// A marker for this exchange's log, never the same twice, and its id.
 pub fn new(exchange: &Exchange) -> (Message, String) {
-    let id = format!("{:032x}", rand::random::<u128>());
+    let id = random_id();
     let marker = Message {
         exchange: topology::input_exchange(exchange),
         routing_key: "".into(),

@@ -1,6 +1,10 @@
 //! Publishes to one exchange, pipelined, with confirms: a caller learns of each message
 //! whether the broker has it. Never publishes anything twice.
 
+mod driver;
+mod ledger;
+mod letters;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -15,8 +19,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use self::driver::Driver;
 use super::{
-    driver::Driver,
     not_published::NotPublished,
     supervisor::{Link, NOT_CONNECTED_YET, Problem},
     window::{Admission, MAX_UNCONFIRMED, Slot, Window},
@@ -93,17 +97,9 @@ impl Publisher {
             None => "publishing to other replicas".into(),
         }));
         problem.not_yet(NOT_CONNECTED_YET);
-        let confirmed = Arc::<AtomicU64>::default();
-        let publisher = Self {
-            jobs,
-            open,
-            problem: problem.clone(),
-            confirmed: confirmed.clone(),
-            link,
-            window,
-        };
-        let link = publisher.link.clone();
-        (publisher, Driver::new(link, exchange, queue, open_sender, problem, confirmed))
+        let publisher = Self { jobs, open, problem, confirmed: Arc::default(), link, window };
+        let driver = Driver::new(&publisher, exchange, queue, open_sender);
+        (publisher, driver)
     }
 
     /// Whether a message of this size may be published now. Does not wait.

@@ -7,6 +7,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use crate::ids::random_id;
+
 /// At the same time.
 const MAX_ASKED: usize = 1_000;
 
@@ -17,7 +19,7 @@ pub struct Waiting(Arc<Mutex<HashMap<String, oneshot::Sender<Vec<u8>>>>>);
 impl Waiting {
     /// `None` when too many wait already.
     pub fn register(&self) -> Option<(Asked, oneshot::Receiver<Vec<u8>>)> {
-        let id = format!("{:032x}", rand::random::<u128>());
+        let id = random_id();
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.lock();
         if waiting.len() >= MAX_ASKED {

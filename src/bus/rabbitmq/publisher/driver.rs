@@ -18,15 +18,19 @@ use tokio::{
 };
 
 use super::{
-    connection::{BrokerConnection, BrokerError, HELD_BACK, within},
+    Job, Publisher, Receipt,
     letters::{Letters, Written},
-    marker,
-    not_published::NotPublished,
-    publisher::{Job, Receipt},
-    supervisor::{Backoff, Link, Problem},
-    topology,
 };
-use crate::bus::ExchangeConfig;
+use crate::bus::{
+    ExchangeConfig,
+    rabbitmq::{
+        connection::{BrokerConnection, BrokerError, HELD_BACK, within},
+        marker,
+        not_published::NotPublished,
+        supervisor::{Backoff, Link, Problem},
+        topology,
+    },
+};
 
 /// While messages wait: seconds without a confirm after which they are given up.
 const STALLED_SECONDS: u32 = 10;
@@ -72,14 +76,14 @@ enum Left {
 const CONNECTION_LOST: Left = Left::Connection("the connection to the broker was lost");
 
 impl Driver {
+    /// Of this publisher and its clones.
     pub fn new(
-        link: Link,
+        publisher: &Publisher,
         exchange: Option<ExchangeConfig>,
         queue: mpsc::Receiver<Job>,
         open: watch::Sender<bool>,
-        problem: Arc<Problem>,
-        confirmed: Arc<AtomicU64>,
     ) -> Self {
+        let Publisher { link, problem, confirmed, .. } = publisher.clone();
         let (unmarked, backoff, refused) = Default::default();
         Self { link, exchange, queue, open, problem, confirmed, unmarked, backoff, refused }
     }
