@@ -35,9 +35,6 @@ pub trait ActionHandler: Send + Sync {
 
     /// Best effort: a failure is logged where it happens.
     async fn session_closed(&self, session: &SessionInfo, reason: &CloseReason, lived: Duration);
-
-    /// Why the application cannot be reached now, if it cannot.
-    fn problem(&self) -> Option<String>;
 }
 
 /// Everything the application decides from.

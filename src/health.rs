@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::{
-    action_handler::ActionHandler,
+    action_handler::grpc::ApplicationState,
     bus::{BusStatus, EventBus},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 /// instance out of service.
 pub struct Health {
     bus: Arc<dyn EventBus>,
-    handler: Arc<dyn ActionHandler>,
+    application: Arc<ApplicationState>,
     ready_requires_bus: bool,
     draining: AtomicBool,
 }
@@ -44,10 +44,10 @@ pub enum Status {
 impl Health {
     pub fn new(
         bus: Arc<dyn EventBus>,
-        handler: Arc<dyn ActionHandler>,
+        application: Arc<ApplicationState>,
         ready_requires_bus: bool,
     ) -> Self {
-        Self { bus, handler, ready_requires_bus, draining: AtomicBool::new(false) }
+        Self { bus, application, ready_requires_bus, draining: AtomicBool::new(false) }
     }
 
     /// From now on no more clients should come.
@@ -59,16 +59,16 @@ impl Health {
         self.bus.status()
     }
 
-    /// Why the application cannot be reached now, if it cannot.
+    /// Why actions fail now, if some do.
     pub fn application_problem(&self) -> Option<String> {
-        self.handler.problem()
+        self.application.problem()
     }
 
     pub fn report(&self) -> Report {
         let bus = self.bus.status();
         let bus_is_well = bus.problems.is_empty();
         let mut reasons = bus.problems;
-        let application = self.handler.problem();
+        let application = self.application.problem();
         reasons.extend(application.map(|reason| format!("the application: {reason}")));
         let status = if self.draining.load(Ordering::Relaxed) {
             Status::Draining

@@ -18,7 +18,7 @@ use crate::{
     accept::Bounds,
     action_handler::{
         ActionHandler,
-        grpc::{CallLimit, GrpcActionHandler, GrpcHandlerConfig},
+        grpc::{ApplicationState, CallLimit, GrpcActionHandler, GrpcHandlerConfig, Shared},
     },
     actions::Services,
     admin::{self, About, Access, Admin, History, Tail, Topics},
@@ -103,12 +103,11 @@ impl Server {
         let metrics = Arc::new(Metrics::default());
         let directory = Arc::new(Directory::default());
         let front = Arc::new(front(&config, replica, directory.clone(), metrics.clone()));
-        let handlers = Handlers::new(&config, metrics.clone());
+        let handlers = Handlers::new(&config, own_ports(addresses), metrics.clone());
         let max_outbox = config.limits.max_outbox;
         let hub = || Arc::new(Hub::new(exchanges(&config), max_outbox, metrics.clone()));
         let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
-        let here = Door::new(hubs[0].clone(), &config.limits, front.clone(), handlers.make());
-        let handler = here.services.handler.clone();
+        let here = Door::new(hubs[0].clone(), &config.limits, front.clone(), handlers.start(0));
         let workers = Arc::new(workers(&config, here, &hubs[1..], &front, &handlers)?);
         let topics = Arc::new(Topics::new(hubs));
         let tail = Arc::new(Tail::new(topics.clone()));
@@ -120,7 +119,11 @@ impl Server {
         };
         let bus = start_bus(&config, replica, Arc::new(fan_out));
 
-        let health = Arc::new(Health::new(bus.clone(), handler, config.ready_requires_bus));
+        let health = Arc::new(Health::new(
+            bus.clone(),
+            handlers.shared.state.clone(),
+            config.ready_requires_bus,
+        ));
         let mut tasks = JoinSet::new();
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
@@ -199,29 +202,42 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Makes one handler for each runtime: each has a connection of its own, all share the
-/// bound on calls in flight.
+/// Starts one handler on each runtime: each has a connection of its own.
 #[derive(Clone)]
 struct Handlers {
     config: GrpcHandlerConfig,
-    calls: Arc<CallLimit>,
-    metrics: Arc<Metrics>,
+    shared: Shared,
 }
 
 impl Handlers {
-    fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
+    fn new(
+        config: &Config,
+        own_ports: Arc<[(SocketAddr, &'static str)]>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let HandlerConfig { endpoint, token, timeout, max_in_flight } =
             config.action_handler.clone();
+        let shared = Shared {
+            calls: Arc::new(CallLimit::new(max_in_flight)),
+            state: Arc::new(ApplicationState::new(&endpoint, config.worker_threads)),
+            metrics,
+        };
         // Half an outbox: a reply always fits one that is not half full.
         let max_reply_size = config.limits.max_outbox / 2;
-        let config = GrpcHandlerConfig { endpoint, token, timeout, max_reply_size };
-        Self { config, calls: Arc::new(CallLimit::new(max_in_flight)), metrics }
+        let config = GrpcHandlerConfig { endpoint, token, timeout, max_reply_size, own_ports };
+        Self { config, shared }
     }
 
-    fn make(&self) -> Arc<dyn ActionHandler> {
-        let Self { config, calls, metrics } = self.clone();
-        Arc::new(GrpcActionHandler::new(config, calls, metrics))
+    /// On the runtime that this is called in, which has this number.
+    fn start(&self, number: usize) -> Arc<dyn ActionHandler> {
+        Arc::new(GrpcActionHandler::start(self.config.clone(), self.shared.clone(), number))
     }
+}
+
+fn own_ports(
+    (clients, grpc, admin): (SocketAddr, SocketAddr, SocketAddr),
+) -> Arc<[(SocketAddr, &'static str)]> {
+    [(clients, "--listen"), (grpc, "--grpc-listen"), (admin, "--admin-listen")].into()
 }
 
 /// What all connections share, as it is configured.
@@ -289,7 +305,7 @@ fn workers(
     for (number, hub) in (1..).zip(hubs.iter().cloned()) {
         let (limits, front, handlers) = (config.limits.clone(), front.clone(), handlers.clone());
         let of_door = hub.clone();
-        let door = move || Door::new(of_door, &limits, front, handlers.make());
+        let door = move || Door::new(of_door, &limits, front, handlers.start(number));
         let worker = Worker::spawn(format!("sessions-{number}"), hub, door);
         workers.push(worker.context("cannot start a worker thread")?);
     }

@@ -1,17 +1,21 @@
 //! The client of the application's `ActionHandler` service: what its answers and its
 //! failures mean.
 //!
-//! A call takes its turn ([`CallLimit`]), then has its whole deadline: connecting if need
-//! be, sending, waiting. It is sent a second time only if it certainly never reached the
-//! application.
+//! A call takes its turn ([`CallLimit`]), then has its whole deadline: waiting for a
+//! connection if need be, sending, waiting for the reply. It is sent a second time only if it
+//! certainly never reached the application.
 
 mod call;
 mod connection;
 mod convert;
 mod endpoint;
 mod limit;
+mod message;
+mod service;
+mod state;
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -19,17 +23,19 @@ use std::{
 use async_trait::async_trait;
 use http::uri::Authority;
 use prost::Message;
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 use tonic::Code;
 
 use self::{
     call::{CallError, Caller, Method},
-    connection::Connector,
+    connection::{Connector, Settings},
     limit::Urgency,
+    service::{Lookout, Service},
 };
 pub use self::{
     endpoint::{Endpoint, InvalidEndpoint},
     limit::CallLimit,
+    state::ApplicationState,
 };
 use super::{
     Action, ActionHandler, ActionReply, Admission, CheckReason, Decision, HandlerError, SessionInfo,
@@ -57,21 +63,35 @@ pub struct GrpcHandlerConfig {
     pub timeout: Duration,
     /// Of one reply, in bytes.
     pub max_reply_size: usize,
+    /// The gateway's own listeners and their flags: not to be taken for the application.
+    pub own_ports: Arc<[(SocketAddr, &'static str)]>,
 }
 
-/// Asks the application over gRPC. Connects when it is first asked, on the runtime that
-/// asks.
+/// What all handlers of one gateway share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub calls: Arc<CallLimit>,
+    pub state: Arc<ApplicationState>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Asks the application over gRPC, over a connection of its own.
 #[derive(Debug)]
 pub struct GrpcActionHandler {
-    caller: Caller,
+    caller: Arc<Caller>,
+    service: Arc<Service>,
+    /// The deadline of each call.
+    timeout: Duration,
     calls: Arc<CallLimit>,
     methods: Methods,
     session_closed_unwanted_until: Mutex<Option<Instant>>,
     complaints: RateLimit,
     metrics: Arc<Metrics>,
+    /// Ends with this handler.
+    _lookout: JoinSet<()>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Methods {
     handle_action: Method,
     check_subscriptions: Method,
@@ -95,18 +115,33 @@ impl Methods {
 }
 
 impl GrpcActionHandler {
-    /// `calls` is shared by all handlers of one gateway.
-    pub fn new(config: GrpcHandlerConfig, calls: Arc<CallLimit>, metrics: Arc<Metrics>) -> Self {
-        let GrpcHandlerConfig { endpoint, token, timeout, max_reply_size } = config;
+    /// Begins to connect, on the runtime that this is called in. `number` is this handler's
+    /// place in the shared state.
+    pub fn start(config: GrpcHandlerConfig, shared: Shared, number: usize) -> Self {
+        let GrpcHandlerConfig { endpoint, token, timeout, max_reply_size, own_ports } = config;
+        let Shared { calls, state, metrics } = shared;
         let methods = Methods::of(&endpoint.authority());
-        let connector = Connector::new(endpoint, max_reply_size);
+        let settings = Settings::new(endpoint, own_ports, timeout, max_reply_size);
+        let connector = Connector::start(settings, state.clone());
+        let caller = Arc::new(Caller::new(connector, timeout, max_reply_size, token.as_ref()));
+        let service = Arc::new(Service::new(token.is_some()));
+        let lookout = Lookout {
+            caller: caller.clone(),
+            check_subscriptions: methods.check_subscriptions.clone(),
+            service: service.clone(),
+            state,
+            number,
+        };
         Self {
-            caller: Caller::new(connector, timeout, max_reply_size, token.as_ref()),
+            caller,
+            service,
+            timeout,
             calls,
             methods,
             session_closed_unwanted_until: Mutex::new(None),
             complaints: RateLimit::default(),
             metrics,
+            _lookout: [lookout.run()].into_iter().collect(),
         }
     }
 
@@ -122,8 +157,18 @@ impl GrpcActionHandler {
         };
         let counted = self.metrics.call(method.rpc);
         let reply = self.caller.call(method, request).await;
+        self.learn(method, &reply);
         counted.ended(reply.as_ref().map_or_else(CallError::status, |_| CallStatus::Ok));
         reply.map_err(CallFailure::Call)
+    }
+
+    fn learn<Reply>(&self, method: &Method, reply: &Result<Reply, CallError>) {
+        match method.rpc {
+            Rpc::CheckSubscriptions => self.service.checked(reply),
+            Rpc::SessionClosed => self.service.closed(reply),
+            Rpc::HandleAction | Rpc::SessionOpened if reply.is_ok() => self.service.worked(),
+            Rpc::HandleAction | Rpc::SessionOpened => {}
+        }
     }
 
     /// Tells the operator of a call that failed for the application's own fault; the
@@ -147,6 +192,26 @@ impl GrpcActionHandler {
         result
     }
 
+    /// The application answers `HandleAction` with statuses that mean something to the
+    /// client, unless it is not the right application, or does not take this for its gateway.
+    async fn of_action(&self, failure: CallFailure) -> HandlerError {
+        let CallFailure::Call(CallError::Status(code, message)) = failure else {
+            return failure.of_question();
+        };
+        if let Code::Unimplemented | Code::Unauthenticated = code
+            && let Some(why) = self.service.explains(code, self.timeout).await
+        {
+            return HandlerError::Unavailable(why.to_string());
+        }
+        match code {
+            Code::Unimplemented => HandlerError::Unimplemented,
+            Code::Unauthenticated => HandlerError::Unauthenticated,
+            Code::PermissionDenied => HandlerError::PermissionDenied,
+            Code::InvalidArgument => HandlerError::InvalidPayload(message),
+            _ => CallFailure::Call(CallError::Status(code, message)).of_question(),
+        }
+    }
+
     fn wants_session_closed(&self) -> bool {
         let until = self.session_closed_unwanted_until.lock().unwrap_or_else(|e| e.into_inner());
         until.is_none_or(|until| Instant::now() >= until)
@@ -163,7 +228,10 @@ impl ActionHandler for GrpcActionHandler {
         let method = &self.methods.handle_action;
         let request = convert::action(session, action);
         let reply = self.call(method, Urgency::Client, &request).await;
-        let reply = reply.map_err(CallFailure::of_action).and_then(convert::reply);
+        let reply = match reply {
+            Ok(reply) => convert::reply(reply),
+            Err(failure) => Err(self.of_action(failure).await),
+        };
         self.complain(method, reply)
     }
 
@@ -224,10 +292,6 @@ impl ActionHandler for GrpcActionHandler {
             }
         }
     }
-
-    fn problem(&self) -> Option<String> {
-        self.caller.problem()
-    }
 }
 
 #[derive(Debug)]
@@ -238,24 +302,6 @@ enum CallFailure {
 }
 
 impl CallFailure {
-    /// The application answers `HandleAction` with statuses that mean something to the
-    /// client.
-    fn of_action(self) -> HandlerError {
-        match self {
-            Self::Call(CallError::Status(Code::Unimplemented, _)) => HandlerError::Unimplemented,
-            Self::Call(CallError::Status(Code::Unauthenticated, _)) => {
-                HandlerError::Unauthenticated
-            }
-            Self::Call(CallError::Status(Code::PermissionDenied, _)) => {
-                HandlerError::PermissionDenied
-            }
-            Self::Call(CallError::Status(Code::InvalidArgument, message)) => {
-                HandlerError::InvalidPayload(message)
-            }
-            other => other.of_question(),
-        }
-    }
-
     /// To the gateway's own questions a status is never an answer, least of all a denial.
     fn of_question(self) -> HandlerError {
         match self {
@@ -271,7 +317,9 @@ impl CallFailure {
                     let status: &str = CallStatus::from(code).into();
                     let answer = format!("it answered {status}: {message}");
                     match code {
-                        Code::Unavailable => HandlerError::Unavailable(answer),
+                        Code::Unavailable | Code::Unimplemented | Code::Unauthenticated => {
+                            HandlerError::Unavailable(answer)
+                        }
                         Code::ResourceExhausted => HandlerError::Exhausted(answer),
                         _ => HandlerError::Failed(answer),
                     }

@@ -39,6 +39,9 @@ class Handler(services.ActionHandlerServicer):
         event = protos.Event(event="Answer", payload='"' + "x" * size + '"')
         return protos.HandleActionResponse(events=[event])
 
+    def CheckSubscriptions(self, request, context):
+        return protos.CheckSubscriptionsResponse()
+
 
 options = [(name, int(number)) for name, number in (arg.split("=") for arg in sys.argv[1:])]
 pool = futures.ThreadPoolExecutor(WORKERS)

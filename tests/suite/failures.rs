@@ -96,8 +96,8 @@ async fn each_status_of_a_check_fails_the_subscribe_and_none_denies() {
         (Code::Unavailable, retryable("ApplicationUnavailable")),
         (Code::ResourceExhausted, retryable("Busy")),
         (Code::PermissionDenied, final_("InternalError")),
-        (Code::Unauthenticated, final_("InternalError")),
-        (Code::Unimplemented, final_("InternalError")),
+        (Code::Unauthenticated, retryable("ApplicationUnavailable")),
+        (Code::Unimplemented, retryable("ApplicationUnavailable")),
         (Code::InvalidArgument, final_("InternalError")),
         (Code::NotFound, final_("InternalError")),
         (Code::Internal, final_("InternalError")),
@@ -128,7 +128,8 @@ async fn an_application_that_is_down_certainly_did_nothing() {
     let app = TestHandler::start_at(free_address()).await;
     app.on("Do", |_| Ok(reply::events([])));
     app.kill();
-    let gateway = Gateway::start(&app).await;
+    let gateway = Gateway::unready(&app, &["--exchange=widgets"]).await;
+    gateway.health_becomes("degraded").await;
     let mut client = gateway.client().await;
     let expected = retryable("ApplicationUnavailable");
     assert_eq!(fail(&mut client, "Do", "{}").await, expected);

@@ -1,10 +1,14 @@
 //! The client of the application: what its answers and its failures mean, each made to
 //! happen for real.
 
+mod connection;
+mod service;
+
 use std::{
     collections::BTreeMap,
+    ops::Deref,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -16,14 +20,14 @@ use myxi::{
     action_handler::{
         Action, ActionHandler, ActionReply, Admission, AuthUpdate, CheckReason, ClientInfo,
         Decision, HandlerError, SessionInfo,
-        grpc::{CallLimit, GrpcActionHandler, GrpcHandlerConfig},
+        grpc::{ApplicationState, CallLimit, GrpcActionHandler, GrpcHandlerConfig, Shared},
     },
     event::{Exchange, Topic},
     ids::SessionId,
     protocol::CloseReason,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     sync::{Notify, Semaphore},
     time::timeout,
 };
@@ -43,16 +47,57 @@ fn config(endpoint: &str) -> GrpcHandlerConfig {
         token: None,
         timeout: Duration::from_secs(3),
         max_reply_size: 1 << 20,
+        own_ports: [].into(),
     }
 }
 
-fn client(endpoint: &str) -> GrpcActionHandler {
-    GrpcActionHandler::new(config(endpoint), Arc::new(CallLimit::new(1_000)), Arc::default())
+/// The only handler of its gateway.
+struct Client {
+    handler: GrpcActionHandler,
+    state: Arc<ApplicationState>,
 }
 
-fn impatient(endpoint: &str, timeout: Duration) -> GrpcActionHandler {
-    let config = GrpcHandlerConfig { timeout, ..config(endpoint) };
-    GrpcActionHandler::new(config, Arc::new(CallLimit::new(1_000)), Arc::default())
+impl Client {
+    fn start(config: GrpcHandlerConfig, calls: usize) -> Self {
+        Self::sharing(config, Arc::new(CallLimit::new(calls)))
+    }
+
+    fn sharing(config: GrpcHandlerConfig, calls: Arc<CallLimit>) -> Self {
+        let state = Arc::new(ApplicationState::new(&config.endpoint, 1));
+        let shared = Shared { calls, state: state.clone(), metrics: Arc::default() };
+        Self { handler: GrpcActionHandler::start(config, shared, 0), state }
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.state.problem()
+    }
+
+    /// Waits until the application is known to be well.
+    async fn ready(&self) {
+        until(|| self.problem().is_none()).await;
+    }
+
+    /// Waits until this is a part of the problem.
+    async fn problem_with(&self, part: &str) -> String {
+        until(|| self.problem().is_some_and(|problem| problem.contains(part))).await;
+        self.problem().expect("it lasts")
+    }
+}
+
+impl Deref for Client {
+    type Target = GrpcActionHandler;
+
+    fn deref(&self) -> &GrpcActionHandler {
+        &self.handler
+    }
+}
+
+fn client(endpoint: &str) -> Client {
+    Client::start(config(endpoint), 1_000)
+}
+
+fn impatient(endpoint: &str, timeout: Duration) -> Client {
+    Client::start(GrpcHandlerConfig { timeout, ..config(endpoint) }, 1_000)
 }
 
 fn session() -> SessionInfo {
@@ -241,8 +286,8 @@ async fn a_failing_check_is_never_a_denial() {
     let client = client(&app.endpoint());
     for (code, expected) in [
         (Code::PermissionDenied, "Failed"),
-        (Code::Unauthenticated, "Failed"),
-        (Code::Unimplemented, "Failed"),
+        (Code::Unauthenticated, "Unavailable"),
+        (Code::Unimplemented, "Unavailable"),
         (Code::InvalidArgument, "Failed"),
         (Code::NotFound, "Failed"),
         (Code::Internal, "Failed"),
@@ -337,10 +382,10 @@ async fn nonsense_in_a_reply_fails_the_whole_call() {
 #[tokio::test]
 async fn nothing_listening_is_unreachable_and_a_problem() {
     let client = client(&format!("http://{}", free_address()));
-    assert_eq!(client.problem(), None, "nothing was tried yet");
+    assert_eq!(client.problem().as_deref(), Some("not connected yet"));
+    // Nobody asked for anything.
+    client.problem_with("refused").await;
     assert_kind(&act(&client, "Act").await, "Unreachable");
-    let problem = client.problem().expect("it cannot be reached");
-    assert!(problem.contains("refused"), "{problem}");
 
     let started = Instant::now();
     for _ in 0..1_000 {
@@ -362,14 +407,18 @@ async fn an_application_that_comes_back_is_found_by_itself() {
     assert_kind(&act(&client, "Act").await, "Unreachable");
 
     app.restart();
-    until(|| client.problem().is_none()).await;
+    client.ready().await;
     act(&client, "Act").await.unwrap();
 }
 
 /// Polls what has no event to wait for.
 async fn until(condition: impl Fn() -> bool) {
+    until_async(async || condition()).await;
+}
+
+async fn until_async(condition: impl AsyncFn() -> bool) {
     timeout(PATIENCE, async {
-        while !condition() {
+        while !condition().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -477,7 +526,7 @@ async fn a_server_that_ends_the_call_at_the_deadline_timed_out_too() {
 async fn an_oversized_reply_fails_and_one_of_the_limit_does_not() {
     let app = TestHandler::start().await;
     let config = GrpcHandlerConfig { max_reply_size: 200_000, ..config(&app.endpoint()) };
-    let client = GrpcActionHandler::new(config, Arc::new(CallLimit::new(1)), Arc::default());
+    let client = Client::start(config, 1);
     let payload = |size: usize| format!("\"{}\"", "x".repeat(size));
     app.on("Big", move |_| Ok(reply::events([("Big", payload(199_900).as_str())])));
     app.on("TooBig", move |_| Ok(reply::events([("Big", payload(200_001).as_str())])));
@@ -487,25 +536,6 @@ async fn an_oversized_reply_fails_and_one_of_the_limit_does_not() {
     }
     assert_kind(&act(&client, "TooBig").await, "Failed");
     act(&client, "Big").await.unwrap();
-}
-
-#[tokio::test]
-async fn a_server_of_http1_is_unreachable_and_says_why() {
-    let server = RawServer::start(|mut stream, _| async move {
-        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n").await;
-        let _ = stream.read(&mut [0; 1024]).await;
-    })
-    .await;
-    let client = client(&server.endpoint());
-    assert_kind(&act(&client, "Act").await, "Unreachable");
-    let problem = client.problem().unwrap();
-    assert!(problem.contains("gRPC"), "{problem}");
-}
-
-#[tokio::test]
-async fn a_port_that_accepts_and_closes_is_unreachable() {
-    let server = RawServer::start(|stream, _| async move { drop(stream) }).await;
-    assert_kind(&act(&client(&server.endpoint()), "Act").await, "Unreachable");
 }
 
 #[tokio::test]
@@ -604,7 +634,7 @@ async fn the_token_and_a_trace_of_its_own_go_with_each_call() {
     let config =
         GrpcHandlerConfig { token: Some("s3cret".parse().unwrap()), ..config(&app.endpoint()) };
     assert!(!format!("{config:?}").contains("s3cret"));
-    let client = GrpcActionHandler::new(config, Arc::new(CallLimit::new(1)), Arc::default());
+    let client = Client::start(config, 1);
     let mut traces = Vec::new();
     for _ in 0..2 {
         act(&client, "Act").await.unwrap();
@@ -630,12 +660,8 @@ async fn a_unix_socket_serves_as_well() {
     assert_kind(&act(&client(&app.endpoint()), "Act").await, "Unreachable");
 }
 
-fn limited(endpoint: &str, calls: usize) -> Arc<GrpcActionHandler> {
-    Arc::new(GrpcActionHandler::new(
-        config(endpoint),
-        Arc::new(CallLimit::new(calls)),
-        Arc::default(),
-    ))
+fn limited(endpoint: &str, calls: usize) -> Arc<Client> {
+    Arc::new(Client::start(config(endpoint), calls))
 }
 
 #[tokio::test]
@@ -645,9 +671,8 @@ async fn past_the_bound_an_action_waits_its_turn_a_second_and_is_busy() {
     app.on("Act", |_| Ok(reply::events([])));
     let limit = Arc::new(CallLimit::new(2));
     // The bound is the gateway's, not each handler's.
-    let [one, two] = [(), ()].map(|()| {
-        Arc::new(GrpcActionHandler::new(config(&app.endpoint()), limit.clone(), Arc::default()))
-    });
+    let [one, two] =
+        [(), ()].map(|()| Arc::new(Client::sharing(config(&app.endpoint()), limit.clone())));
     let hanging: Vec<_> = [&one, &two]
         .map(|client| client.clone())
         .map(|client| tokio::spawn(async move { act(&client, "Hang").await.map(drop) }))
@@ -675,7 +700,7 @@ async fn a_turn_waited_for_is_not_taken_from_the_deadline() {
         Ok(reply::events([]))
     });
     let config = GrpcHandlerConfig { timeout: pause * 19 / 10, ..config(&app.endpoint()) };
-    let client = GrpcActionHandler::new(config, Arc::new(CallLimit::new(1)), Arc::default());
+    let client = Client::start(config, 1);
     let mut outcomes = Vec::new();
     // A busy machine may add to the pauses so much that time is up.
     for _ in 0..10 {

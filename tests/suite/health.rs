@@ -74,7 +74,8 @@ async fn only_addresses_localhost_and_configured_names_may_be_asked_for() {
 async fn a_gateway_serves_before_its_application_is_there_and_finds_it_later() {
     let app = TestHandler::start().await;
     app.kill();
-    let gateway = Gateway::start(&app).await;
+    let gateway = Gateway::unready(&app, &["--exchange=widgets"]).await;
+    gateway.health_becomes("degraded").await;
     let mut client = gateway.client().await;
     let error = client.error("Hello", json!({})).await;
     assert_eq!(error["error"], "ApplicationUnavailable");

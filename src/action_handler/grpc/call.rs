@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream};
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode, Uri,
@@ -15,23 +15,28 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 use prost::Message;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tonic::{Code, Status};
 
-use super::connection::{Connector, Live, NotConnected};
+use super::{
+    connection::{Call, Connector, Link, Live, NotConnected},
+    message::{self, PREFIX},
+};
 use crate::{
     metrics::{CallStatus, Rpc},
     token::BearerToken,
 };
-
-/// A compression flag and a length of 4 bytes stand before each message.
-const PREFIX: usize = 5;
 
 /// The application sees the same deadline and may be a little earlier to end the call.
 /// What fails this close to it failed of it.
 const DEADLINE_SLACK: Duration = Duration::from_millis(20);
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// How a call failed.
@@ -67,7 +72,7 @@ impl From<NotConnected> for CallError {
 }
 
 /// One method of the application, ready to be called.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Method {
     pub(super) rpc: Rpc,
     uri: Uri,
@@ -103,6 +108,7 @@ impl Caller {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(GRPC_ACCEPT_ENCODING, message::ACCEPTED);
         let agent = concat!("myxi/", env!("CARGO_PKG_VERSION"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         if let Some(token) = token {
@@ -111,8 +117,8 @@ impl Caller {
         Self { connector, timeout, max_reply_size, headers }
     }
 
-    pub(super) fn problem(&self) -> Option<String> {
-        self.connector.problem()
+    pub(super) fn watch(&self) -> watch::Receiver<Link> {
+        self.connector.watch()
     }
 
     /// One call under one deadline. Sent a second time only if the first certainly did
@@ -123,21 +129,46 @@ impl Caller {
         message: &impl Message,
     ) -> Result<Reply, CallError> {
         let deadline = Instant::now() + self.timeout;
-        let body = encode(message);
+        let body = message::encode(message);
         let traceparent = traceparent();
         let mut retried = false;
-        loop {
+        let reply = loop {
             let live = self.connector.live(deadline).await?;
             let request = self.request(method, &traceparent, deadline);
-            let exchange = exchange(&live, request, body.clone(), self.max_reply_size);
-            match timeout_at(deadline, exchange).await {
-                Ok(Err(CallError::Unreached(_))) if !retried => retried = true,
-                Ok(Err(error)) => return Err(error.at(deadline)),
-                Ok(Ok(reply)) => {
-                    return Reply::decode(reply)
-                        .map_err(|error| CallError::Unreadable(error.to_string()));
-                }
-                Err(_) => return Err(CallError::Timeout),
+            match self.exchange(&live, request, body.clone(), deadline).await {
+                Err(CallError::Unreached(_)) if !retried => retried = true,
+                outcome => break outcome?,
+            }
+        };
+        Reply::decode(reply).map_err(|error| CallError::Unreadable(error.to_string()))
+    }
+
+    /// One call on this very connection, whose reply is not looked at.
+    pub(super) async fn ask(
+        &self,
+        live: &Live,
+        method: &Method,
+        message: &impl Message,
+    ) -> Result<(), CallError> {
+        let deadline = Instant::now() + self.timeout;
+        let request = self.request(method, &traceparent(), deadline);
+        self.exchange(live, request, message::encode(message), deadline).await.map(drop)
+    }
+
+    /// Sends the request and reads the bytes of its reply.
+    async fn exchange(
+        &self,
+        live: &Live,
+        request: Request<()>,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, CallError> {
+        let call = live.call();
+        match timeout_at(deadline, exchange(&call, request, body, self.max_reply_size)).await {
+            Ok(outcome) => outcome.map_err(|error| error.at(deadline)),
+            Err(_) => {
+                call.timed_out();
+                Err(CallError::Timeout)
             }
         }
     }
@@ -167,28 +198,28 @@ impl CallError {
     }
 }
 
-/// Sends the request and reads the bytes of its reply.
 async fn exchange(
-    live: &Live,
+    call: &Call<'_>,
     request: Request<()>,
     body: Bytes,
     max_size: usize,
 ) -> Result<Bytes, CallError> {
     let unreached = |error: h2::Error| CallError::Unreached(error.to_string());
-    let mut requests = live.ready().await.map_err(unreached)?;
+    let mut requests = call.ready().await.map_err(unreached)?;
     let (response, mut sending) = requests.send_request(request, false).map_err(unreached)?;
     // A call that is reset already says why in its response.
     let _ = sending.send_data(body, true);
-    let response = response.await.map_err(|error| cut_off(live, error))?;
+    let response = response.await.map_err(|error| cut_off(call, error))?;
+    call.heard();
     read(response, max_size).await
 }
 
 /// What an error on a call that was sent says of it. A peer that refuses a stream, or
 /// closes the connection naming an earlier one as its last, vouches that it did nothing.
-fn cut_off(live: &Live, error: h2::Error) -> CallError {
+fn cut_off(call: &Call<'_>, error: h2::Error) -> CallError {
     let closing = error.is_remote() && error.is_go_away();
     if closing {
-        live.retire();
+        call.retire(&error);
     }
     let refused = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
     if closing || refused {
@@ -209,8 +240,7 @@ async fn read(response: Response<RecvStream>, max_size: usize) -> Result<Bytes, 
     while let Some(chunk) = body.data().await {
         let chunk = chunk.map_err(lost)?;
         if reply.len() + chunk.len() > max_size + PREFIX {
-            let problem = format!("the reply is larger than {max_size} bytes");
-            return Err(CallError::Unreadable(problem));
+            return Err(CallError::Unreadable(message::too_large(max_size)));
         }
         // Fails only for more than was received.
         let _ = body.flow_control().release_capacity(chunk.len());
@@ -221,7 +251,8 @@ async fn read(response: Response<RecvStream>, max_size: usize) -> Result<Bytes, 
         .as_ref()
         .and_then(outcome)
         .unwrap_or_else(|| Err(CallError::Unreadable("the reply has no grpc-status".into())))?;
-    message_of(reply.freeze())
+    let encoding = head.headers.get(GRPC_ENCODING);
+    message::decode(reply.freeze(), encoding, max_size).map_err(CallError::Unreadable)
 }
 
 /// Tells a gRPC server from whatever else may listen there.
@@ -258,31 +289,6 @@ fn outcome(headers: &HeaderMap) -> Option<Result<(), CallError>> {
         Code::Ok => Ok(()),
         code => Err(CallError::Status(code, status.message().into())),
     })
-}
-
-fn encode(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut body = BytesMut::with_capacity(PREFIX + length);
-    body.put_u8(0);
-    // A client's message and a session's data are far smaller than 4 GiB.
-    body.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    message.encode(&mut body).expect("the buffer grows as needed");
-    body.freeze()
-}
-
-fn message_of(mut reply: Bytes) -> Result<Bytes, CallError> {
-    let unreadable = |problem: &str| Err(CallError::Unreadable(problem.into()));
-    let Some((prefix, message)) = reply.split_first_chunk::<PREFIX>() else {
-        return unreadable("the reply has no message");
-    };
-    let [compressed, length @ ..] = *prefix;
-    if compressed != 0 {
-        return unreadable("the reply is compressed, which was not offered");
-    }
-    if usize::try_from(u32::from_be_bytes(length)) != Ok(message.len()) {
-        return unreadable("the reply is not one message of the length it tells");
-    }
-    Ok(reply.split_off(PREFIX))
 }
 
 /// At most 8 digits and a unit.

@@ -98,8 +98,4 @@ impl ActionHandler for App {
     async fn session_closed(&self, session: &SessionInfo, _: &CloseReason, _: Duration) {
         self.closed.lock().unwrap().push(session.id);
     }
-
-    fn problem(&self) -> Option<String> {
-        None
-    }
 }

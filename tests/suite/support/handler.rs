@@ -11,7 +11,8 @@
 //! let call = app.next("HandleAction").await;
 //! ```
 //!
-//! Without a script, actions are `UNIMPLEMENTED` and everything else is allowed.
+//! Without a script, actions are `UNIMPLEMENTED` and everything else is allowed. What the
+//! gateway asks on its own account, with no topics, is answered and no [`Call`].
 
 #![allow(dead_code)]
 
@@ -28,7 +29,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{self as sync_mpsc, RecvTimeoutError},
     },
     thread::JoinHandle,
@@ -150,7 +151,7 @@ impl TestHandler {
 
     fn serve(address: Address) -> Self {
         let (seen, calls) = mpsc::unbounded_channel();
-        let app = App { scripts: Arc::default(), seen };
+        let app = App { scripts: Arc::default(), seen, probes: Arc::default() };
         let process = Some(Process::start(&address, app.clone())).into();
         Self { address, app, calls: calls.into(), process }
     }
@@ -208,6 +209,33 @@ impl TestHandler {
     {
         self.scripts(|scripts| scripts.check = Some(script(answer)));
         self
+    }
+
+    /// What the gateway asks on its own account.
+    pub fn on_probe(
+        &self,
+        answer: impl Fn(CheckSubscriptionsRequest) -> Answer<CheckSubscriptionsResponse>
+        + Send
+        + Sync
+        + 'static,
+    ) -> &Self {
+        self.on_probe_async(move |request| std::future::ready(answer(request)))
+    }
+
+    pub fn on_probe_async<F>(
+        &self,
+        answer: impl Fn(CheckSubscriptionsRequest) -> F + Send + Sync + 'static,
+    ) -> &Self
+    where
+        F: Future<Output = Answer<CheckSubscriptionsResponse>> + Send + 'static,
+    {
+        self.scripts(|scripts| scripts.probe = Some(script(answer)));
+        self
+    }
+
+    /// How often the gateway asked on its own account.
+    pub fn probes(&self) -> usize {
+        self.app.probes.load(Ordering::SeqCst)
     }
 
     pub fn on_opened(
@@ -388,12 +416,14 @@ fn accept_unix(
 struct App {
     scripts: Arc<Mutex<Scripts>>,
     seen: mpsc::UnboundedSender<Call>,
+    probes: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
 struct Scripts {
     actions: HashMap<String, Script<HandleActionRequest, HandleActionResponse>>,
     check: Option<Script<CheckSubscriptionsRequest, CheckSubscriptionsResponse>>,
+    probe: Option<Script<CheckSubscriptionsRequest, CheckSubscriptionsResponse>>,
     opened: Option<Script<SessionOpenedRequest, SessionOpenedResponse>>,
     closed: Option<Script<SessionClosedRequest, SessionClosedResponse>>,
 }
@@ -419,6 +449,17 @@ impl App {
         request
     }
 
+    async fn probed(
+        &self,
+        request: CheckSubscriptionsRequest,
+    ) -> Answer<Response<CheckSubscriptionsResponse>> {
+        self.probes.fetch_add(1, Ordering::SeqCst);
+        match self.script(|scripts| scripts.probe.clone()) {
+            Some(answer) => answer(request).await.map(Response::new),
+            None => Ok(Response::new(CheckSubscriptionsResponse::default())),
+        }
+    }
+
     fn script<T>(&self, find: impl FnOnce(&Scripts) -> Option<T>) -> Option<T> {
         find(&self.scripts.lock().unwrap())
     }
@@ -441,6 +482,9 @@ impl ActionHandler for App {
         &self,
         request: Request<CheckSubscriptionsRequest>,
     ) -> Answer<Response<CheckSubscriptionsResponse>> {
+        if request.get_ref().topics.is_empty() {
+            return self.probed(request.into_inner()).await;
+        }
         let request = self.record("CheckSubscriptions", request, Message::Check);
         match self.script(|scripts| scripts.check.clone()) {
             Some(answer) => answer(request).await.map(Response::new),

@@ -60,8 +60,13 @@ impl Myxi {
 
     /// `myxi serve` on free ports, to be given the rest.
     pub fn bare() -> Command {
+        Self::bare_with(&[])
+    }
+
+    /// The same with flags, some of which may say where to listen.
+    pub fn bare_with(flags: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
-        command.arg("serve").args(with_defaults(&[]));
+        command.arg("serve").args(with_defaults(flags));
         command
     }
 

@@ -41,7 +41,8 @@ impl RawServer {
         Self { address, task }
     }
 
-    /// Speaks HTTP/2; hands over each request, with its number.
+    /// Speaks HTTP/2; hands over each action, with its number. What the gateway asks on its
+    /// own account is answered.
     pub async fn http2(
         answer: impl Fn(SendResponse<Bytes>, usize) + Send + Sync + 'static,
     ) -> Self {
@@ -67,8 +68,13 @@ async fn serve_http2(
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     // Held, since a dropped body resets its call.
     let mut bodies: Vec<RecvStream> = Vec::new();
-    while let Some(Ok((request, respond))) = connection.accept().await {
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let is_action = request.uri().path().ends_with("/HandleAction");
         bodies.push(request.into_body());
+        if !is_action {
+            send_grpc(&mut respond, b"\0\0\0\0\0", &[("grpc-status", "0")]);
+            continue;
+        }
         answer(respond, requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
     }
 }
@@ -90,28 +96,44 @@ pub fn send_grpc(
     stream.send_trailers(map).expect("the caller waits");
 }
 
-/// Says hello in HTTP/2 and answers pings, until the first request has come.
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+
+/// Says hello in HTTP/2, until the first request has come.
 pub async fn until_first_request(stream: &mut TcpStream) {
-    const SETTINGS: u8 = 4;
-    const PING: u8 = 6;
-    const HEADERS: u8 = 1;
+    let _ = greet(stream, |kind| kind != HEADERS).await;
+}
+
+/// Speaks HTTP/2 and answers pings, which are told, but no call; until the caller hangs up.
+pub async fn answer_no_call(stream: &mut TcpStream, mut pinged: impl FnMut()) {
+    let _ = greet(stream, |kind| {
+        if kind == PING {
+            pinged();
+        }
+        true
+    })
+    .await;
+}
+
+/// Speaks HTTP/2 as long as it is to go on, which is asked of each frame.
+async fn greet(stream: &mut TcpStream, mut go_on: impl FnMut(u8) -> bool) -> std::io::Result<()> {
     const ACK: u8 = 1;
     let mut preface = [0; 24];
-    stream.read_exact(&mut preface).await.expect("a preface");
-    stream.write_all(&frame(SETTINGS, 0, &[])).await.expect("the caller listens");
+    stream.read_exact(&mut preface).await?;
+    stream.write_all(&frame(SETTINGS, 0, &[])).await?;
     loop {
         let mut head = [0; 9];
-        stream.read_exact(&mut head).await.expect("a frame");
+        stream.read_exact(&mut head).await?;
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        stream.read_exact(&mut payload).await.expect("a whole frame");
+        stream.read_exact(&mut payload).await?;
         let (kind, flags) = (head[3], head[4]);
-        match kind {
-            HEADERS => return,
-            SETTINGS | PING if flags & ACK == 0 => {
-                let echoed = if kind == PING { payload.as_slice() } else { &[] };
-                stream.write_all(&frame(kind, ACK, echoed)).await.expect("the caller listens");
-            }
-            _ => {}
+        if !go_on(kind) {
+            return Ok(());
+        }
+        if matches!(kind, SETTINGS | PING) && flags & ACK == 0 {
+            let echoed = if kind == PING { payload.as_slice() } else { &[] };
+            stream.write_all(&frame(kind, ACK, echoed)).await?;
         }
     }
 }
