@@ -6,11 +6,12 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    bus::{AskError, EventBus},
+    bus::{Answers, AskError, Replicas},
     event::EventBody,
     ids::{ReplicaId, SessionId},
     protocol::CloseReason,
@@ -57,16 +58,16 @@ pub enum PeerError {
 pub struct Peers {
     replica: ReplicaId,
     sessions: Arc<dyn LocalSessions>,
-    bus: Arc<dyn EventBus>,
+    replicas: Arc<dyn Replicas>,
 }
 
 impl Peers {
     pub fn new(
         replica: ReplicaId,
         sessions: Arc<dyn LocalSessions>,
-        bus: Arc<dyn EventBus>,
+        replicas: Arc<dyn Replicas>,
     ) -> Self {
-        Self { replica, sessions, bus }
+        Self { replica, sessions, replicas }
     }
 
     pub async fn perform(&self, id: SessionId, command: &SessionCommand) -> Result<(), PeerError> {
@@ -75,7 +76,7 @@ impl Peers {
             return done.then_some(()).ok_or(PeerError::NoSuchSession(id));
         }
         let question = Question::new(id, command).to_json();
-        let answer = match self.bus.ask(id.replica(), question, ANSWER_DEADLINE).await {
+        let answer = match self.replicas.ask(id.replica(), question, ANSWER_DEADLINE).await {
             Ok(answer) => answer,
             Err(AskError::NoSuchReplica(_)) => return Err(PeerError::NoSuchSession(id)),
             Err(AskError::Unreachable(_)) => return Err(PeerError::Unreachable),
@@ -93,14 +94,20 @@ impl Peers {
     }
 }
 
-/// Answers another replica's question (see [`EventBus::ask`]).
-pub fn answer(sessions: &dyn LocalSessions, question: &[u8]) -> Vec<u8> {
-    let answer = match serde_json::from_slice::<Question>(question).ok().and_then(Question::read) {
-        Some((id, command)) if sessions.perform(id, &command) => Answer::Done,
-        Some(_) => Answer::NoSuchSession,
-        None => Answer::NotUnderstood,
-    };
-    serde_json::to_vec(&answer).expect("a name always serializes")
+/// Answers the other replicas' questions.
+pub struct LocalAnswers(pub Arc<dyn LocalSessions>);
+
+#[async_trait]
+impl Answers for LocalAnswers {
+    async fn answer(&self, question: Vec<u8>) -> Vec<u8> {
+        let question = serde_json::from_slice::<Question>(&question).ok();
+        let answer = match question.and_then(Question::read) {
+            Some((id, command)) if self.0.perform(id, &command) => Answer::Done,
+            Some(_) => Answer::NoSuchSession,
+            None => Answer::NotUnderstood,
+        };
+        serde_json::to_vec(&answer).expect("a name always serializes")
+    }
 }
 
 /// As it travels: `{"version":1,"session":"…","command":{"send":{"event":…,"payload":…}}}`.

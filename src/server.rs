@@ -23,7 +23,7 @@ use crate::{
     actions::Services,
     admin::{self, About, Access, Admin, History, Tail, Topics},
     bus::{
-        BusListener, BusNotice, EventBus,
+        BusListener, BusNotice, EventBus, Replicas,
         memory::MemoryBus,
         rabbitmq::{RabbitMqBus, RabbitMqConfig},
     },
@@ -36,7 +36,7 @@ use crate::{
     hub::{Delivery, Hub},
     ids::{ReplicaId, SessionId, SessionIds},
     metrics::Metrics,
-    peers::{self, LocalSessions, Peers, SessionCommand},
+    peers::{LocalAnswers, LocalSessions, Peers, SessionCommand},
     protocol,
     rate_limit::RateLimit,
     session::SessionSettings,
@@ -111,13 +111,10 @@ impl Server {
         let workers = Arc::new(workers(&config, here, &hubs[1..], &front, &handlers)?);
         let topics = Arc::new(Topics::new(hubs));
         let tail = Arc::new(Tail::new(topics.clone()));
-        let fan_out = FanOut {
-            workers: workers.clone(),
-            sessions: directory.clone(),
-            tail: tail.clone(),
-            metrics: metrics.clone(),
-        };
-        let bus = start_bus(&config, replica, Arc::new(fan_out));
+        let fan_out =
+            FanOut { workers: workers.clone(), tail: tail.clone(), metrics: metrics.clone() };
+        let answers = Arc::new(LocalAnswers(directory.clone()));
+        let (bus, replicas) = start_bus(&config, replica, Arc::new(fan_out), answers);
 
         let health = Arc::new(Health::new(
             bus.clone(),
@@ -128,7 +125,7 @@ impl Server {
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
         let (stop_grpc, grpc_stopped) = watch::channel(false);
-        let peers = Peers::new(replica, directory.clone(), bus.clone());
+        let peers = Peers::new(replica, directory.clone(), replicas);
         let max_event_size = config.limits.max_event_size;
         let api = GatewayApi { bus: bus.clone(), peers, max_event_size, metrics: metrics.clone() };
         let admin_api = Admin {
@@ -319,7 +316,6 @@ fn exchanges(config: &Config) -> Vec<Exchange> {
 /// Where the bus meets the sessions.
 struct FanOut {
     workers: Arc<Vec<Worker>>,
-    sessions: Arc<Directory>,
     tail: Arc<Tail>,
     metrics: Arc<Metrics>,
 }
@@ -343,10 +339,6 @@ impl BusListener for FanOut {
             worker.notice(&notice).await;
         }
     }
-
-    async fn question(&self, question: Vec<u8>) -> Vec<u8> {
-        peers::answer(&*self.sessions, &question)
-    }
 }
 
 impl LocalSessions for Directory {
@@ -365,14 +357,23 @@ impl LocalSessions for Directory {
     }
 }
 
-fn start_bus(config: &Config, replica: ReplicaId, listener: Arc<FanOut>) -> Arc<dyn EventBus> {
+fn start_bus(
+    config: &Config,
+    replica: ReplicaId,
+    listener: Arc<FanOut>,
+    answers: Arc<LocalAnswers>,
+) -> (Arc<dyn EventBus>, Arc<dyn Replicas>) {
     let exchanges = config.exchanges.clone();
     match &config.bus {
-        BusConfig::Memory => MemoryBus::start(exchanges, listener),
+        BusConfig::Memory => {
+            let bus = MemoryBus::start(exchanges, listener);
+            (bus.clone(), bus)
+        }
         BusConfig::RabbitMq { urls } => {
             let max_event_size = config.limits.max_event_size;
             let config = RabbitMqConfig { urls: urls.clone(), exchanges, replica, max_event_size };
-            RabbitMqBus::start(config, listener)
+            let bus = RabbitMqBus::start(config, listener, answers);
+            (bus.clone(), bus)
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig, ExchangeStatus, Lag,
-    PublishError,
+    PublishError, Replicas,
 };
 use crate::{
     event::{Event, EventBody, Exchange, OutgoingEvent, Position, PushedAt, Topic},
@@ -93,16 +93,6 @@ impl EventBus for MemoryBus {
         results
     }
 
-    /// There is nobody else to ask: whoever had another id was an earlier process.
-    async fn ask(
-        &self,
-        replica: ReplicaId,
-        _question: Vec<u8>,
-        _deadline: Duration,
-    ) -> Result<Vec<u8>, AskError> {
-        Err(AskError::NoSuchReplica(replica))
-    }
-
     fn status(&self) -> BusStatus {
         let status = |(name, queue): (&Exchange, &Queue)| ExchangeStatus {
             name: name.clone(),
@@ -123,6 +113,19 @@ impl EventBus for MemoryBus {
     /// Nobody confirms here: there is nothing to wait for.
     async fn close(&self, _deadline: Instant) {
         self.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// There is nobody else to ask: whoever had another id was an earlier process.
+#[async_trait]
+impl Replicas for MemoryBus {
+    async fn ask(
+        &self,
+        replica: ReplicaId,
+        _question: Vec<u8>,
+        _deadline: Duration,
+    ) -> Result<Vec<u8>, AskError> {
+        Err(AskError::NoSuchReplica(replica))
     }
 }
 

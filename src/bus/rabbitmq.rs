@@ -47,8 +47,8 @@ use self::{
     window::Window,
 };
 use super::{
-    AskError, BusListener, BusStatus, EventBus, ExchangeConfig, ExchangeStatus, PublishError,
-    Skipped,
+    Answers, AskError, BusListener, BusStatus, EventBus, ExchangeConfig, ExchangeStatus,
+    PublishError, Replicas, Skipped,
 };
 use crate::{
     event::{Exchange, OutgoingEvent},
@@ -85,9 +85,13 @@ struct Lane {
 }
 
 impl RabbitMqBus {
-    /// Comes back at once; the broker need not be there yet. Must be called inside a Tokio
+    /// Returns at once; the broker need not be there yet. Must be called inside a Tokio
     /// runtime, which then runs the bus.
-    pub fn start(config: RabbitMqConfig, listener: Arc<dyn BusListener>) -> Arc<Self> {
+    pub fn start(
+        config: RabbitMqConfig,
+        listener: Arc<dyn BusListener>,
+        answers: Arc<dyn Answers>,
+    ) -> Arc<Self> {
         let RabbitMqConfig { urls, exchanges: configs, replica, max_event_size } = config;
         let urls: Arc<[_]> = urls.into();
         let mut tasks = JoinSet::new();
@@ -123,7 +127,7 @@ impl RabbitMqBus {
         let (publisher, driver) = Publisher::new(publishing.clone(), window.clone(), None);
         let replica_queue = Arc::new(ReplicaQueue::new(replica, publisher));
         tasks.spawn(driver.run());
-        tasks.spawn(replica_queue.clone().run(questions.clone(), listener));
+        tasks.spawn(replica_queue.clone().run(questions.clone(), answers));
 
         let tasks = Mutex::new(tasks);
         Arc::new(Self { publishing, questions, window, exchanges, replica_queue, tasks })
@@ -162,15 +166,6 @@ impl EventBus for RabbitMqBus {
         results
     }
 
-    async fn ask(
-        &self,
-        replica: ReplicaId,
-        question: Vec<u8>,
-        deadline: Duration,
-    ) -> Result<Vec<u8>, AskError> {
-        self.replica_queue.ask(replica, question, deadline).await
-    }
-
     fn status(&self) -> BusStatus {
         let mut problems = self.connection_problems();
         let connected = problems.is_empty();
@@ -207,6 +202,18 @@ impl EventBus for RabbitMqBus {
         self.window.close(deadline.min(Instant::now() + PUBLISH_DEADLINE)).await;
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         join_all(self.links().map(|(_, link)| link.close(deadline))).await;
+    }
+}
+
+#[async_trait]
+impl Replicas for RabbitMqBus {
+    async fn ask(
+        &self,
+        replica: ReplicaId,
+        question: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<Vec<u8>, AskError> {
+        self.replica_queue.ask(replica, question, deadline).await
     }
 }
 

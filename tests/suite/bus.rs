@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, future::join_all};
 use myxi::{
     bus::{
-        AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig, PublishError,
+        Answers, AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig,
+        PublishError, Replicas,
         memory::MemoryBus,
         rabbitmq::{RabbitMqBus, RabbitMqConfig},
     },
@@ -44,6 +45,7 @@ const CONFIRM: Duration = Duration::from_millis(4_800);
 /// A replica as far as its bus knows one: the bus, and what it told.
 struct Replica {
     bus: Arc<dyn EventBus>,
+    others: Arc<dyn Replicas>,
     id: ReplicaId,
     notices: Mutex<mpsc::UnboundedReceiver<BusNotice>>,
 }
@@ -55,8 +57,14 @@ impl BusListener for Recorder {
     async fn notice(&self, notice: BusNotice) {
         let _ = self.0.send(notice);
     }
+}
 
-    async fn question(&self, question: Vec<u8>) -> Vec<u8> {
+/// What these replicas answer.
+struct Echo;
+
+#[async_trait]
+impl Answers for Echo {
+    async fn answer(&self, question: Vec<u8>) -> Vec<u8> {
         if question == b"never" {
             std::future::pending::<()>().await;
         }
@@ -75,16 +83,17 @@ impl Replica {
             let exchanges = configs(exchanges);
             let config =
                 RabbitMqConfig { urls, exchanges, replica, max_event_size: MAX_EVENT_SIZE };
-            RabbitMqBus::start(config, listener)
+            RabbitMqBus::start(config, listener, Arc::new(Echo))
         })
     }
 
-    fn start<B: EventBus + 'static>(
+    fn start<B: EventBus + Replicas + 'static>(
         start: impl FnOnce(ReplicaId, Arc<dyn BusListener>) -> Arc<B>,
     ) -> Self {
         let (sender, notices) = mpsc::unbounded_channel();
         let id = ReplicaId::random();
-        Self { bus: start(id, Arc::new(Recorder(sender))), id, notices: Mutex::new(notices) }
+        let bus = start(id, Arc::new(Recorder(sender)));
+        Self { bus: bus.clone(), others: bus, id, notices: Mutex::new(notices) }
     }
 
     async fn attached(self, exchanges: usize) -> Self {
@@ -308,7 +317,7 @@ async fn asking_a_replica_that_is_not_there_is_told(replica: Replica, _: [&str; 
     let replica = replica.attached(2).await;
     replica.status_becomes("healthy", |s| s.problems.is_empty()).await;
     let nobody = ReplicaId::random();
-    let answer = replica.bus.ask(nobody, b"?".to_vec(), DEADLINE).await;
+    let answer = replica.others.ask(nobody, b"?".to_vec(), DEADLINE).await;
     // A broker cannot tell one that is not there from one that is cut off.
     let told = match replica.bus.status().kind {
         "memory" => AskError::NoSuchReplica(nobody),
@@ -590,7 +599,7 @@ mod on_rabbitmq {
             replica.status_becomes("healthy", |s| s.problems.is_empty()).await;
         }
         let ask = |replica: &Replica, question: &[u8], deadline| {
-            asking.bus.ask(replica.id, question.to_vec(), deadline)
+            asking.others.ask(replica.id, question.to_vec(), deadline)
         };
 
         let asked = (0..100u8).map(|n| ask(&other, &[n], DEADLINE).map(move |answer| (n, answer)));
@@ -616,7 +625,7 @@ mod on_rabbitmq {
         }
         let ask = |n: u16| {
             let replica = if n.is_multiple_of(2) { other.id } else { ReplicaId::random() };
-            let asked = asking.bus.ask(replica, n.to_be_bytes().to_vec(), DEADLINE);
+            let asked = asking.others.ask(replica, n.to_be_bytes().to_vec(), DEADLINE);
             asked.map(move |answer| (n, replica, answer))
         };
         for _ in 0..5 {
@@ -648,7 +657,7 @@ mod on_rabbitmq {
         let once_more = |s: &BusStatus| s.reconnects == 1 && s.problems.is_empty();
         other.status_becomes("connected again", once_more).await;
 
-        let answer = asking.bus.ask(other.id, b"?".to_vec(), DEADLINE).await;
+        let answer = asking.others.ask(other.id, b"?".to_vec(), DEADLINE).await;
         assert_eq!(answer, Ok(b"re: ?".to_vec()));
         assert_eq!(reading_connection(broker, &other, &name).await, Some(reading));
         assert_eq!(asking.publish(event(&name, "k", "still")).await, Ok(()));
@@ -721,7 +730,7 @@ mod on_rabbitmq {
         let began = Instant::now();
         let refused = replica.publish(event(&name, "k", "?")).await;
         assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
-        let unasked = replica.bus.ask(ReplicaId::random(), b"?".to_vec(), DEADLINE).await;
+        let unasked = replica.others.ask(ReplicaId::random(), b"?".to_vec(), DEADLINE).await;
         assert!(matches!(unasked, Err(AskError::Unavailable(_))), "{unasked:?}");
         assert!(began.elapsed() < CONFIRM, "took {:?}", began.elapsed());
 

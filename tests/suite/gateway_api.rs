@@ -9,11 +9,11 @@ use std::{
 
 use async_trait::async_trait;
 use myxi::{
-    bus::{AskError, BusStatus, EventBus, PublishError},
+    bus::{Answers, AskError, BusStatus, EventBus, PublishError, Replicas},
     event::{Exchange, OutgoingEvent},
     gateway_api::{self, GatewayApi},
     ids::{ReplicaId, SessionId, SessionIds},
-    peers::{self, LocalSessions, Peers, SessionCommand},
+    peers::{LocalAnswers, LocalSessions, Peers, SessionCommand},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::{Code, Request, Status, transport::Channel};
@@ -61,6 +61,15 @@ impl EventBus for TestBus {
         results
     }
 
+    fn status(&self) -> BusStatus {
+        BusStatus { kind: "test", attached_once: true, ..BusStatus::default() }
+    }
+
+    async fn close(&self, _deadline: tokio::time::Instant) {}
+}
+
+#[async_trait]
+impl Replicas for TestBus {
     async fn ask(
         &self,
         replica: ReplicaId,
@@ -69,18 +78,12 @@ impl EventBus for TestBus {
     ) -> Result<Vec<u8>, AskError> {
         match &self.other {
             Some((other, sessions)) if *other == replica => {
-                Ok(peers::answer(&**sessions, &question))
+                Ok(LocalAnswers(sessions.clone()).answer(question).await)
             }
             Some(_) => Err(AskError::Unreachable(replica)),
             None => Err(AskError::NoAnswer(replica)),
         }
     }
-
-    fn status(&self) -> BusStatus {
-        BusStatus { kind: "test", attached_once: true, ..BusStatus::default() }
-    }
-
-    async fn close(&self, _deadline: tokio::time::Instant) {}
 }
 
 /// One session, and what was done to it.
@@ -402,12 +405,14 @@ async fn a_bad_command_is_refused_by_the_name_of_its_field() {
     }
 }
 
-#[test]
-fn a_question_that_makes_no_sense_is_answered_and_does_nothing() {
+#[tokio::test]
+async fn a_question_that_makes_no_sense_is_answered_and_does_nothing() {
     let sessions = TestSessions::new(ReplicaId::random());
     let id = sessions.id;
-    let ask =
-        |question: &str| String::from_utf8(peers::answer(&*sessions, question.as_bytes())).unwrap();
+    let answers = LocalAnswers(sessions.clone());
+    let ask = async |question: &str| {
+        String::from_utf8(answers.answer(question.as_bytes().to_vec()).await).unwrap()
+    };
     let send = |version: u32, payload: &str| {
         format!(
             r#"{{"version":{version},"session":"{id}","command":{{"send":{{"event":"E","payload":{payload}}}}}}}"#
@@ -422,10 +427,10 @@ fn a_question_that_makes_no_sense_is_answered_and_does_nothing() {
         &format!(r#"{{"version":1,"session":"{id}","command":{{"explode":{{}}}}}}"#),
         r#"{"version":1,"session":"nobody","command":{"disconnect":{"code":4000,"reason":""}}}"#,
     ] {
-        assert_eq!(ask(question), r#""not_understood""#, "{question}");
+        assert_eq!(ask(question).await, r#""not_understood""#, "{question}");
     }
     assert!(sessions.done.lock().unwrap().is_empty());
-    assert_eq!(ask(&send(1, "{}")), r#""done""#);
+    assert_eq!(ask(&send(1, "{}")).await, r#""done""#);
 }
 
 fn bearing<T>(message: T, token: Option<&str>) -> Request<T> {

@@ -40,7 +40,7 @@ use super::{
     topology,
 };
 use crate::{
-    bus::{AskError, BusListener},
+    bus::{Answers, AskError},
     ids::ReplicaId,
 };
 
@@ -118,13 +118,13 @@ impl ReplicaQueue {
     }
 
     /// Answers until it is closed, on a connection that nobody else uses.
-    pub async fn run(self: Arc<Self>, mut link: Link, listener: Arc<dyn BusListener>) {
+    pub async fn run(self: Arc<Self>, mut link: Link, answers: Arc<dyn Answers>) {
         let mut closing = self.closing.subscribe();
         let mut answering = JoinSet::new();
         let mut attached = None;
         tokio::select! {
             _ = closing.wait_for(|closing| *closing) => {}
-            () = self.read(&mut link, &mut attached, &mut answering, &listener) => {}
+            () = self.read(&mut link, &mut attached, &mut answering, &answers) => {}
         }
         if let Some(inbox) = attached
             && let Err(e) = inbox.delete().await
@@ -134,7 +134,7 @@ impl ReplicaQueue {
         while answering.join_next().await.is_some() {}
     }
 
-    /// Lets go of the queue, so that who asks from now on is told at once, and comes back
+    /// Lets go of the queue, so that who asks from now on is told at once, and returns
     /// when what came before is answered.
     pub async fn close(&self, deadline: Instant) {
         self.closing.send_replace(true);
@@ -142,14 +142,14 @@ impl ReplicaQueue {
             timeout_at(deadline.min(Instant::now() + CLOSE_DEADLINE), self.closing.closed()).await;
     }
 
-    /// Reads the questions of others, and the answers to ours. Comes back when the bus has
+    /// Reads the questions of others, and the answers to ours. Returns when the bus has
     /// been closed.
     async fn read(
         self: &Arc<Self>,
         link: &mut Link,
         attached: &mut Option<Inbox>,
         answering: &mut JoinSet<()>,
-        listener: &Arc<dyn BusListener>,
+        answers: &Arc<dyn Answers>,
     ) {
         let mut backoff = Backoff::default();
         let mut last = None;
@@ -161,7 +161,7 @@ impl ReplicaQueue {
                     self.problem.set(None);
                     let binding = inbox.binding();
                     tokio::select! {
-                        error = self.serve(attached.insert(inbox), answering, listener) => error,
+                        error = self.serve(attached.insert(inbox), answering, answers) => error,
                         error = self.watch(&binding, &home.connection) => error,
                     }
                 }
@@ -181,7 +181,7 @@ impl ReplicaQueue {
         self: &Arc<Self>,
         inbox: &mut Inbox,
         answering: &mut JoinSet<()>,
-        listener: &Arc<dyn BusListener>,
+        answers: &Arc<dyn Answers>,
     ) -> BrokerError {
         loop {
             let delivery = tokio::select! {
@@ -194,7 +194,7 @@ impl ReplicaQueue {
             match delivery.properties.kind().as_ref().map(ShortString::as_str) {
                 // One that comes again may have been answered, and acted on, before.
                 Some(QUESTION) if !delivery.redelivered => {
-                    answering.spawn(self.clone().answer(delivery, listener.clone()));
+                    answering.spawn(self.clone().answer(delivery, answers.clone()));
                     continue;
                 }
                 Some(ANSWER) => self.resolve(&delivery),
@@ -204,7 +204,7 @@ impl ReplicaQueue {
         }
     }
 
-    /// Sees to it that this replica can be reached; comes back when it cannot.
+    /// Sees to it that this replica can be reached; returns when it cannot.
     ///
     /// Nobody tells the owner of a queue that its binding was deleted, or the exchange with
     /// all of them. And a node that is cut off from its cluster, or was, serves the queue as
@@ -239,11 +239,11 @@ impl ReplicaQueue {
     }
 
     /// Has one question answered. Unacknowledged until then, which bounds how many there are.
-    async fn answer(self: Arc<Self>, question: Delivery, listener: Arc<dyn BusListener>) {
+    async fn answer(self: Arc<Self>, question: Delivery, answers: Arc<dyn Answers>) {
         let until = Instant::now() + ANSWER_DEADLINE;
         let properties = &question.properties;
         let (reply_to, id) = (properties.reply_to().clone(), properties.correlation_id().clone());
-        let answered = timeout_at(until, listener.question(question.data.clone())).await;
+        let answered = timeout_at(until, answers.answer(question.data.clone())).await;
         if let (Ok(answer), Some(reply_to), Some(id)) = (answered, reply_to, id) {
             let answer = to_replica(reply_to, answer_to(id), answer);
             if let Err(e) = self.publisher.publish(answer, until).await {
