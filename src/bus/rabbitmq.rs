@@ -11,7 +11,9 @@
 //! names others.
 
 mod connection;
+mod entry;
 mod marker;
+mod message;
 mod nodes;
 mod not_published;
 mod poison;
@@ -31,16 +33,12 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use lapin::{
-    BasicProperties,
-    types::{FieldTable, ShortString},
-};
 use tokio::{task::JoinSet, time::Instant};
 
 pub use self::url::{BrokerUrl, InvalidBrokerUrl};
 use self::{
     connection::HELD_BACK,
-    publisher::{Message, Publisher},
+    publisher::Publisher,
     replica_queue::ReplicaQueue,
     stream::{Health, Reader},
     supervisor::{Link, Supervisor},
@@ -142,7 +140,7 @@ impl EventBus for RabbitMqBus {
             let Some(Lane { publisher, .. }) = self.exchanges.get(&event.topic.exchange) else {
                 return Err(PublishError::UnknownExchange(event.topic.exchange));
             };
-            Ok((publisher, publisher.admit(event.body.len())?, to_message(event)))
+            Ok((publisher, publisher.admit(event.body.len())?, entry::event(event)))
         };
         // All are admitted before the first one waits: closing does not come between them.
         let admitted: Vec<_> = events.into_iter().map(admit).collect();
@@ -260,22 +258,5 @@ impl Lane {
             attached: self.reading.problem().is_none() && self.health.problem.get().is_none(),
             lag: self.health.lag.lately(),
         }
-    }
-}
-
-fn to_message(event: OutgoingEvent) -> Message {
-    // A Topic and an OutgoingEvent are checked to be short strings; were one not, an empty
-    // key is better than the panic of `into`.
-    let short = |text: &str| ShortString::try_new(text).unwrap_or_default();
-    let mut headers = FieldTable::default();
-    headers.insert(stream::PUSHED_AT_HEADER.into(), stream::pushed_at_value(event.pushed_at));
-    Message {
-        exchange: topology::input_exchange(&event.topic.exchange),
-        routing_key: short(event.topic.routing_key()),
-        properties: BasicProperties::default()
-            .with_content_type("application/json".into())
-            .with_message_id(short(&event.id)),
-        headers,
-        body: event.body,
     }
 }

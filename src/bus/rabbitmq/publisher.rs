@@ -10,10 +10,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use lapin::{
-    BasicProperties,
-    types::{FieldTable, ShortString},
-};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, timeout_at},
@@ -21,21 +17,12 @@ use tokio::{
 
 use self::driver::Driver;
 use super::{
+    message::Message,
     not_published::NotPublished,
     supervisor::{Link, NOT_CONNECTED_YET, Problem},
     window::{Admission, MAX_UNCONFIRMED, Slot, Window},
 };
 use crate::bus::ExchangeConfig;
-
-/// A message on its way to the broker.
-pub struct Message {
-    pub exchange: ShortString,
-    pub routing_key: ShortString,
-    /// Their headers are those below.
-    pub properties: BasicProperties,
-    pub headers: FieldTable,
-    pub body: Vec<u8>,
-}
 
 type Outcome = Result<(), NotPublished>;
 

@@ -34,8 +34,9 @@ use self::{
 };
 use super::{
     connection::{BrokerConnection, BrokerError},
+    message::Message,
     not_published::NotPublished,
-    publisher::{Message, Publisher},
+    publisher::Publisher,
     supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
     topology,
 };

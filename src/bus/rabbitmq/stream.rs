@@ -8,7 +8,6 @@
 
 mod apart;
 mod attach;
-mod entry;
 mod tail;
 mod trail;
 mod watchdog;
@@ -24,15 +23,14 @@ use std::{
 use lapin::message::Delivery;
 use tokio::time::Instant;
 
-pub use self::entry::{PUSHED_AT_HEADER, pushed_at_value};
 use self::{
-    entry::Kind,
     tail::Tail,
     trail::{Continuity, Trail},
     watchdog::{Advice, TICK, Watchdog},
 };
 use super::{
     connection::{BrokerConnection, BrokerError},
+    entry::{self, Kind},
     marker,
     poison::{Poison, PoisonCounts},
     publisher::Publisher,

@@ -25,7 +25,7 @@ use crate::bus::{
     ExchangeConfig,
     rabbitmq::{
         connection::{BrokerConnection, BrokerError, HELD_BACK, within},
-        marker,
+        entry,
         not_published::NotPublished,
         supervisor::{Backoff, Link, Problem},
         topology,
@@ -258,7 +258,7 @@ impl Driver {
         self.unmarked += 1;
         let due = self.exchange.as_ref().filter(|_| self.unmarked >= MARKER_EVERY)?;
         self.unmarked = 0;
-        Some(Job { message: marker::new(&due.name).0, receipt: Receipt::unheard() })
+        Some(Job { message: entry::marker(&due.name).0, receipt: Receipt::unheard() })
     }
 
     /// Settles what can be settled; answers why the channel is to be left, if so.

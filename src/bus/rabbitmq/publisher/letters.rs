@@ -4,8 +4,10 @@
 use futures_util::future::{Either, poll_immediate, ready};
 use lapin::{BasicProperties, Channel, options::BasicPublishOptions, types::AMQPValue};
 
-use super::{Job, Message, Receipt, ledger::Ledger};
-use crate::bus::rabbitmq::{connection::BrokerError, not_published::NotPublished};
+use super::{Job, Receipt, ledger::Ledger};
+use crate::bus::rabbitmq::{
+    connection::BrokerError, message::Message, not_published::NotPublished,
+};
 
 /// Tells one message from another when the broker returns it; see [`Ledger`].
 const SEQUENCE_HEADER: &str = "x-myxi-seq";

@@ -3,13 +3,14 @@
 use tokio::time::Instant;
 
 use super::{
-    PATIENCE, Reader, entry,
+    PATIENCE, Reader,
     tail::{From, Tail},
     trail::Trail,
 };
 use crate::{
     bus::rabbitmq::{
         connection::{BrokerConnection, BrokerError, Unreadable},
+        entry,
         poison::Poison,
     },
     event::Exchange,

@@ -6,7 +6,7 @@ use lapin::message::Delivery;
 use tokio::time::Instant;
 
 use super::{
-    PATIENCE, Reader, entry,
+    PATIENCE, Reader,
     tail::{From, PREFETCH, Tail},
     trail::{Found, Trail},
     went_back,
@@ -15,7 +15,7 @@ use crate::bus::{
     BusNotice,
     rabbitmq::{
         connection::{BrokerConnection, BrokerError},
-        marker, topology,
+        entry, marker, topology,
     },
 };
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::entry::Entry;
+use crate::bus::rabbitmq::entry::Entry;
 
 /// Entries that are remembered at most, where no marker comes.
 const LENGTH_MAX: usize = 4096;

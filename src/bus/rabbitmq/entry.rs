@@ -1,19 +1,61 @@
-//! One entry of a log as the broker delivers it: what it is, and how it is known again.
+//! One entry of a log: how it is written, what it is when it is read, and how it is known
+//! again.
 
-use lapin::{BasicProperties, message::Delivery, types::AMQPValue};
+use lapin::{
+    BasicProperties,
+    message::Delivery,
+    types::{AMQPValue, FieldTable, ShortString},
+};
 use twox_hash::XxHash3_64;
 
+use super::{connection::BrokerError, message::Message, topology};
 use crate::{
-    bus::rabbitmq::{
-        connection::BrokerError,
-        marker::{MARKER, OURS},
-    },
-    event::PushedAt,
+    event::{Exchange, OutgoingEvent, PushedAt},
+    ids::random_id,
 };
+
+/// The AMQP type of a marker. Whatever else begins with [`OURS`] is of a newer build.
+const MARKER: &str = "myxi.marker";
+
+/// What the AMQP types of the gateway's own entries begin with.
+const OURS: &str = "myxi.";
 
 /// When a gateway took the event, in microseconds of Unix time. AMQP's own timestamp has
 /// seconds.
-pub const PUSHED_AT_HEADER: &str = "x-myxi-pushed-us";
+const PUSHED_AT_HEADER: &str = "x-myxi-pushed-us";
+
+/// The entry of an event.
+pub fn event(event: OutgoingEvent) -> Message {
+    // A Topic and an OutgoingEvent are checked to be short strings; were one not, an empty
+    // key is better than the panic of `into`.
+    let short = |text: &str| ShortString::try_new(text).unwrap_or_default();
+    let mut headers = FieldTable::default();
+    headers.insert(PUSHED_AT_HEADER.into(), pushed_at_value(event.pushed_at));
+    Message {
+        exchange: topology::input_exchange(&event.topic.exchange),
+        routing_key: short(event.topic.routing_key()),
+        properties: BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_message_id(short(&event.id)),
+        headers,
+        body: event.body,
+    }
+}
+
+/// A marker for this exchange's log, never the same twice, and its id.
+pub fn marker(exchange: &Exchange) -> (Message, String) {
+    let id = random_id();
+    let marker = Message {
+        exchange: topology::input_exchange(exchange),
+        routing_key: "".into(),
+        properties: BasicProperties::default()
+            .with_type(MARKER.into())
+            .with_message_id(id.as_str().into()),
+        headers: FieldTable::default(),
+        body: Vec::new(),
+    };
+    (marker, id)
+}
 
 /// An entry as it is known again: nothing but this tells a log from one that was made anew
 /// under its name, for that one has the same offsets.
@@ -72,7 +114,7 @@ fn hash(delivery: &Delivery, marker: &str) -> u64 {
     XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(&head), &delivery.data)
 }
 
-pub fn pushed_at_value(PushedAt(micros): PushedAt) -> AMQPValue {
+fn pushed_at_value(PushedAt(micros): PushedAt) -> AMQPValue {
     AMQPValue::LongLongInt(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 

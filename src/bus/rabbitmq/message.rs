@@ -1,0 +1,16 @@
+//! An AMQP message as it is handed to a publisher.
+
+use lapin::{
+    BasicProperties,
+    types::{FieldTable, ShortString},
+};
+
+/// A message on its way to the broker.
+pub struct Message {
+    pub exchange: ShortString,
+    pub routing_key: ShortString,
+    /// Their headers are those below.
+    pub properties: BasicProperties,
+    pub headers: FieldTable,
+    pub body: Vec<u8>,
+}
