@@ -10,8 +10,6 @@ pub mod rabbitmq;
 mod replicas;
 mod status;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use tokio::time::Instant;
 
@@ -44,19 +42,16 @@ pub trait EventBus: Send + Sync {
 /// What a bus tells its replica. Calls for one exchange come one after another.
 #[async_trait]
 pub trait BusListener: Send + Sync {
-    async fn notice(&self, notice: BusNotice);
-}
-
-#[derive(Debug, Clone)]
-pub enum BusNotice {
     /// From now on every event of this exchange is delivered, or a gap is told. Comes
     /// once, at the first attach.
-    Attached(Exchange),
+    async fn attached(&self, exchange: &Exchange);
+
     /// Events of one exchange come in the order in which the bus took them, each entry
     /// of the log once.
-    Event(Arc<Event>),
+    async fn event(&self, event: Event);
+
     /// Events of this exchange may have been missed.
-    Gap(Exchange),
+    async fn gap(&self, exchange: &Exchange);
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,12 @@ use std::{
 
 use tokio::task::yield_now;
 
-use crate::{actions::Client, ids::SessionId};
+use crate::{
+    actions::Client,
+    ids::SessionId,
+    peers::{LocalSessions, SessionCommand},
+    protocol,
+};
 
 /// Sessions that are looked at before others have their turn: some tens of microseconds.
 pub const AT_ONCE: usize = 128;
@@ -46,6 +51,22 @@ impl Directory {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Client>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LocalSessions for Directory {
+    fn perform(&self, id: SessionId, command: &SessionCommand) -> bool {
+        let Some(client) = self.get(id) else { return false };
+        let outbox = client.outbox();
+        match command {
+            SessionCommand::Send(event) => {
+                outbox.try_push(protocol::event(&event.name, None, &event.payload))
+            }
+            SessionCommand::Disconnect(reason) => {
+                outbox.seal(reason.clone());
+                true
+            }
+        }
     }
 }
 

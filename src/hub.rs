@@ -46,12 +46,12 @@ struct Subscriber {
 /// somebody wants it.
 #[derive(Debug)]
 pub struct Delivery {
-    event: Arc<Event>,
+    event: Event,
     frame: OnceLock<Frame>,
 }
 
 impl Delivery {
-    pub fn new(event: Arc<Event>) -> Self {
+    pub fn new(event: Event) -> Self {
         Self { event, frame: OnceLock::new() }
     }
 

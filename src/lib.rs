@@ -41,4 +41,4 @@ pub mod session;
 pub mod small_http;
 pub mod token;
 pub mod websocket;
-pub mod worker;
+pub mod workers;

@@ -1,21 +1,22 @@
 //! Puts the parts together: the only file that names them all. Starts them in order.
 
+mod accepting;
+mod descriptors;
 mod drain;
+mod signals;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
-use async_trait::async_trait;
 use tokio::{
     net::{TcpListener, TcpSocket},
-    signal::unix::{Signal, SignalKind, signal},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
-use self::drain::Drain;
+use self::{accepting::accept, drain::Drain};
+pub use self::{descriptors::bounds, signals::StopSignals};
 use crate::{
-    accept::Bounds,
     action_handler::{
         ActionHandler,
         grpc::{ApplicationState, CallLimit, GrpcActionHandler, GrpcHandlerConfig, Shared},
@@ -23,7 +24,7 @@ use crate::{
     actions::Services,
     admin::{self, About, Access, Admin, History, Tail, Topics},
     bus::{
-        BusListener, BusNotice, EventBus, Replicas,
+        EventBus, Replicas,
         memory::MemoryBus,
         rabbitmq::{RabbitMqBus, RabbitMqConfig},
     },
@@ -33,22 +34,14 @@ use crate::{
     gateway_api::{self, GatewayApi},
     health::Health,
     http::{Door, Front},
-    hub::{Delivery, Hub},
-    ids::{ReplicaId, SessionId, SessionIds},
+    hub::Hub,
+    ids::{ReplicaId, SessionIds},
     metrics::Metrics,
-    peers::{LocalAnswers, LocalSessions, Peers, SessionCommand},
-    protocol,
+    peers::{LocalAnswers, Peers},
     rate_limit::RateLimit,
     session::SessionSettings,
-    worker::{Notice, Worker},
+    workers::{Worker, Workers},
 };
-
-/// Descriptors kept for listeners, the broker, the application and the Gateway service.
-const RESERVED_DESCRIPTORS: usize = 64;
-
-/// Two of a worker's runtime, one for its connection to the application, and one more
-/// while that is made anew.
-const DESCRIPTORS_PER_WORKER: usize = 4;
 
 /// Connections that may wait to be accepted, as far as the system lets them (on Linux
 /// `net.core.somaxconn`, 4096 unless changed). Whoever finds no room tries again after a
@@ -59,27 +52,6 @@ const BACKLOG: u32 = 4096;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let signals = StopSignals::new()?;
     Server::start(config).await?.run_until(signals).await
-}
-
-/// What asks a process to end: SIGINT and SIGTERM.
-pub struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl StopSignals {
-    /// From here on they do not end the process by themselves.
-    pub fn new() -> io::Result<Self> {
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 /// A running gateway. Dropped without a drain, it ends at once.
@@ -108,13 +80,12 @@ impl Server {
         let hub = || Arc::new(Hub::new(exchanges(&config), max_outbox, metrics.clone()));
         let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
         let here = Door::new(hubs[0].clone(), &config.limits, front.clone(), handlers.start(0));
-        let workers = Arc::new(workers(&config, here, &hubs[1..], &front, &handlers)?);
+        let workers = workers(&config, here, &hubs[1..], &front, &handlers)?;
         let topics = Arc::new(Topics::new(hubs));
         let tail = Arc::new(Tail::new(topics.clone()));
-        let fan_out =
-            FanOut { workers: workers.clone(), tail: tail.clone(), metrics: metrics.clone() };
+        let workers = Arc::new(Workers::new(workers, tail.clone(), metrics.clone()));
         let answers = Arc::new(LocalAnswers(directory.clone()));
-        let (bus, replicas) = start_bus(&config, replica, Arc::new(fan_out), answers);
+        let (bus, replicas) = start_bus(&config, replica, workers.clone(), answers);
 
         let health = Arc::new(Health::new(
             bus.clone(),
@@ -313,54 +284,10 @@ fn exchanges(config: &Config) -> Vec<Exchange> {
     config.exchanges.iter().map(|exchange| exchange.name.clone()).collect()
 }
 
-/// Where the bus meets the sessions.
-struct FanOut {
-    workers: Arc<Vec<Worker>>,
-    tail: Arc<Tail>,
-    metrics: Arc<Metrics>,
-}
-
-#[async_trait]
-impl BusListener for FanOut {
-    async fn notice(&self, notice: BusNotice) {
-        let notice = match notice {
-            // Whoever hears that the gateway is ready may subscribe at once.
-            BusNotice::Attached(exchange) => {
-                return self.workers.iter().for_each(|worker| worker.attached(&exchange));
-            }
-            BusNotice::Event(event) => {
-                self.metrics.events_received.inc();
-                self.tail.pass(&event);
-                Notice::Event(Arc::new(Delivery::new(event)))
-            }
-            BusNotice::Gap(exchange) => Notice::Gap(exchange),
-        };
-        for worker in self.workers.iter() {
-            worker.notice(&notice).await;
-        }
-    }
-}
-
-impl LocalSessions for Directory {
-    fn perform(&self, id: SessionId, command: &SessionCommand) -> bool {
-        let Some(client) = self.get(id) else { return false };
-        let outbox = client.outbox();
-        match command {
-            SessionCommand::Send(event) => {
-                outbox.try_push(protocol::event(&event.name, None, &event.payload))
-            }
-            SessionCommand::Disconnect(reason) => {
-                outbox.seal(reason.clone());
-                true
-            }
-        }
-    }
-}
-
 fn start_bus(
     config: &Config,
     replica: ReplicaId,
-    listener: Arc<FanOut>,
+    listener: Arc<Workers>,
     answers: Arc<LocalAnswers>,
 ) -> (Arc<dyn EventBus>, Arc<dyn Replicas>) {
     let exchanges = config.exchanges.clone();
@@ -385,53 +312,6 @@ fn access(config: &Config, address: SocketAddr) -> Access {
         hosts: config.admin_hosts.clone(),
         on_loopback: address.ip().to_canonical().is_loopback(),
         complaints: RateLimit::default(),
-    }
-}
-
-/// What may be open at once, within what the system allows this process.
-pub fn bounds(config: &Config) -> Bounds {
-    let limits = &config.limits;
-    let reserved = RESERVED_DESCRIPTORS + DESCRIPTORS_PER_WORKER * config.worker_threads;
-    let wanted = limits.max_connections + limits.max_pending_handshakes;
-    let allowed = match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(descriptors) => usize::try_from(descriptors).unwrap_or(usize::MAX),
-        Err(error) => {
-            tracing::warn!(%error, "cannot raise the limit of file descriptors");
-            wanted + reserved
-        }
-    };
-    // Half of very few, so that there is always room for a client.
-    let sockets = wanted.min(allowed - reserved.min(allowed / 2));
-    if sockets < limits.max_connections {
-        tracing::warn!(
-            "the system allows {allowed} file descriptors: no more than {sockets} connections \
-             (raise it with ulimit -n, LimitNOFILE= or --ulimit nofile=)"
-        );
-    }
-    Bounds {
-        handshakes: Arc::new(Semaphore::new(limits.max_pending_handshakes)),
-        sockets: Arc::new(Semaphore::new(sockets)),
-    }
-}
-
-/// Hands each connection to the next worker, until it is told to stop.
-async fn accept(
-    listener: TcpListener,
-    bounds: Bounds,
-    workers: Arc<Vec<Worker>>,
-    stop: watch::Receiver<bool>,
-) {
-    let serving = async {
-        for worker in workers.iter().cycle() {
-            let accepted = bounds.accept(&listener).await;
-            if let Err(error) = worker.serve(accepted).await {
-                tracing::warn!(%error, "a connection could not be handed to its worker");
-            }
-        }
-    };
-    tokio::select! {
-        () = serving => {}
-        () = told(stop) => {}
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     query::Query,
     topics::Topics,
 };
-use crate::event::Event;
+use crate::{event::Event, workers::Watcher};
 
 /// Events that are kept.
 const KEPT: usize = 200;
@@ -81,13 +81,6 @@ impl Tail {
         Self { watched: AtomicBool::new(false), topics, state: Mutex::new(state) }
     }
 
-    /// An event passes.
-    pub fn pass(&self, event: &Event) {
-        if self.watched.load(Ordering::Relaxed) {
-            self.keep(event);
-        }
-    }
-
     fn keep(&self, event: &Event) {
         let now = Instant::now();
         let mut state = self.lock();
@@ -141,6 +134,14 @@ impl Tail {
     }
 }
 
+impl Watcher for Tail {
+    fn passed(&self, event: &Event) {
+        if self.watched.load(Ordering::Relaxed) {
+            self.keep(event);
+        }
+    }
+}
+
 impl State {
     fn has_room_in_second(&mut self, now: Instant) -> bool {
         if now - self.second >= Duration::from_secs(1) {
@@ -176,7 +177,7 @@ mod tests {
         let topic = Topic::new(exchange, "1").expect("valid");
         let body = EventBody::new("Changed", "{}").expect("valid");
         let event = Event { topic, body, position: None, pushed_at: None };
-        (0..times).for_each(|_| tail.pass(&event));
+        (0..times).for_each(|_| tail.passed(&event));
     }
 
     /// The first and the last number that are shown, how many, and how many were skipped.

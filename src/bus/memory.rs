@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use super::{
-    AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig, ExchangeStatus, Lag,
-    PublishError, Replicas,
+    AskError, BusListener, BusStatus, EventBus, ExchangeConfig, ExchangeStatus, Lag, PublishError,
+    Replicas,
 };
 use crate::{
     event::{Event, EventBody, Exchange, OutgoingEvent, Position, PushedAt, Topic},
@@ -137,14 +137,14 @@ async fn deliver(
     listener: Arc<dyn BusListener>,
     attached: Arc<AtomicUsize>,
 ) {
-    listener.notice(BusNotice::Attached(exchange)).await;
+    listener.attached(&exchange).await;
     attached.fetch_add(1, Ordering::Relaxed);
     let mut position = 0;
     while let Some((topic, body, pushed_at)) = waiting.recv().await {
         let pushed_at = Some(pushed_at);
         lag.read(pushed_at);
         let event = Event { topic, body, position: Some(Position(position)), pushed_at };
-        listener.notice(BusNotice::Event(Arc::new(event))).await;
+        listener.event(event).await;
         position += 1;
     }
 }

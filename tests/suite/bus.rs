@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, future::join_all};
 use myxi::{
     bus::{
-        Answers, AskError, BusListener, BusNotice, BusStatus, EventBus, ExchangeConfig,
-        PublishError, Replicas,
+        Answers, AskError, BusListener, BusStatus, EventBus, ExchangeConfig, PublishError,
+        Replicas,
         memory::MemoryBus,
         rabbitmq::{RabbitMqBus, RabbitMqConfig},
     },
@@ -47,15 +47,31 @@ struct Replica {
     bus: Arc<dyn EventBus>,
     others: Arc<dyn Replicas>,
     id: ReplicaId,
-    notices: Mutex<mpsc::UnboundedReceiver<BusNotice>>,
+    notices: Mutex<mpsc::UnboundedReceiver<Notice>>,
 }
 
-struct Recorder(mpsc::UnboundedSender<BusNotice>);
+/// What a bus told.
+#[derive(Debug)]
+enum Notice {
+    Attached(Exchange),
+    Event(Event),
+    Gap(Exchange),
+}
+
+struct Recorder(mpsc::UnboundedSender<Notice>);
 
 #[async_trait]
 impl BusListener for Recorder {
-    async fn notice(&self, notice: BusNotice) {
-        let _ = self.0.send(notice);
+    async fn attached(&self, exchange: &Exchange) {
+        let _ = self.0.send(Notice::Attached(exchange.clone()));
+    }
+
+    async fn event(&self, event: Event) {
+        let _ = self.0.send(Notice::Event(event));
+    }
+
+    async fn gap(&self, exchange: &Exchange) {
+        let _ = self.0.send(Notice::Gap(exchange.clone()));
     }
 }
 
@@ -99,14 +115,14 @@ impl Replica {
     async fn attached(self, exchanges: usize) -> Self {
         for _ in 0..exchanges {
             match self.notice().await {
-                BusNotice::Attached(_) => {}
+                Notice::Attached(_) => {}
                 other => panic!("{other:?} before it was attached"),
             }
         }
         self
     }
 
-    async fn notice(&self) -> BusNotice {
+    async fn notice(&self) -> Notice {
         let mut notices = self.notices.lock().await;
         let notice = tokio::time::timeout(DEADLINE, notices.recv()).await;
         let Ok(Some(notice)) = notice else {
@@ -115,9 +131,9 @@ impl Replica {
         notice
     }
 
-    async fn event(&self) -> Arc<Event> {
+    async fn event(&self) -> Event {
         match self.notice().await {
-            BusNotice::Event(event) => event,
+            Notice::Event(event) => event,
             other => panic!("{other:?} instead of an event"),
         }
     }
@@ -440,9 +456,9 @@ mod on_rabbitmq {
         let mut told = Vec::new();
         for _ in 0..5 {
             told.push(match replica.notice().await {
-                BusNotice::Event(event) => event.body.name.to_string(),
-                BusNotice::Gap(_) => "a gap".into(),
-                BusNotice::Attached(exchange) => panic!("{exchange} is attached again"),
+                Notice::Event(event) => event.body.name.to_string(),
+                Notice::Gap(_) => "a gap".into(),
+                Notice::Attached(exchange) => panic!("{exchange} is attached again"),
             });
         }
         told.retain(|one| one != "beside");
@@ -465,7 +481,7 @@ mod on_rabbitmq {
         broker.write_raw(&format!("myxi.log.{name}"), &[&lost, NO_AMQP, &behind]).await;
 
         assert_eq!(replica.names(1).await, ["before"]);
-        assert!(matches!(replica.notice().await, BusNotice::Gap(_)));
+        assert!(matches!(replica.notice().await, Notice::Gap(_)));
         assert_eq!(replica.names(1).await, ["behind"]);
     }
 
@@ -493,7 +509,7 @@ mod on_rabbitmq {
         let program = Program::connect(broker).await;
         program.delete_log(&name).await;
         match replica.notice().await {
-            BusNotice::Gap(of) => assert_eq!(of.as_str(), name),
+            Notice::Gap(of) => assert_eq!(of.as_str(), name),
             other => panic!("{other:?} instead of a gap"),
         }
         replica.publish_until_ok(|| event(&name, "k", "two")).await;

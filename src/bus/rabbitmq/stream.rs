@@ -37,7 +37,7 @@ use super::{
     supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
 };
 use crate::{
-    bus::{BusListener, BusNotice, ExchangeConfig, Lag},
+    bus::{BusListener, ExchangeConfig, Lag},
     event::{Event, Exchange, Position},
 };
 
@@ -267,7 +267,7 @@ impl Reader {
             pushed_at,
         );
         match read {
-            Ok(event) => self.listener.notice(BusNotice::Event(Arc::new(event))).await,
+            Ok(event) => self.listener.event(event).await,
             Err(error) => self.skip(offset, (&error).into()),
         }
     }
@@ -280,7 +280,7 @@ impl Reader {
 
     async fn tell_gap(&self) {
         self.health.gaps.fetch_add(1, Relaxed);
-        self.listener.notice(BusNotice::Gap(self.config.name.clone())).await;
+        self.listener.gap(&self.config.name).await;
     }
 
     /// Logs less and less, for whoever publishes nonsense may publish a lot of it.

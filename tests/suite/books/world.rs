@@ -243,7 +243,7 @@ impl World {
         let topic = topic(name, key);
         let body = EventBody::new("Pushed", &number.to_string()).expect("an event");
         let event = Event { topic, body, position: None, pushed_at: Some(PushedAt::now()) };
-        at_once(self.hub.deliver(&Delivery::new(Arc::new(event))));
+        at_once(self.hub.deliver(&Delivery::new(event)));
         self.wake();
         self.models().for_each(|model| model.deliver(name, key, number));
     }

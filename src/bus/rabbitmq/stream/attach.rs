@@ -11,12 +11,9 @@ use super::{
     trail::{Found, Trail},
     went_back,
 };
-use crate::bus::{
-    BusNotice,
-    rabbitmq::{
-        connection::{BrokerConnection, BrokerError},
-        entry, marker, topology,
-    },
+use crate::bus::rabbitmq::{
+    connection::{BrokerConnection, BrokerError},
+    entry, marker, topology,
 };
 
 /// How a log that was read before is found again.
@@ -63,7 +60,7 @@ impl Reader {
         if self.health.attached.swap(true, Relaxed) {
             self.tell_gap().await;
         } else {
-            self.listener.notice(BusNotice::Attached(self.config.name.clone())).await;
+            self.listener.attached(&self.config.name).await;
         }
         Ok(tail)
     }

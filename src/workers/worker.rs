@@ -1,9 +1,6 @@
-//! The runtimes that sessions live on. Each is a current-thread runtime with a hub of its
-//! own: its sessions wake nobody but themselves, and an event is handed to it once.
-//!
-//! The first worker is the main runtime; each further one is a thread. Notices wait in a
-//! queue of each worker, as a hub may wait for its sessions, and for nobody else's. New
-//! connections do not stand in that queue.
+//! One runtime that sessions live on, with a hub of its own: its sessions wake nobody but
+//! themselves, and an event is handed to it once. Notices wait in its queue, as a hub may wait
+//! for its sessions, and for nobody else's. New connections do not stand in that queue.
 
 use std::{io, sync::Arc, thread};
 
@@ -35,7 +32,7 @@ enum Entrance {
     Thread(mpsc::Sender<Accepted<std::net::TcpStream>>),
 }
 
-/// A bus notice in the form that all workers share.
+/// What the bus told, in the form that all workers share.
 #[derive(Debug, Clone)]
 pub enum Notice {
     Event(Arc<Delivery>),
