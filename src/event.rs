@@ -165,6 +165,12 @@ impl EventBody {
         })
     }
 
+    /// Of [`EventBody::to_json`], in bytes.
+    pub fn json_size(&self) -> usize {
+        let name = serde_json::to_string(&self.name).expect("text always serializes");
+        r#"{"event":,"payload":}"#.len() + name.len() + self.payload.get().len()
+    }
+
     /// The inverse of [`EventBody::from_json`].
     pub fn to_json(&self) -> Vec<u8> {
         #[derive(Serialize)]
@@ -212,8 +218,7 @@ impl Event {
 #[derive(Debug, Clone)]
 pub struct OutgoingEvent {
     pub topic: Topic,
-    /// The JSON of an [`EventBody`].
-    pub body: Vec<u8>,
+    pub body: EventBody,
     /// Travels as the AMQP message id, so that consumers can tell a repeated push.
     pub id: Box<str>,
     pub pushed_at: PushedAt,
@@ -223,16 +228,16 @@ impl OutgoingEvent {
     /// `max_size` bounds the JSON of the body, in bytes.
     pub fn new(
         topic: Topic,
-        body: &EventBody,
+        body: EventBody,
         id: &str,
         max_size: usize,
     ) -> Result<Self, InvalidEvent> {
         if id.is_empty() || !is_short_text(id) {
             return Err(InvalidEvent::Id);
         }
-        let body = body.to_json();
-        if body.len() > max_size {
-            return Err(InvalidEvent::TooBig { size: body.len(), max: max_size });
+        let size = body.json_size();
+        if size > max_size {
+            return Err(InvalidEvent::TooBig { size, max: max_size });
         }
         Ok(Self { topic, body, id: id.into(), pushed_at: PushedAt::now() })
     }

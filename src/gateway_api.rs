@@ -84,7 +84,7 @@ impl GatewayApi {
         let exchange = Exchange::new(&event.exchange).map_err(invalid)?;
         let topic = Topic::new(exchange, &event.routing_key).map_err(invalid)?;
         let body = EventBody::new(&event.event, &event.payload).map_err(invalid)?;
-        OutgoingEvent::new(topic, &body, id, self.max_event_size).map_err(invalid)
+        OutgoingEvent::new(topic, body, id, self.max_event_size).map_err(invalid)
     }
 
     async fn perform(&self, session_id: &str, command: &SessionCommand) -> Result<(), Status> {

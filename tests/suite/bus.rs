@@ -195,7 +195,7 @@ fn exchange(name: &str) -> Exchange {
 fn event(exchange_name: &str, routing_key: &str, name: &str) -> OutgoingEvent {
     let topic = Topic::new(exchange(exchange_name), routing_key).expect("a topic");
     let body = EventBody::new(name, r#"{"n":123456789012345678901234567890}"#).expect("a body");
-    OutgoingEvent::new(topic, &body, &unique("event"), MAX_EVENT_SIZE).expect("an event")
+    OutgoingEvent::new(topic, body, &unique("event"), MAX_EVENT_SIZE).expect("an event")
 }
 
 fn all_ok(results: &[Result<(), PublishError>]) {
@@ -300,7 +300,7 @@ async fn a_payload_stays_the_text_it_was(replica: Replica, [a, _]: [&str; 2]) {
     let payload = r#"{"n":123456789012345678901234567890,"x":1.10,  "é":"\u0000\ud83d\ude42"}"#;
     let body = EventBody::new("e", payload).expect("a body");
     let topic = Topic::new(exchange(a), "k").expect("a topic");
-    let event = OutgoingEvent::new(topic, &body, "id", MAX_EVENT_SIZE).expect("an event");
+    let event = OutgoingEvent::new(topic, body, "id", MAX_EVENT_SIZE).expect("an event");
     assert_eq!(replica.publish(event).await, Ok(()));
     assert_eq!(replica.event().await.body.payload.get(), payload);
 }
@@ -311,7 +311,7 @@ async fn the_biggest_event_is_delivered(replica: Replica, [a, _]: [&str; 2]) {
     let payload = format!("\"{}\"", "x".repeat(MAX_EVENT_SIZE - envelope));
     let body = EventBody::new("e", &payload).expect("a body");
     let topic = Topic::new(exchange(a), "k").expect("a topic");
-    let event = OutgoingEvent::new(topic, &body, "id", MAX_EVENT_SIZE).expect("an event");
+    let event = OutgoingEvent::new(topic, body, "id", MAX_EVENT_SIZE).expect("an event");
     assert_eq!(replica.publish(event).await, Ok(()));
     assert_eq!(replica.event().await.body.payload.get(), payload);
 }

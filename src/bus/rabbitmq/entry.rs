@@ -38,7 +38,7 @@ pub fn event(event: OutgoingEvent) -> Message {
             .with_content_type("application/json".into())
             .with_message_id(short(&event.id)),
         headers,
-        body: event.body,
+        body: event.body.to_json(),
     }
 }
 
