@@ -8,7 +8,6 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    args::Server,
     load::{Pace, Step, step, text, usage, within},
     peer::Running,
 };
@@ -35,7 +34,7 @@ pub struct Measured {
     pub after_large: Option<f64>,
 }
 
-pub async fn measure(server: Server, running: &Running, pace: Pace) -> anyhow::Result<Measured> {
+pub async fn measure(running: &Running, pace: Pace) -> anyhow::Result<Measured> {
     let scripts: Vec<_> =
         (0..CLIENTS).map(|n| (running.script)(running.address, &format!("key-{n}"))).collect();
     let memory = usage::memory(running.process);
@@ -50,15 +49,15 @@ pub async fn measure(server: Server, running: &Running, pace: Pace) -> anyhow::R
 
     sleep(SETTLE).await;
     let idle = weight();
-    let after_large = match server {
-        Server::Myxi => {
+    let after_large = match running.application {
+        Some(_) => {
             let message = large_message();
             let playing = clients.play(LARGE_AT_ONCE, &message);
             within(LARGE_DEADLINE, "large messages come back", playing).await?;
             sleep(SETTLE).await;
             Some(weight())
         }
-        _ => None,
+        None => None,
     };
     clients.none_lost()?;
     Ok(Measured {

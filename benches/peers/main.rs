@@ -26,19 +26,14 @@ mod actions;
 mod args;
 mod broker;
 mod fan_out;
-mod floor;
 mod idle;
-mod line_publisher;
+mod installed;
 mod machine;
-mod nats;
-mod nchan;
-mod ours;
 mod peer;
+mod peers;
 mod placement;
 mod report;
 mod rows;
-mod socket_io;
-mod web_stomp;
 
 use clap::Parser;
 
@@ -47,13 +42,14 @@ use self::{args::Args, placement::Placement, report::Report, rows::Rows};
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if !args.serve_floor.is_empty() {
-        return floor::serve(&args.serve_floor);
+        return peers::floor::serve(&args.serve_floor);
     }
     let placement = Placement::apart(args.server_processors.as_deref());
     let mut rows =
         Rows { placement, together: Placement::shared(), args, report: Report::default() };
     load::run(rows.measure())?;
-    print!("{}", machine::describe(&rows.args.servers(), &rows.placement));
+    let peers: Vec<_> = rows.args.servers().into_iter().map(|it| rows.args.peer(it)).collect();
+    print!("{}", machine::describe(&peers, &rows.placement));
     rows.report.print();
     Ok(())
 }

@@ -1,18 +1,13 @@
-//! A server that the rows measure: started alone, asked through its own protocol in its
-//! shortest form.
+//! What the rows know of a server: it is started alone, and asked through its own protocol in
+//! its shortest form.
 
 use std::{any::Any, net::SocketAddr, rc::Rc, time::Duration};
 
-use anyhow::ensure;
 use async_trait::async_trait;
 
 use crate::{
-    args::Server,
-    floor,
     load::{Application, Clients, Pace, Step, Unit, usage, within},
-    nats, nchan, ours,
     placement::Placement,
-    socket_io, web_stomp,
 };
 
 /// What everybody subscribes to where all want the same.
@@ -23,9 +18,22 @@ pub const AT_ONCE: usize = 128;
 
 const OPEN_DEADLINE: Duration = Duration::from_secs(120);
 
+/// A server that can be measured.
+#[async_trait(?Send)]
+pub trait Peer {
+    /// As the tables name it.
+    fn name(&self) -> &'static str;
+
+    /// What is installed here.
+    fn version(&self) -> String;
+
+    /// Fails where it is not installed, and says what to install.
+    async fn start(&self, placement: &Placement) -> anyhow::Result<Running>;
+}
+
 #[async_trait(?Send)]
 pub trait Publish {
-    /// Publishes one event of [`KEY`]. Comes back when the server has it, or as soon as
+    /// Publishes one event of [`KEY`]. Returns when the server has it, or as soon as
     /// it is written where the protocol has no answer.
     async fn publish(&self) -> anyhow::Result<()>;
 }
@@ -44,22 +52,6 @@ pub struct Running {
 }
 
 impl Running {
-    pub async fn start(
-        server: Server,
-        placement: &Placement,
-        gateway_flags: &[String],
-    ) -> anyhow::Result<Self> {
-        let processors = &placement.server;
-        match server {
-            Server::Myxi => ours::start(placement, 1, gateway_flags).await,
-            Server::Nats => nats::start(processors).await,
-            Server::Nchan => nchan::start(processors).await,
-            Server::Rabbitmq => web_stomp::start(processors).await,
-            Server::SocketIo => socket_io::start(processors).await,
-            Server::Floor => floor::start(processors).await,
-        }
-    }
-
     /// Opens clients that are all subscribed to [`KEY`].
     pub async fn subscribers(&self, count: usize, pace: Pace) -> anyhow::Result<Clients> {
         let script = (self.script)(self.address, KEY);
@@ -82,13 +74,4 @@ impl Running {
     pub fn cpu(&self) -> Duration {
         usage::cpu(self.process)
     }
-}
-
-/// A peer that is not installed says what to install.
-pub fn require(program: &str, install: &str) -> anyhow::Result<()> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut directories = std::env::split_paths(&path);
-    let found = directories.any(|directory| directory.join(program).exists());
-    ensure!(found, "no {program}: install {install}");
-    Ok(())
 }

@@ -7,11 +7,10 @@ use tokio::time::sleep;
 
 use crate::{
     actions,
-    args::{Args, Row, Server},
+    args::{Args, Row},
     broker, fan_out, idle,
     load::{RabbitMq, available, pin_this_thread},
-    ours,
-    peer::Running,
+    peer::{Peer, Running},
     placement::Placement,
     report::{GATEWAY, Report},
 };
@@ -60,19 +59,19 @@ impl Rows {
             let first = round % servers.len();
             servers.rotate_left(first);
             for server in servers {
+                let peer = self.args.peer(server);
                 for life in Life::ALL {
                     if absent.contains(&server) || !self.wants_any(life.rows()) {
                         continue;
                     }
                     eprintln!("round {}, {server:?}, {life:?}", round + 1);
-                    let flags = &self.args.gateway_flags;
-                    match Running::start(server, &self.placement, flags).await {
+                    match peer.start(&self.placement).await {
                         Ok(running) => {
-                            let done = self.live(life, server, &running).await;
-                            self.note(&format!("{}, {life:?}", name(server)), done);
+                            let done = self.live(life, peer.name(), &running).await;
+                            self.note(&format!("{}, {life:?}", peer.name()), done);
                         }
                         Err(error) => {
-                            self.report.failed(&format!("{}: not run", name(server)), &error);
+                            self.report.failed(&format!("{}: not run", peer.name()), &error);
                             absent.insert(server);
                         }
                     }
@@ -82,8 +81,13 @@ impl Rows {
         }
     }
 
-    async fn live(&mut self, life: Life, server: Server, running: &Running) -> anyhow::Result<()> {
-        let (time, pace, name) = (self.time(), self.placement.pace(), name(server));
+    async fn live(
+        &mut self,
+        life: Life,
+        name: &'static str,
+        running: &Running,
+    ) -> anyhow::Result<()> {
+        let (time, pace) = (self.time(), self.placement.pace());
         match life {
             Life::Few => {
                 let clients = running.subscribers(SUBSCRIBERS, pace).await?;
@@ -104,7 +108,7 @@ impl Rows {
                 self.report.record(Row::Many, name, all.figures());
             }
             Life::Idle => {
-                let all = idle::measure(server, running, pace).await?;
+                let all = idle::measure(running, pace).await?;
                 let entry = [Some(all.per_second), Some(all.server_cpu), all.handler_cpu];
                 self.report.record(Row::Connect, name, entry);
                 self.report.record(Row::Idle, name, [Some(all.idle), all.after_large]);
@@ -162,7 +166,7 @@ impl Rows {
     }
 
     async fn scaled(&mut self, threads: usize, name: &str) -> anyhow::Result<()> {
-        let running = ours::start(&self.together, threads, &self.args.gateway_flags).await?;
+        let running = self.args.myxi(threads).start(&self.together).await?;
         let clients = running.subscribers(SUBSCRIBERS, self.together.pace()).await?;
         let all = fan_out::saturate(&running, &clients, OUTSTANDING, self.time()).await?;
         self.report.record(Row::Threads, name, all.figures());
@@ -234,16 +238,5 @@ impl Life {
             Self::Many => &[Row::Many],
             Self::Idle => &[Row::Idle, Row::Connect],
         }
-    }
-}
-
-fn name(server: Server) -> &'static str {
-    match server {
-        Server::Myxi => GATEWAY,
-        Server::Nats => "nats-server",
-        Server::Nchan => "nginx, nchan",
-        Server::Rabbitmq => "RabbitMQ, Web-STOMP",
-        Server::SocketIo => "Socket.IO",
-        Server::Floor => "bare floor",
     }
 }

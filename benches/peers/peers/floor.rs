@@ -12,34 +12,49 @@ use std::{
 };
 
 use anyhow::Context;
+use async_trait::async_trait;
 use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},
 };
 
+use super::line_publisher::LinePublisher;
 use crate::{
-    line_publisher::LinePublisher,
     load::{EVENT_BYTES, ServerProcess, Step, Unit, free_ports, payload, upgrade},
-    peer::Running,
+    peer::{Peer, Running},
+    placement::Placement,
 };
 
-pub async fn start(processors: &str) -> anyhow::Result<Running> {
-    let [port, publishing_port] = free_ports()?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--serve-floor").args([port, publishing_port].map(|port| port.to_string()));
-    let mut process = ServerProcess::spawn(&command, processors)?;
-    let [address, publishing] = [port, publishing_port].map(local);
-    process.listens(address).await?;
-    let publisher = LinePublisher::connect(publishing, "", payload()).await?;
-    Ok(Running {
-        process: process.id(),
-        address,
-        unit: Unit::Frame,
-        script: |server, _| Rc::<[Step]>::from([upgrade(server, "/", None)]),
-        publisher: Rc::new(publisher),
-        application: None,
-        _alive: Box::new(process),
-    })
+pub struct BareFloor;
+
+#[async_trait(?Send)]
+impl Peer for BareFloor {
+    fn name(&self) -> &'static str {
+        "bare floor"
+    }
+
+    fn version(&self) -> String {
+        "the bare floor of this benchmark".into()
+    }
+
+    async fn start(&self, placement: &Placement) -> anyhow::Result<Running> {
+        let [port, publishing_port] = free_ports()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--serve-floor").args([port, publishing_port].map(|port| port.to_string()));
+        let mut process = ServerProcess::spawn(&command, &placement.server)?;
+        let [address, publishing] = [port, publishing_port].map(local);
+        process.listens(address).await?;
+        let publisher = LinePublisher::connect(publishing, "", payload()).await?;
+        Ok(Running {
+            process: process.id(),
+            address,
+            unit: Unit::Frame,
+            script: |server, _| Rc::<[Step]>::from([upgrade(server, "/", None)]),
+            publisher: Rc::new(publisher),
+            application: None,
+            _alive: Box::new(process),
+        })
+    }
 }
 
 /// In the process of its own, until it is killed.

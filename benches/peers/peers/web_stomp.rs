@@ -7,23 +7,38 @@ use async_trait::async_trait;
 use lapin::{BasicProperties, Channel, Connection, options::BasicPublishOptions};
 
 use crate::{
+    installed::package,
     load::{RabbitMq, Step, Unit, payload, step, text, upgrade},
-    peer::{KEY, Publish, Running},
+    peer::{KEY, Peer, Publish, Running},
+    placement::Placement,
 };
 
-pub async fn start(processors: &str) -> anyhow::Result<Running> {
-    let node = RabbitMq::start("rabbitmq_web_stomp", processors).await?;
-    let connection = node.connect().await?;
-    let channel = connection.create_channel().await?;
-    Ok(Running {
-        process: node.process.id(),
-        address: node.web_stomp,
-        unit: Unit::Frame,
-        script,
-        publisher: Rc::new(Publisher { channel, _connection: connection }),
-        application: None,
-        _alive: Box::new(node),
-    })
+pub struct WebStomp;
+
+#[async_trait(?Send)]
+impl Peer for WebStomp {
+    fn name(&self) -> &'static str {
+        "RabbitMQ, Web-STOMP"
+    }
+
+    fn version(&self) -> String {
+        format!("RabbitMQ {}", package("rabbitmq-server"))
+    }
+
+    async fn start(&self, placement: &Placement) -> anyhow::Result<Running> {
+        let node = RabbitMq::start("rabbitmq_web_stomp", &placement.server).await?;
+        let connection = node.connect().await?;
+        let channel = connection.create_channel().await?;
+        Ok(Running {
+            process: node.process.id(),
+            address: node.web_stomp,
+            unit: Unit::Frame,
+            script,
+            publisher: Rc::new(Publisher { channel, _connection: connection }),
+            application: None,
+            _alive: Box::new(node),
+        })
+    }
 }
 
 fn script(server: SocketAddr, key: &str) -> Rc<[Step]> {

@@ -1,0 +1,58 @@
+//! The gateway, with the memory bus.
+
+use std::rc::Rc;
+
+use async_trait::async_trait;
+use myxi::proto::gateway_client::GatewayClient;
+use tonic::transport::Channel;
+
+use crate::{
+    load::{Application, Gateway, Unit, event, myxi_script},
+    peer::{KEY, Peer, Publish, Running},
+    placement::Placement,
+    report::GATEWAY,
+};
+
+pub struct Myxi {
+    pub worker_threads: usize,
+    /// Further ones.
+    pub flags: Vec<String>,
+}
+
+#[async_trait(?Send)]
+impl Peer for Myxi {
+    fn name(&self) -> &'static str {
+        GATEWAY
+    }
+
+    fn version(&self) -> String {
+        format!("myxi {}", env!("CARGO_PKG_VERSION"))
+    }
+
+    async fn start(&self, placement: &Placement) -> anyhow::Result<Running> {
+        let application = Application::start(&placement.load).await?;
+        let threads = format!("--worker-threads={}", self.worker_threads);
+        let further = self.flags.iter().map(String::as_str);
+        let flags: Vec<&str> = [threads.as_str()].into_iter().chain(further).collect();
+        let gateway = Gateway::start(&application.url(), &flags, &placement.server).await?;
+        Ok(Running {
+            process: gateway.process.id(),
+            address: gateway.addresses.clients,
+            unit: Unit::Frame,
+            script: myxi_script,
+            publisher: Rc::new(Pushes(gateway.api().await?)),
+            application: Some(application),
+            _alive: Box::new(gateway),
+        })
+    }
+}
+
+struct Pushes(GatewayClient<Channel>);
+
+#[async_trait(?Send)]
+impl Publish for Pushes {
+    async fn publish(&self) -> anyhow::Result<()> {
+        self.0.clone().push_event(event(KEY)).await?;
+        Ok(())
+    }
+}
