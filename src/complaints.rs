@@ -7,6 +7,7 @@
 use std::{
     borrow::Cow,
     collections::VecDeque,
+    fmt,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -52,13 +53,23 @@ pub struct Complaint {
     pub problem: Option<String>,
 }
 
-/// A stranger's name for something: cut, and escaped where it is written.
+/// A stranger's name for something: cut, and in quotes and escaped where it is no plain word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
 impl From<&str> for Name {
     fn from(name: &str) -> Self {
         Self(cut(name, NAME_MAX))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.:-/".contains(&b);
+        if !self.0.is_empty() && self.0.bytes().all(plain) {
+            return f.write_str(&self.0);
+        }
+        write!(f, "{:?}", self.0)
     }
 }
 
@@ -144,7 +155,7 @@ impl Complaint {
     fn say(&self, left_out: u64) {
         tracing::warn!(
             rpc = self.rpc.as_deref(),
-            action = self.action.as_ref().map(|Name(name)| field::debug(name)),
+            action = self.action.as_ref().map(field::display),
             session = self.session.map(field::display),
             peer = self.peer.map(field::display),
             status = self.status,

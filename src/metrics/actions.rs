@@ -81,7 +81,7 @@ impl ActionTable {
     fn row(&mut self, name: Option<&str>, outcome: Outcome) -> &mut Row {
         let Some(name) = name.filter(|name| is_presentable(name)) else { return &mut self.other };
         if self.by_name.contains_key(name) {
-            return self.by_name.entry(name.into()).or_default();
+            return self.by_name.get_mut(name).unwrap_or(&mut self.other);
         }
         let at = self.failing.iter().position(|(failing, _)| **failing == *name);
         let row = at.and_then(|at| self.failing.remove(at)).map(|(_, row)| row);
