@@ -162,7 +162,8 @@ fn tell(settings: &Settings, state: &ApplicationState, end: &End) {
         }
         End::Lost(why) => state.note(format!("the connection was lost during calls: {why}")),
         End::Replaced(why) => state.note(format!("new calls go over a new connection: {why}")),
-        End::SentAway(why) => state.note(format!("it sent this gateway away: {why}")),
+        // Said with the pause that follows.
+        End::SentAway(_) => {}
     }
 }
 

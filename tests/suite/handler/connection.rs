@@ -2,7 +2,10 @@
 //! server at its other end.
 
 use h2::server::{Connection, SendResponse};
+use serde_json::json;
 use tokio::net::TcpStream;
+
+use crate::support::process::Myxi;
 
 use super::*;
 
@@ -138,6 +141,25 @@ async fn an_application_that_has_enough_of_this_gateway_is_left_alone_for_a_whil
     client.ready().await;
     assert!(begun.elapsed() >= Duration::from_secs(1), "it waits before it comes back");
     act(&client, "Act").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_says_that_the_application_had_enough() {
+    let server = RawServer::start(move |stream, _| async move {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let action = until_action(&mut connection).await;
+        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        let _ = connection.accept().await;
+        drop(action);
+    })
+    .await;
+    let mut command = Myxi::bare();
+    command.arg("--exchange=widgets").arg(format!("--action-handler={}", server.endpoint()));
+    let gateway = Myxi::run(command).await;
+    gateway.ready().await;
+    let mut client = gateway.client().await;
+    client.send(json!({"action": "Act", "tag": 1})).await;
+    gateway.logged("it sent this gateway away").await;
 }
 
 #[tokio::test]

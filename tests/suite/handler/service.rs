@@ -224,7 +224,7 @@ async fn a_port_that_says_nothing_or_hangs_up_is_said_to() {
         drop(stream);
     })
     .await;
-    client(&silent.endpoint()).problem_with("no gRPC (HTTP/2) came within").await;
+    client(&silent.endpoint()).problem_with("no HTTP/2, which gRPC needs, came within").await;
     let closing = RawServer::start(|stream, _| async move { drop(stream) }).await;
     let client = client(&closing.endpoint());
     until(|| {

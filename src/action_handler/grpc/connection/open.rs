@@ -45,7 +45,7 @@ pub(super) async fn connect(settings: &Settings, attempt: usize) -> Result<Opene
     let received = Arc::new(Received::default());
     match timeout(CONNECT_TIMEOUT, open(settings, attempt, received.clone())).await {
         Ok(opened) => opened,
-        Err(_) => Err(format!("no gRPC (HTTP/2) came within {CONNECT_TIMEOUT:?}")),
+        Err(_) => Err(format!("no HTTP/2, which gRPC needs, came within {CONNECT_TIMEOUT:?}")),
     }
 }
 
