@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::field;
 
-use crate::{ids::SessionId, problem::gist};
+use crate::{ids::SessionId, problem::gist, text::cut};
 
 /// Often enough for somebody who watches, too rarely to fill a disk.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -206,13 +206,6 @@ fn shape(problem: &str) -> String {
         shape.push_str(&part[word.len()..]);
     }
     gist(&shape)
-}
-
-fn cut(text: &str, max: usize) -> String {
-    match text.char_indices().nth(max) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.into(),
-    }
 }
 
 #[derive(Debug)]

@@ -39,6 +39,7 @@ pub mod protocol;
 pub mod server;
 pub mod session;
 pub mod small_http;
+pub mod text;
 pub mod token;
 pub mod websocket;
 pub mod worker;

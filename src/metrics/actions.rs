@@ -11,6 +11,7 @@ use super::{
     label::Outcome,
     recent::{Quantiles, Recent},
 };
+use crate::text::cut;
 
 /// More actions than an application has, few enough to look through.
 const NAMES_MAX: usize = 50;
@@ -127,7 +128,7 @@ impl Row {
         self.errors += 1;
         let code: &str = ended.outcome.into();
         let whole = ended.cause.map_or_else(|| code.into(), |cause| format!("{code}: {cause}"));
-        let text = whole.chars().take(ERROR_MAX).collect::<String>().into();
+        let text = cut(&whole, ERROR_MAX).into();
         self.last_error = Some(LastError { text, at: SystemTime::now() });
     }
 
@@ -215,7 +216,7 @@ mod tests {
             table.count(Ended { name: Some("Fail"), outcome, cause: Some(cause), took }, 0);
             let text = table.rows(0).remove(0).last_error.expect("an error").text;
             let whole = format!("InternalError: {cause}");
-            assert!(whole.starts_with(&*text) && text.chars().count() <= ERROR_MAX, "{text}");
+            assert_eq!(*text, *cut(&whole, ERROR_MAX));
         }
         count(&mut table, "Fail", Outcome::Ok);
         let last = table.rows(0).remove(0).last_error.expect("an error");
