@@ -77,8 +77,8 @@ export class Authentication {
       this.#patience = undefined;
       if (!this.#pending) return;
       const [topics, actions] = this.page.waiting();
-      const said = `myxi: ${topics} subscriptions and ${actions} actions waited ${PATIENCE / 1_000} s for isAuthenticated()`;
-      this.page.warn("isAuthenticated", `${said}: call it when the application has said who this is`);
+      const waited = `subscriptions (${topics}) and actions (${actions}) have waited ${PATIENCE / 1_000} s for isAuthenticated()`;
+      this.page.warn("isAuthenticated", `myxi: ${waited}: call it when the application has said who this is`);
     }, PATIENCE);
   }
 

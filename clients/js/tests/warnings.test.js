@@ -196,7 +196,7 @@ test("what has waited 5 s for isAuthenticated() is told of, once", async (t) => 
   await clock.advance(4_999);
   assert.equal(warned.count, 0);
   await clock.advance(1);
-  assert.match(warned.texts[0], /2 subscriptions and 1 actions waited 5 s for isAuthenticated\(\)/);
+  assert.match(warned.texts[0], /subscriptions \(2\) and actions \(1\) have waited 5 s for isAuthenticated\(\)/);
   socket.subscribe("widgets", 3);
   await clock.advance(20_000);
   await sockets[0].end();
