@@ -73,7 +73,7 @@ test("it can be imported", () => {
   assert.equal(node("resolved.mjs", 'console.log(import.meta.resolve("myxi"))').trim(), `file://${installed}/dist/myxi.mjs`);
 });
 
-for (const [file, module, resolution] of [["page.mts", "nodenext", "nodenext"], ["page.cts", "nodenext", "nodenext"],
+for (const [file, module, resolution] of [["page.mts", "node16", "node16"], ["page.cts", "node16", "node16"],
   ["page.ts", "esnext", "bundler"], ["page.ts", "commonjs", "node10"]]) {
   test(`its types are found from ${file}, by ${resolution}`, () => {
     writeFileSync(join(project, file), `

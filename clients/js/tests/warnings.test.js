@@ -84,12 +84,17 @@ test("whoever awaited ready heard that it stands, and nothing of its end", async
   assert.match(warned.texts[0], /widgets 1 has ended.*Unsubscribed/);
 });
 
-for (const [how, use] of [["it", (one) => one], ["the connection", (_, socket) => socket]]) {
-  test(`the end of a subscription that ${how} listens for is handled`, async (t) => {
+const LISTENS = {
+  "that it listens for": (one) => one.on("Unsubscribed", () => {}),
+  "that the connection listens for": (_, socket) => socket.on("Unsubscribed", () => {}),
+  "that somebody iterates over": (one) => one.ready.then(() => one[Symbol.asyncIterator]().next().catch(() => {})),
+};
+for (const [how, use] of Object.entries(LISTENS)) {
+  test(`the end of a subscription ${how} is handled`, async (t) => {
     const warned = complaints(t, "warn");
     const { clock, socket, gateway } = await connectOpen(t);
     const subscription = socket.subscribe("widgets", 1);
-    use(subscription, socket).on("Unsubscribed", () => {});
+    use(subscription, socket);
     await settled();
     await gateway.allows();
     await gateway.say({ event: "Unsubscribed", payload: { exchange: "widgets", routing_key: 1, auto: true } });
