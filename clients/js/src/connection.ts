@@ -63,7 +63,7 @@ export class Connection<Events extends object = AnyEvents> {
       open: () => this.#opened(),
       frame: (data) => this.#frame(data),
       down: (close) => this.#down(close),
-      noUrl: (error) => warn(`url ${error}`, "myxi: there is no URL to connect to, which is tried again:", error),
+      noUrl: (error) => warn(`url ${error}`, "myxi: there is no URL to connect to:", error),
     });
   }
 
