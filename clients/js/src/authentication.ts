@@ -24,8 +24,8 @@ export class Authentication {
   /** What the callback has added: it will again, when it runs again. */
   #handlers: [string, () => void][] = [];
   #inCallback = false;
-  /** The callback's run that counts, until it is over. */
-  #running: object | undefined;
+  /** The callback's run that counts, until it is over, with the last error that it may have met. */
+  #running: { error?: MyxiError } | undefined;
   #backoff = new Backoff(RETRY);
   #retry: ReturnType<typeof setTimeout> | undefined;
   #patience: ReturnType<typeof setTimeout> | undefined;
@@ -48,7 +48,7 @@ export class Authentication {
   run(): void {
     this.stop();
     for (const [event, handler] of this.#handlers.splice(0)) this.page.remove(event, handler);
-    const run = (this.#running = {});
+    const run: { error?: MyxiError } = (this.#running = {});
     const over = () => {
       const current = this.#running === run;
       if (current) this.#running = undefined;
@@ -57,17 +57,20 @@ export class Authentication {
     this.#inCallback = true;
     const result = attempt(this.#callback);
     this.#inCallback = false;
-    result.then(over, (error) => this.#failed(error, over()));
+    const settled = () => over() && run.error && this.#again(run.error);
+    result.then(settled, (error) => this.#failed(error, over()));
     this.watch();
   }
 
   /**
    * The gateway answered an action with an error, and it is not said yet who this is. Answers
-   * whether the callback will run again. `awaited`: by whoever called `action()`.
+   * whether the callback is to run again. `awaited`: by whoever called `action()`.
    */
   refused(error: MyxiError, awaited: boolean): boolean {
-    // A callback that is under way may be the one that waits, and knows what to make of it.
-    return !(awaited && this.#running) && this.#again(error);
+    if (!awaited || !this.#running) return this.#again(error);
+    // The callback that is under way may be the one that waits: what it makes of it counts.
+    this.#running.error = error;
+    return false;
   }
 
   /** Something waits for `isAuthenticated()`, or may. */

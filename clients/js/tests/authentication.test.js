@@ -18,6 +18,12 @@ const WAYS = {
     await socket.action("Authenticate");
     socket.isAuthenticated();
   },
+  "an action whose error the page shows": (socket) => async () => {
+    try {
+      await socket.action("Authenticate");
+      socket.isAuthenticated();
+    } catch {}
+  },
   "an action that is not returned": (socket) => () => {
     socket.action("Authenticate").then(() => socket.isAuthenticated(), () => {});
   },
