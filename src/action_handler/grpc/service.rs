@@ -175,7 +175,7 @@ impl Lookout {
             let gone = match now {
                 Link::Connecting => changed.await,
                 Link::Down(problem) => {
-                    self.state.set(self.number, Some(format!("it cannot be reached: {problem}")));
+                    self.state.set(self.number, Some(problem.to_string()));
                     changed.await
                 }
                 Link::Up(live) => {

@@ -50,9 +50,10 @@ async fn a_peer_that_went_silent_is_replaced_within_two_timeouts() {
     while let Err(error) = act(&client, "Act").await {
         assert_eq!(kind(&error), "Timeout");
         lost += 1;
+        // One that is not answered, one during the ping, and one that may just precede its end.
+        assert!(lost <= 3, "{lost}");
     }
-    // One that is not answered, one during the ping, and one that may just precede its end.
-    assert!((1..=3).contains(&lost), "{lost}");
+    assert!(lost > 0, "it went silent");
 }
 
 #[tokio::test]
@@ -90,26 +91,6 @@ async fn an_answer_gives_the_pings_back() {
         while act(&client, "Act").await.is_err() {}
     }
     assert_eq!(app.probes(), 1, "one connection");
-}
-
-#[tokio::test]
-async fn a_call_lasts_as_long_as_its_timeout_allows_beside_others_that_do_not_answer() {
-    let app = TestHandler::start().await;
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = gate.clone();
-    app.on_async("Slow", move |_| {
-        let gate = opened.clone();
-        async move {
-            gate.acquire().await.unwrap().forget();
-            Ok(reply::events([]))
-        }
-    });
-    let client = Arc::new(client(&app.endpoint()));
-    let slow = client.clone();
-    let slow = tokio::spawn(async move { act(&slow, "Slow").await.map(drop) });
-    app.next("HandleAction").await;
-    gate.add_permits(1);
-    slow.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use h2::client;
+use http::uri::Authority;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -54,7 +55,7 @@ async fn open(
     attempt: usize,
     received: Arc<Received>,
 ) -> Result<Opened, String> {
-    let io = socket(settings, attempt).await.map_err(|error| error.to_string())?;
+    let io = socket(settings, attempt).await?;
     let (requests, mut connection) = client::Builder::new()
         .enable_push(false)
         .initial_window_size(settings.stream_window)
@@ -73,20 +74,30 @@ async fn open(
     Ok(Opened { live: Arc::new(Live::new(requests, received)), connection, pings })
 }
 
-async fn socket(settings: &Settings, attempt: usize) -> io::Result<Box<dyn Io>> {
+async fn socket(settings: &Settings, attempt: usize) -> Result<Box<dyn Io>, String> {
+    let unreached = |error: io::Error| format!("it cannot be reached: {error}");
     match &settings.endpoint {
         Endpoint::Http(authority) => {
-            let addresses = lookup_host(authority.as_str()).await?;
-            let connect = TcpStream::connect;
-            let stream =
-                dial::first_to_connect(addresses, attempt, CONNECT_TIMEOUT, connect).await?;
-            refuse_own_port(&stream, &settings.own_ports)?;
-            stream.set_nodelay(true)?;
-            notice_a_dead_peer(&stream)?;
-            Ok(Box::new(stream))
+            let stream = tcp(authority, attempt).await.map_err(unreached)?;
+            match own_port(&stream, &settings.own_ports).map_err(unreached)? {
+                Some(flag) => Err(format!(
+                    "this is the gateway's own port ({flag}): --action-handler is to name the \
+                     application's"
+                )),
+                None => Ok(Box::new(stream)),
+            }
         }
-        Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(unreached)?)),
     }
+}
+
+async fn tcp(authority: &Authority, attempt: usize) -> io::Result<TcpStream> {
+    let addresses = lookup_host(authority.as_str()).await?;
+    let connect = TcpStream::connect;
+    let stream = dial::first_to_connect(addresses, attempt, CONNECT_TIMEOUT, connect).await?;
+    stream.set_nodelay(true)?;
+    notice_a_dead_peer(&stream)?;
+    Ok(stream)
 }
 
 fn notice_a_dead_peer(stream: &TcpStream) -> io::Result<()> {
@@ -100,19 +111,17 @@ fn notice_a_dead_peer(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// Where a socket's two ends have one address, the other end's port is one of this host's.
-fn refuse_own_port(stream: &TcpStream, own: &[(SocketAddr, &'static str)]) -> io::Result<()> {
+/// The flag of the gateway's own listener at the other end, if it is one: where a socket's two
+/// ends have one address, the other end's port is one of this host's.
+fn own_port(
+    stream: &TcpStream,
+    own: &[(SocketAddr, &'static str)],
+) -> io::Result<Option<&'static str>> {
     let (here, there) = (stream.local_addr()?, stream.peer_addr()?);
-    let mine = |address: &SocketAddr| {
+    let is_there = |address: &SocketAddr| {
         address.port() == there.port()
             && here.ip() == there.ip()
             && (address.ip().is_unspecified() || address.ip() == there.ip())
     };
-    match own.iter().find(|(address, _)| mine(address)) {
-        Some((_, flag)) => Err(io::Error::other(format!(
-            "this is the gateway's own port ({flag}): --action-handler is to name the \
-             application's"
-        ))),
-        None => Ok(()),
-    }
+    Ok(own.iter().find(|(address, _)| is_there(address)).map(|(_, flag)| *flag))
 }
