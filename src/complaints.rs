@@ -103,6 +103,11 @@ impl Complaints {
             runtime.spawn(close(Arc::downgrade(&self.0)));
         }
     }
+
+    /// For the end of the process, which waits for no interval.
+    pub fn say_the_rest(&self) {
+        self.0.say_the_rest();
+    }
 }
 
 impl Default for Complaints {
@@ -128,8 +133,14 @@ impl Shared {
     fn say(&self, line: &Line) {
         match line {
             Line::One(complaint, left_out) => complaint.say(*left_out),
-            Line::Others(count) => tracing::warn!("and {count} other {}", self.others),
+            Line::Others(1) => tracing::warn!("and 1 other: {}", self.others),
+            Line::Others(count) => tracing::warn!("and {count} others: {}", self.others),
         }
+    }
+
+    fn say_the_rest(&self) {
+        let rest = self.lock().rest();
+        rest.iter().for_each(|line| self.say(line));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,8 +150,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let lines = self.lock().rest();
-        lines.iter().for_each(|line| self.say(line));
+        self.say_the_rest();
     }
 }
 
@@ -296,11 +306,12 @@ impl State {
         since.map(|since| since + INTERVAL)
     }
 
-    /// All that was counted: there will be no other time.
-    fn rest(&mut self) -> Vec<Line> {
+    /// All that was counted.
+    fn rest(&mut self) -> Option<Line> {
         let left_out: u64 = self.entries.drain(..).map(|entry| entry.left_out).sum();
         let others = left_out + std::mem::take(&mut self.others);
-        (others > 0).then_some(Line::Others(others)).into_iter().collect()
+        self.others_since = None;
+        (others > 0).then_some(Line::Others(others))
     }
 
     fn forget_lines(&mut self, now: Instant) {

@@ -169,6 +169,7 @@ impl Server {
             grpc: grpc_task,
             bus,
             tasks,
+            complaints: handlers.shared.complaints.clone(),
         };
         Ok(Self { clients, grpc: grpc_address, admin, drain })
     }
