@@ -28,12 +28,17 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const LINES_MAX: usize = 20;
 /// Of these, for what was said before and goes on: what is new finds room beside it.
 const AGAIN_MAX: usize = LINES_MAX / 2;
+/// And for actions, which clients invent: what else fails finds room, too.
+const ACTIONS_MAX: usize = LINES_MAX - 4;
 
 const REMEMBERED: usize = 64;
 
 /// Of the same trouble, whoever had it: an application that is down fails every action, and
 /// a client can invent any number of them.
 const ALIKE_MAX: usize = 8;
+
+/// A shorter name is found in words that do not mean it.
+const QUOTED_MIN: usize = 3;
 
 /// In characters: of a name, and of what the other side says.
 const NAME_MAX: usize = 64;
@@ -188,7 +193,12 @@ impl Heard {
     fn new(mut complaint: Complaint) -> Self {
         complaint.rpc = complaint.rpc.map(|rpc| cut(&rpc, NAME_MAX));
         complaint.problem = complaint.problem.map(|problem| cut(&problem, PROBLEM_MAX));
-        Self { shape: complaint.problem.as_deref().map(shape), complaint }
+        let said = complaint.problem.as_deref().map(|problem| match &complaint.action {
+            // Quoted, it would make the same trouble another one for each name.
+            Some(Name(name)) if name.len() >= QUOTED_MIN => shape(&problem.replace(&**name, "0")),
+            _ => shape(problem),
+        });
+        Self { shape: said, complaint }
     }
 
     /// Whether it is the same trouble, whoever has it.
@@ -258,7 +268,8 @@ impl State {
                 alike += 1;
             }
         }
-        let room = self.entries.len() < REMEMBERED && self.lines.len() < LINES_MAX;
+        let lines_max = if heard.complaint.action.is_some() { ACTIONS_MAX } else { LINES_MAX };
+        let room = self.entries.len() < REMEMBERED && self.lines.len() < lines_max;
         if !room || alike >= ALIKE_MAX {
             self.count(1, now);
             return None;
@@ -406,6 +417,23 @@ mod tests {
         let of_many = (0..1_000).filter_map(|n| state.hear(failed(&format!("A{n}"), "down"), now));
         assert_eq!(of_many.count(), ALIKE_MAX);
         assert!(state.hear(failed("A1", "division by zero"), now).is_some());
+
+        let mut state = State::default();
+        let names = ('a'..='z').map(|letter| format!("Buy{letter}"));
+        let quoted =
+            names.filter_map(|name| state.hear(failed(&name, &format!("no action '{name}'")), now));
+        assert_eq!(quoted.count(), ALIKE_MAX);
+    }
+
+    #[test]
+    fn actions_hide_nothing_else() {
+        let mut state = State::default();
+        let now = Instant::now();
+        let invented = ('a'..='z')
+            .filter_map(|letter| state.hear(failed("Buy", &format!("wrong: {letter}")), now));
+        assert_eq!(invented.count(), ACTIONS_MAX);
+        let check = Complaint { problem: Some("down".into()), ..Complaint::new("failed") };
+        assert!(state.hear(Heard::new(check), now).is_some());
     }
 
     #[test]
