@@ -151,3 +151,23 @@ pub enum HandlerError {
     #[error("the application failed: {0:?}")]
     Failed(String),
 }
+
+impl HandlerError {
+    /// In the words of whoever told of it, as they came: they may hold anything.
+    pub fn problem(&self) -> String {
+        match self {
+            Self::InvalidPayload(problem)
+            | Self::Unreachable(problem)
+            | Self::Lost(problem)
+            | Self::Unavailable(problem)
+            | Self::Exhausted(problem)
+            | Self::Failed(problem) => problem.clone(),
+            Self::Refused { .. }
+            | Self::Unimplemented
+            | Self::Unauthenticated
+            | Self::PermissionDenied
+            | Self::Timeout
+            | Self::Busy => self.to_string(),
+        }
+    }
+}

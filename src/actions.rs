@@ -16,12 +16,12 @@ use crate::{
         Action, ActionHandler, ActionReply, Admission, AuthUpdate, HandlerError, SessionInfo,
         SessionUpdate,
     },
+    complaints::{Complaint, Complaints},
     event::EventBody,
     hub::Hub,
-    metrics::{ActionKind, ErrorLabel, Metrics, Outcome},
+    metrics::{ActionKind, CallStatus, Ended, ErrorLabel, Metrics, Outcome, Rpc},
     outbox::Outbox,
     protocol::{self, ClientError, ClientMessage, CloseReason, ErrorCode, Frame, Tag},
-    rate_limit::RateLimit,
 };
 
 /// What auth and data may hold together, in bytes: they travel with every call.
@@ -34,7 +34,8 @@ pub struct Services {
     pub max_subscriptions: usize,
     /// Bounds the JSON of one event, in bytes.
     pub max_event_size: usize,
-    pub complaints: RateLimit,
+    /// Shared with the handler, which complains of the calls themselves.
+    pub complaints: Complaints,
     pub metrics: Arc<Metrics>,
 }
 
@@ -106,18 +107,18 @@ impl Client {
                         self.lock().admitted = true;
                         self.outbox.greet([welcome].into_iter().chain(frames));
                     }
-                    Err(error) => self.refuse(&error),
+                    Err(error) => {
+                        self.complain(Rpc::SessionOpened, None, &error);
+                        self.refuse();
+                    }
                 }
             }
-            Err(error) => self.refuse(&error),
+            Err(_) => self.refuse(),
         }
     }
 
     /// Nobody is let in unasked.
-    fn refuse(&self, error: &HandlerError) {
-        if self.services.complaints.allows() {
-            tracing::warn!(session = %self.outbox.session(), %error, "session refused");
-        }
+    fn refuse(&self) {
         let reason = "the application cannot be asked, try again later";
         self.outbox.seal(CloseReason::new(CloseReason::TRY_LATER, reason));
     }
@@ -126,14 +127,14 @@ impl Client {
     /// reply where the message has a tag.
     pub async fn perform(self: Arc<Self>, text: Frame) {
         let since = Instant::now();
-        let count = |kind, name, outcome| {
-            self.metrics().action(kind, name, outcome, since.elapsed());
+        let count = |kind, name, outcome, cause| {
+            self.metrics().action(kind, Ended { name, outcome, cause, took: since.elapsed() });
         };
         let message = match ClientMessage::parse(&text) {
             Ok(message) => message,
             Err(invalid) => {
                 let outcome = self.tell_error(invalid.tag, &invalid.error);
-                return count(ActionKind::Gateway, None, outcome);
+                return count(ActionKind::Gateway, None, outcome, None);
             }
         };
         let (kind, result) = match &*message.action {
@@ -149,8 +150,9 @@ impl Client {
             }
             _ => (ActionKind::Application, self.forward(&message).await),
         };
+        let cause = result.as_ref().err().and_then(ClientError::cause).map(str::to_owned);
         let outcome = result.unwrap_or_else(|error| self.tell_error(message.tag, &error));
-        count(kind, Some(&message.action), outcome);
+        count(kind, Some(&message.action), outcome, cause.as_deref());
     }
 
     /// Every error that a client is told goes through here.
@@ -171,16 +173,27 @@ impl Client {
         let reply = self.services.handler.handle_action(&session, action).await;
         let applied = match reply {
             Ok(reply) => self.apply(reply, message.tag).inspect_err(|error| {
-                if self.services.complaints.allows() {
-                    tracing::warn!(session = %session.id, %error, "a reply broke a rule");
-                }
+                self.complain(Rpc::HandleAction, Some(&message.action), error);
             }),
             Err(error) => Err(error),
         };
         applied.map(|()| Outcome::Ok).map_err(|error| {
             tracing::debug!(session = %session.id, %error, "action failed");
-            action_error(error)
+            let cause = error.problem();
+            action_error(error).because(cause)
         })
+    }
+
+    /// Of a reply that was read, and cannot be carried out.
+    fn complain(&self, rpc: Rpc, action: Option<&str>, error: &HandlerError) {
+        self.services.complaints.hear(Complaint {
+            rpc: Some(rpc.to_string()),
+            action: action.map(Into::into),
+            session: Some(self.outbox.session()),
+            status: Some(CallStatus::Ok.into()),
+            problem: Some(error.problem()),
+            ..Complaint::new(Complaint::BROKEN_REPLY)
+        });
     }
 
     /// All of the reply, or nothing where it breaks a rule.

@@ -1,9 +1,11 @@
-//! The operator's listener: health, the console and the JSON it lives on, and events pushed
-//! by hand. What is asked here is cheap: a few readers, each look bounded, nothing kept up
-//! for those who do not look but a point of the history every few seconds.
+//! The operator's listener: health, the console and the JSON it lives on, events pushed and
+//! sessions closed by hand. What is asked here is cheap: a few readers, each look bounded,
+//! nothing kept up for those who do not look but a point of the history every few seconds.
 
 mod access;
 mod answer;
+mod body;
+mod disconnect;
 mod history;
 mod metrics_page;
 mod overview;
@@ -61,6 +63,8 @@ pub struct Admin {
 pub struct About {
     pub replica: ReplicaId,
     pub clients: SocketAddr,
+    /// Where the application is asked.
+    pub application: String,
     pub max_in_flight: usize,
 }
 
@@ -97,8 +101,8 @@ impl Admin {
             return Ok(report);
         }
         self.access.check_caller(request.headers(), peer)?;
-        if request.uri().path() == "/api/push" {
-            return self.push(request).await;
+        if let Some(deed) = Deed::at(request.uri().path()) {
+            return self.carry_out(deed, request).await;
         }
         reads(request.method())?;
         self.look_up(&request).await
@@ -131,14 +135,33 @@ impl Admin {
         }
     }
 
-    async fn push(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn carry_out(&self, deed: Deed, request: Request<Incoming>) -> Result<Answer, Refusal> {
         if request.method() != Method::POST {
             let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only POST");
             return Err(refusal.with(header::ALLOW, "POST"));
         }
         self.access.check_deed(request.headers())?;
         let body = small_http::read_body(request.into_body(), BODY_MAX).await?;
-        Ok(answer::ok(&push::push(&self.gateway, &body).await?))
+        Ok(match deed {
+            Deed::Push => answer::ok(&push::push(&self.gateway, &body).await?),
+            Deed::Disconnect => answer::ok(&disconnect::disconnect(&self.gateway, &body).await?),
+        })
+    }
+}
+
+/// What is not only looked at.
+enum Deed {
+    Push,
+    Disconnect,
+}
+
+impl Deed {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/api/push" => Some(Self::Push),
+            "/api/disconnect" => Some(Self::Disconnect),
+            _ => None,
+        }
     }
 }
 
@@ -163,8 +186,12 @@ impl From<BodyError> for Refusal {
     }
 }
 
-/// Milliseconds since 1970, as JavaScript counts.
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    unix_ms(SystemTime::now())
+}
+
+/// Milliseconds since 1970, as JavaScript counts.
+fn unix_ms(at: SystemTime) -> u64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@
 //! so that there is one path for every event.
 
 mod connection;
+mod door;
 mod load;
 mod serve;
 

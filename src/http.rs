@@ -33,13 +33,13 @@ use crate::{
     accept::Accepted,
     action_handler::{ClientInfo, SessionInfo},
     actions::{Client, Services},
+    complaints::{Complaint, Complaints},
     directory::Directory,
     forwarded::TrustedProxies,
     ids::SessionIds,
     metrics::{By, Closed, Metrics, Raised, Refused},
     origin::OriginPolicy,
     outbox::Outbox,
-    rate_limit::RateLimit,
     session::{self, End, SessionSettings},
     small_http,
     websocket::WebSocket,
@@ -78,7 +78,7 @@ pub struct Front {
     pub session: Arc<SessionSettings>,
     pub session_ids: SessionIds,
     pub directory: Arc<Directory>,
-    pub complaints: RateLimit,
+    pub complaints: Complaints,
     pub metrics: Arc<Metrics>,
 }
 
@@ -237,9 +237,7 @@ fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Refusa
         Refusal::new(Refused::NoWebSocket, StatusCode::UPGRADE_REQUIRED, UPGRADE, text)
     })?;
     if let Err(refused) = front.origins.check(request.headers()) {
-        if front.complaints.allows() {
-            tracing::warn!("{refused}");
-        }
+        front.complaints.hear(Complaint::new(refused.to_string()));
         let text = "pages of this origin may not connect";
         return Err(Refusal::new(Refused::Origin, StatusCode::FORBIDDEN, &[], text));
     }

@@ -13,7 +13,7 @@ mod recent;
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use prometheus_client::{
@@ -23,17 +23,19 @@ use prometheus_client::{
 use strum::VariantArray;
 use tokio::time::Instant;
 
-pub use self::{
-    actions::ActionRow,
-    label::{ActionKind, By, CallStatus, Closed, ErrorLabel, Outcome, Pushed, Refused, Rpc},
-    number::{Gauge, Raised},
-    page::{CONTENT_TYPE, Now},
-    recent::Quantiles,
-};
 use self::{
     actions::ActionTable,
     label::{CheckedFor, Decided, Label},
     recent::Recent,
+};
+pub use self::{
+    actions::{ActionRow, Ended, LastError},
+    label::{
+        ActionKind, By, CallRefused, CallStatus, Closed, ErrorLabel, Outcome, Pushed, Refused, Rpc,
+    },
+    number::{Gauge, Raised},
+    page::{CONTENT_TYPE, Now},
+    recent::Quantiles,
 };
 use crate::action_handler::{CheckReason, Decision, HandlerError};
 
@@ -60,6 +62,8 @@ pub struct Metrics {
     call_durations: Family<By<Rpc>, Histogram>,
     checks: Family<(By<CheckedFor>, By<Decided>), Counter>,
 
+    /// Of the Gateway service, by the application.
+    pub gateway_calls_refused: Family<By<CallRefused>, Counter>,
     pub events_published: Family<By<Pushed>, Counter>,
     pub events_received: Counter,
     /// Events queued for subscribers: one event to a hundred of them counts a hundred.
@@ -100,12 +104,12 @@ pub struct Totals {
 
 /// Counting.
 impl Metrics {
-    /// An action was carried out. `name` is the client's; it is kept for the console only
-    /// where the application knows it.
-    pub fn action(&self, kind: ActionKind, name: Option<&str>, outcome: Outcome, took: Duration) {
-        self.actions.get_or_create(&By(outcome)).inc();
-        self.action_durations.get_or_create(&By(kind)).observe(took.as_secs_f64());
-        lock(&self.action_table).count(name, outcome, took, self.minute());
+    /// An action was carried out. What is a client's or the application's in it is kept for
+    /// the console only.
+    pub fn action(&self, kind: ActionKind, ended: Ended<'_>) {
+        self.actions.get_or_create(&By(ended.outcome)).inc();
+        self.action_durations.get_or_create(&By(kind)).observe(ended.took.as_secs_f64());
+        lock(&self.action_table).count(ended, self.minute());
     }
 
     /// An error was told to a client.

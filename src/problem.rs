@@ -116,7 +116,7 @@ impl Written {
 
 /// Without what may differ each time: offsets, times, process ids. The broker's codes go
 /// with a name, and addresses begin with a letter.
-fn gist(reason: &str) -> String {
+pub fn gist(reason: &str) -> String {
     let is_number = |word: &&str| {
         word.trim_start_matches(|c: char| !c.is_alphanumeric())
             .starts_with(|c: char| c.is_numeric())

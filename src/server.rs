@@ -28,6 +28,7 @@ use crate::{
         memory::MemoryBus,
         rabbitmq::{RabbitMqBus, RabbitMqConfig},
     },
+    complaints::Complaints,
     config::{BusConfig, Config, HandlerConfig, Limits, SessionOpened},
     directory::Directory,
     event::Exchange,
@@ -38,7 +39,6 @@ use crate::{
     ids::{ReplicaId, SessionIds},
     metrics::Metrics,
     peers::{LocalAnswers, Peers},
-    rate_limit::RateLimit,
     session::SessionSettings,
     workers::{Worker, Workers},
 };
@@ -79,7 +79,7 @@ impl Server {
         let max_outbox = config.limits.max_outbox;
         let hub = || Arc::new(Hub::new(exchanges(&config), max_outbox, metrics.clone()));
         let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
-        let here = Door::new(hubs[0].clone(), &config.limits, front.clone(), handlers.start(0));
+        let here = Door::new(hubs[0].clone(), &config.limits, front.clone(), &handlers, 0);
         let workers = workers(&config, here, &hubs[1..], &front, &handlers)?;
         let topics = Arc::new(Topics::new(hubs));
         let tail = Arc::new(Tail::new(topics.clone()));
@@ -104,6 +104,7 @@ impl Server {
             about: About {
                 replica,
                 clients: addresses.0,
+                application: config.action_handler.endpoint.to_string(),
                 max_in_flight: config.action_handler.max_in_flight,
             },
             health: health.clone(),
@@ -136,6 +137,7 @@ impl Server {
             grpc: grpc_task,
             bus,
             tasks,
+            complaints: handlers.shared.complaints.clone(),
         };
         Ok(Self { clients, grpc: grpc_address, admin, drain })
     }
@@ -188,6 +190,7 @@ impl Handlers {
         let shared = Shared {
             calls: Arc::new(CallLimit::new(max_in_flight)),
             state: Arc::new(ApplicationState::new(&endpoint, config.worker_threads)),
+            complaints: Complaints::of("failed calls to the application"),
             metrics,
         };
         // Half an outbox: a reply always fits one that is not half full.
@@ -236,7 +239,7 @@ pub fn front(
         session: Arc::new(session),
         session_ids: SessionIds::new(replica),
         directory,
-        complaints: RateLimit::default(),
+        complaints: Complaints::of("refused handshakes"),
         metrics,
     }
 }
@@ -246,15 +249,16 @@ impl Door {
         hub: Arc<Hub>,
         limits: &Limits,
         front: Arc<Front>,
-        handler: Arc<dyn ActionHandler>,
+        handlers: &Handlers,
+        number: usize,
     ) -> Arc<Self> {
         let metrics = front.metrics.clone();
         let services = Services {
             hub,
-            handler,
+            handler: handlers.start(number),
             max_subscriptions: limits.max_subscriptions,
             max_event_size: limits.max_event_size,
-            complaints: RateLimit::default(),
+            complaints: handlers.shared.complaints.clone(),
             metrics,
         };
         Arc::new(Self { front, services: Arc::new(services) })
@@ -273,7 +277,7 @@ fn workers(
     for (number, hub) in (1..).zip(hubs.iter().cloned()) {
         let (limits, front, handlers) = (config.limits.clone(), front.clone(), handlers.clone());
         let of_door = hub.clone();
-        let door = move || Door::new(of_door, &limits, front, handlers.start(number));
+        let door = move || Door::new(of_door, &limits, front, &handlers, number);
         let worker = Worker::spawn(format!("sessions-{number}"), hub, door);
         workers.push(worker.context("cannot start a worker thread")?);
     }
@@ -311,7 +315,7 @@ fn access(config: &Config, address: SocketAddr) -> Access {
         token: config.admin.token.clone(),
         hosts: config.admin_hosts.clone(),
         on_loopback: address.ip().to_canonical().is_loopback(),
-        complaints: RateLimit::default(),
+        complaints: Complaints::of("requests with a wrong token"),
     }
 }
 

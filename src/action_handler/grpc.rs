@@ -6,6 +6,7 @@
 //! certainly never reached the application.
 
 mod call;
+mod complaint;
 mod connection;
 mod convert;
 mod endpoint;
@@ -28,6 +29,7 @@ use tonic::Code;
 
 use self::{
     call::{CallError, Caller, Method},
+    complaint::{Asked, Ended},
     connection::{Connector, Settings},
     limit::Urgency,
     service::{Lookout, Service},
@@ -41,11 +43,11 @@ use super::{
     Action, ActionHandler, ActionReply, Admission, CheckReason, Decision, HandlerError, SessionInfo,
 };
 use crate::{
+    complaints::Complaints,
     event::Topic,
     metrics::{CallStatus, Metrics, Rpc},
     proto,
     protocol::CloseReason,
-    rate_limit::RateLimit,
     token::BearerToken,
 };
 
@@ -72,6 +74,7 @@ pub struct GrpcHandlerConfig {
 pub struct Shared {
     pub calls: Arc<CallLimit>,
     pub state: Arc<ApplicationState>,
+    pub complaints: Complaints,
     pub metrics: Arc<Metrics>,
 }
 
@@ -85,7 +88,7 @@ pub struct GrpcActionHandler {
     calls: Arc<CallLimit>,
     methods: Methods,
     session_closed_unwanted_until: Mutex<Option<Instant>>,
-    complaints: RateLimit,
+    complaints: Complaints,
     metrics: Arc<Metrics>,
     /// Ends with this handler.
     _lookout: JoinSet<()>,
@@ -119,7 +122,7 @@ impl GrpcActionHandler {
     /// place in the shared state.
     pub fn start(config: GrpcHandlerConfig, shared: Shared, number: usize) -> Self {
         let GrpcHandlerConfig { endpoint, token, timeout, max_reply_size, own_ports } = config;
-        let Shared { calls, state, metrics } = shared;
+        let Shared { calls, state, complaints, metrics } = shared;
         let methods = Methods::of(&endpoint.authority());
         let settings = Settings::new(endpoint, own_ports, timeout, max_reply_size);
         let connector = Connector::start(settings, state.clone());
@@ -139,7 +142,7 @@ impl GrpcActionHandler {
             calls,
             methods,
             session_closed_unwanted_until: Mutex::new(None),
-            complaints: RateLimit::default(),
+            complaints,
             metrics,
             _lookout: [lookout.run()].into_iter().collect(),
         }
@@ -171,23 +174,17 @@ impl GrpcActionHandler {
         }
     }
 
-    /// Tells the operator of a call that failed for the application's own fault; the
-    /// client is not told why.
+    /// Tells the operator of a call that failed; the client is not told why.
     fn complain<T>(
         &self,
-        method: &Method,
+        asked: Asked<'_>,
+        ended: Ended,
         result: Result<T, HandlerError>,
     ) -> Result<T, HandlerError> {
-        if let Err(
-            HandlerError::Failed(problem)
-            | HandlerError::Unavailable(problem)
-            | HandlerError::Exhausted(problem),
-        ) = &result
-            && self.complaints.allows()
+        if let Err(error) = &result
+            && let Some(complaint) = asked.complaint(ended, error)
         {
-            // Escaped: the application's words may quote a client.
-            let method: &str = method.rpc.into();
-            tracing::warn!(method, ?problem, "the application failed a call");
+            self.complaints.hear(complaint);
         }
         result
     }
@@ -228,11 +225,13 @@ impl ActionHandler for GrpcActionHandler {
         let method = &self.methods.handle_action;
         let request = convert::action(session, action);
         let reply = self.call(method, Urgency::Client, &request).await;
+        let ended = Ended::of(&reply);
         let reply = match reply {
             Ok(reply) => convert::reply(reply),
             Err(failure) => Err(self.of_action(failure).await),
         };
-        self.complain(method, reply)
+        let asked = Asked { rpc: method.rpc, session, action: Some(action.name) };
+        self.complain(asked, ended, reply)
     }
 
     async fn check_subscriptions(
@@ -250,12 +249,14 @@ impl ActionHandler for GrpcActionHandler {
         for topics in topics.chunks(TOPICS_PER_CHECK) {
             let request = convert::check(session, topics, reason);
             let reply = self.call(method, urgency, &request).await;
+            let ended = Ended::of(&reply);
             let some = reply.map_err(CallFailure::of_question).and_then(
                 |reply: proto::CheckSubscriptionsResponse| {
                     convert::decisions(&reply.decisions, topics.len())
                 },
             );
-            decisions.extend(self.complain(method, some)?);
+            let asked = Asked { rpc: method.rpc, session, action: None };
+            decisions.extend(self.complain(asked, ended, some)?);
         }
         Ok(decisions)
     }
@@ -264,8 +265,9 @@ impl ActionHandler for GrpcActionHandler {
         let method = &self.methods.session_opened;
         let request = proto::SessionOpenedRequest { session: Some(convert::session(session)) };
         let reply = self.call(method, Urgency::Client, &request).await;
+        let ended = Ended::of(&reply);
         let admission = reply.map_err(CallFailure::of_question).and_then(convert::admission);
-        self.complain(method, admission)
+        self.complain(Asked { rpc: method.rpc, session, action: None }, ended, admission)
     }
 
     async fn session_closed(&self, session: &SessionInfo, reason: &CloseReason, lived: Duration) {
@@ -279,7 +281,9 @@ impl ActionHandler for GrpcActionHandler {
             reason: reason.reason.as_ref().into(),
             duration_ms: i64::try_from(lived.as_millis()).unwrap_or(i64::MAX),
         };
-        match self.call(method, Urgency::Background, &request).await {
+        let reply = self.call(method, Urgency::Background, &request).await;
+        let ended = Ended::of(&reply);
+        match reply {
             Ok(proto::SessionClosedResponse {}) => {}
             Err(CallFailure::Call(CallError::Status(Code::Unimplemented, _))) => {
                 let until = Instant::now() + SESSION_CLOSED_UNWANTED;
@@ -287,8 +291,9 @@ impl ActionHandler for GrpcActionHandler {
                     Some(until);
             }
             Err(failure) => {
-                let error = failure.of_question();
-                tracing::debug!(session = %session.id, ?error, "SessionClosed was not told");
+                let asked = Asked { rpc: method.rpc, session, action: None };
+                // Nobody waits for it.
+                let _ = self.complain::<()>(asked, ended, Err(failure.of_question()));
             }
         }
     }

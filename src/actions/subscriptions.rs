@@ -160,7 +160,7 @@ impl Client {
         let answer = self.check(&session, &topics, CheckReason::Subscribe).await;
         let decisions = answer.map_err(|error| {
             tracing::debug!(session = %session.id, %error, "subscription check failed");
-            check_error(&error).detail("exchange", exchange)
+            check_error(&error).detail("exchange", exchange).because(error.problem())
         })?;
         if decisions.contains(&Decision::UnknownExchange) {
             return Err(unknown_exchange(exchange.as_str()));
@@ -305,12 +305,8 @@ impl Client {
                 }
                 true
             }
-            Err(error) => {
-                if self.services.complaints.allows() {
-                    tracing::warn!(session = %session.id, %error, "a re-check failed; nothing changes");
-                }
-                false
-            }
+            // Who asked has said why; nothing changes.
+            Err(_) => false,
         }
     }
 

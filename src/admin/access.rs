@@ -7,7 +7,11 @@ use std::net::IpAddr;
 use http::{HeaderMap, StatusCode, header};
 
 use super::answer::Refusal;
-use crate::{origin::Origin, rate_limit::RateLimit, token::BearerToken};
+use crate::{
+    complaints::{Complaint, Complaints},
+    origin::Origin,
+    token::BearerToken,
+};
 
 /// A browser that is told this asks its user for the token.
 const CHALLENGE: &str = r#"Basic realm="myxi", charset="UTF-8""#;
@@ -18,7 +22,7 @@ pub struct Access {
     pub hosts: Vec<String>,
     /// Whether only this machine reaches the listener.
     pub on_loopback: bool,
-    pub complaints: RateLimit,
+    pub complaints: Complaints,
 }
 
 impl Access {
@@ -42,9 +46,9 @@ impl Access {
         match &self.token {
             Some(token) if token.is_borne_by_browser(headers) => Ok(()),
             Some(_) => {
-                let wrong = headers.contains_key(header::AUTHORIZATION);
-                if wrong && self.complaints.allows() {
-                    tracing::warn!(%peer, "the admin listener was asked with a wrong token");
+                if headers.contains_key(header::AUTHORIZATION) {
+                    let what = "the admin listener was asked with a wrong token";
+                    self.complaints.hear(Complaint { peer: Some(peer), ..Complaint::new(what) });
                 }
                 let text = "the token (--admin-token) is missing or wrong";
                 let refusal = Refusal::new(StatusCode::UNAUTHORIZED, text);

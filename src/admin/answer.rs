@@ -67,14 +67,6 @@ pub fn fresh(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     answer
 }
 
-/// Text cut to so many characters, with `…` where there was more.
-pub fn cut(text: &str, max: usize) -> String {
-    match text.char_indices().nth(max) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// Whether the text holds another, which is in lower case; ASCII letters of both cases are
 /// the same.
 pub fn holds(text: &str, lower: &str) -> bool {
@@ -85,13 +77,6 @@ pub fn holds(text: &str, lower: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_is_cut_between_characters() {
-        assert_eq!(cut("größer", 3), "grö…");
-        assert_eq!(cut("größer", 6), "größer");
-        assert_eq!(cut("", 0), "");
-    }
 
     #[test]
     fn a_part_is_found_whatever_its_case() {

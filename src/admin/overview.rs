@@ -5,12 +5,12 @@ use serde::Serialize;
 use super::{
     Admin,
     history::{Gauges, Rates, ms},
-    now_ms,
+    now_ms, unix_ms,
 };
 use crate::{
     bus::BusStatus,
     health::Status,
-    metrics::{ActionRow, Quantiles, Totals},
+    metrics::{ActionRow, LastError, Quantiles, Totals},
 };
 
 #[derive(Debug, Serialize)]
@@ -56,6 +56,7 @@ struct Exchange {
 
 #[derive(Debug, Serialize)]
 struct Application {
+    address: String,
     reachable: bool,
     problem: Option<String>,
     in_flight: u64,
@@ -78,8 +79,16 @@ struct Action {
     action: Box<str>,
     count: u64,
     errors: u64,
+    last_error: Option<Told>,
     #[serde(flatten)]
     latency: Latency,
+}
+
+/// Why an action failed, as far as the gateway knows.
+#[derive(Debug, Serialize)]
+struct Told {
+    text: Box<str>,
+    at_ms: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,6 +134,7 @@ impl Admin {
     fn application(&self, totals: &Totals) -> Application {
         let problem = self.health.application_problem();
         Application {
+            address: self.about.application.clone(),
             reachable: problem.is_none(),
             problem,
             in_flight: totals.in_flight,
@@ -184,8 +194,9 @@ impl From<BusStatus> for Bus {
 
 impl From<ActionRow> for Action {
     fn from(row: ActionRow) -> Self {
-        let ActionRow { action, count, errors, latency } = row;
-        Self { action, count, errors, latency: latency.into() }
+        let ActionRow { action, count, errors, last_error, latency } = row;
+        let last_error = last_error.map(|LastError { text, at }| Told { text, at_ms: unix_ms(at) });
+        Self { action, count, errors, last_error, latency: latency.into() }
     }
 }
 

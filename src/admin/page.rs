@@ -30,6 +30,7 @@ const FILES: &[File] = &[
     ("/console.css", "text/css; charset=utf-8", include_bytes!("page/console.css")),
     script!("api.js"),
     script!("client.js"),
+    script!("close.js"),
     script!("console.js"),
     script!("dom.js"),
     script!("format.js"),

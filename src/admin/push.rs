@@ -1,14 +1,13 @@
 //! Pushing an event by hand: the same as the application's `PushEvent`, as JSON over HTTP.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tonic::{Code, Status};
 
-use super::answer::Refusal;
+use super::{
+    answer::Refusal,
+    body::{self, refused, required, text},
+};
 use crate::{
     event::{InvalidEvent, present},
     gateway_api::GatewayApi,
@@ -41,16 +40,7 @@ pub async fn push(api: &GatewayApi, body: &Bytes) -> Result<Pushed, Refusal> {
 }
 
 fn read(body: &[u8]) -> Result<PushEventRequest, Refusal> {
-    let not_json = |what: String| Refusal::bad_request(format!("the body is not JSON: {what}"));
-    // An array of the fields would do for the parser.
-    if !body.trim_ascii_start().starts_with(b"{") {
-        let kind = serde_json::from_slice::<&RawValue>(body);
-        return Err(match kind {
-            Ok(_) => Refusal::bad_request("the body must be a JSON object"),
-            Err(error) => not_json(error.to_string()),
-        });
-    }
-    let body: Body = serde_json::from_slice(body).map_err(|error| not_json(error.to_string()))?;
+    let body: Body = body::read(body)?;
     Ok(PushEventRequest {
         exchange: required("exchange", body.exchange)?,
         routing_key: routing_key(body.routing_key)?,
@@ -58,17 +48,6 @@ fn read(body: &[u8]) -> Result<PushEventRequest, Refusal> {
         payload: body.payload.map_or_else(String::new, |payload| payload.get().into()),
         event_id: body.event_id.map(|sent| text("event_id", sent)).transpose()?,
     })
-}
-
-fn required(name: &str, sent: Option<&RawValue>) -> Result<String, Refusal> {
-    let missing = || Refusal::bad_request(format!("{name} is missing"));
-    text(name, sent.ok_or_else(missing)?)
-}
-
-fn text(name: &str, sent: &RawValue) -> Result<String, Refusal> {
-    serde_json::from_str::<Cow<'_, str>>(sent.get())
-        .map(Cow::into_owned)
-        .map_err(|_| Refusal::bad_request(format!("{name} must be a string")))
 }
 
 /// As clients may write it: a string or an integer; a missing one is the empty key.
@@ -79,19 +58,6 @@ fn routing_key(sent: Option<&RawValue>) -> Result<String, Refusal> {
         _ => text("routing_key", sent)
             .map_err(|_| Refusal::bad_request(InvalidEvent::RoutingKey.to_string())),
     }
-}
-
-fn refused(status: &Status) -> Refusal {
-    let http = match status.code() {
-        Code::InvalidArgument => StatusCode::BAD_REQUEST,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        // Written, and not confirmed.
-        Code::Unknown => StatusCode::GATEWAY_TIMEOUT,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    Refusal::new(http, status.message())
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@ use serde::Serialize;
 use tokio::{task::yield_now, time::Instant};
 
 use super::{
-    answer::{Refusal, cut, holds},
+    answer::{Refusal, holds},
     query::Query,
 };
 use crate::{
     actions::Client,
     directory::{AT_ONCE, Directory},
     ids::SessionId,
+    text::cut,
 };
 
 /// Characters of an identity that are shown.

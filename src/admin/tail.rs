@@ -14,12 +14,12 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    answer::{Refusal, cut, holds},
+    answer::{Refusal, holds},
     now_ms,
     query::Query,
     topics::Topics,
 };
-use crate::{event::Event, workers::Watcher};
+use crate::{event::Event, text::cut, workers::Watcher};
 
 /// Events that are kept.
 const KEPT: usize = 200;

@@ -3,6 +3,9 @@
 /// All interfaces: clients come from elsewhere.
 pub const LISTEN: &str = "0.0.0.0:5005";
 
+/// Loopback: the demo lets everybody in who knows what is printed in the README.
+pub const DEMO_LISTEN: &str = "127.0.0.1:5005";
+
 /// Loopback: the application runs beside the gateway, and whoever reaches this port may
 /// push to every client.
 pub const GRPC_LISTEN: &str = "127.0.0.1:5006";

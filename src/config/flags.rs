@@ -45,7 +45,9 @@ pub struct ServeFlags {
     pub log: LogFlags,
 }
 
+/// Those of `serve`, but for where clients connect.
 #[derive(Args)]
+#[command(mut_arg("listen", |listen| listen.default_value(default::DEMO_LISTEN)))]
 pub struct DemoFlags {
     #[command(flatten)]
     pub listeners: ListenerFlags,

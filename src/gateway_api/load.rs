@@ -24,15 +24,16 @@ impl Load {
         Self { calls, bytes }
     }
 
-    pub(super) fn admit(&self) -> Result<Call, Status> {
+    /// `None`: there are as many as there may be.
+    pub(super) fn admit(&self) -> Option<Call> {
         let place = self.calls.clone().try_acquire_owned();
         let nothing = self.bytes.clone().try_acquire_many_owned(0);
         match (place, nothing) {
             (Ok(place), Ok(nothing)) => {
                 let held = Held { bytes: Mutex::new(nothing), _place: place };
-                Ok(Call { held: Arc::new(held), budget: self.bytes.clone() })
+                Some(Call { held: Arc::new(held), budget: self.bytes.clone() })
             }
-            _ => Err(Status::resource_exhausted("too many calls at once")),
+            _ => None,
         }
     }
 }

@@ -10,7 +10,6 @@ use tokio::{
     time::sleep,
 };
 use tonic::{
-    Status,
     body::Body,
     server::NamedService,
     transport::{Error, Server},
@@ -20,10 +19,12 @@ use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 use super::{
     EVENTS_BYTES_MAX, GatewayApi,
     connection::Connection,
+    door::Door,
     load::{Call, Load},
 };
 use crate::{
     accept::accept_stream,
+    metrics::CallRefused,
     proto::{
         DESCRIPTORS,
         gateway_server::{GatewayServer, SERVICE_NAME},
@@ -75,6 +76,7 @@ pub async fn serve(
     token: Option<BearerToken>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
+    let door = Door::new(token, api.metrics.clone());
     let gateway = GatewayServer::new(api).max_decoding_message_size(MESSAGE_MAX);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -89,7 +91,7 @@ pub async fn serve(
     let (health, health_server) = tonic_health::server::health_reporter();
     health.set_serving::<GatewayServer<GatewayApi>>().await;
 
-    let routes = Routes::new(token)
+    let routes = Routes::new(door)
         .add(Access::Open, STREAMS_MAX, health_server.max_decoding_message_size(NAME_MAX))
         .add(Access::Token, STREAMS_MAX, v1.max_decoding_message_size(NAME_MAX))
         .add(Access::Token, STREAMS_MAX, v1alpha.max_decoding_message_size(NAME_MAX))
@@ -144,7 +146,7 @@ type Route = BoxCloneSyncService<HttpRequest, HttpResponse, Infallible>;
 /// Services by the name that stands first in a request's path. (tonic's own router would
 /// bring a web framework along.)
 struct Routes {
-    token: Option<BearerToken>,
+    door: Door,
     services: Vec<(&'static str, Access, Load, Route)>,
 }
 
@@ -156,8 +158,8 @@ enum Access {
 }
 
 impl Routes {
-    fn new(token: Option<BearerToken>) -> Self {
-        Self { token, services: Vec::new() }
+    fn new(door: Door) -> Self {
+        Self { door, services: Vec::new() }
     }
 
     fn add<S>(mut self, access: Access, calls_max: usize, service: S) -> Self
@@ -175,20 +177,19 @@ impl Routes {
         self
     }
 
-    /// Where a request goes and its place there, or what it is told instead.
-    fn find(&self, request: &HttpRequest) -> Result<(Route, Call), Status> {
+    /// Where a request goes and its place there, or why it goes nowhere.
+    fn find(&self, request: &HttpRequest) -> Result<(Route, Call), CallRefused> {
         let name = request.uri().path().split('/').nth(1);
         let (_, access, load, route) = self
             .services
             .iter()
             .find(|(service, ..)| name == Some(*service))
-            .ok_or_else(|| Status::unimplemented("there is no such service"))?;
-        match &self.token {
-            Some(token) if *access == Access::Token && !token.is_borne_by(request.headers()) => {
-                Err(Status::unauthenticated("the bearer token (--grpc-token) is missing or wrong"))
-            }
-            _ => Ok((route.clone(), load.admit()?)),
+            .ok_or(CallRefused::NoService)?;
+        if *access == Access::Token {
+            self.door.check(request)?;
         }
+        let call = load.admit().ok_or(CallRefused::Overload)?;
+        Ok((route.clone(), call))
     }
 
     fn into_service(
@@ -199,7 +200,8 @@ impl Routes {
     + 'static {
         let routes = Arc::new(self);
         service_fn(move |request: HttpRequest| {
-            let found = routes.find(&request);
+            let found =
+                routes.find(&request).map_err(|reason| routes.door.refuse(&request, reason));
             async move {
                 match found {
                     Ok((route, call)) => {

@@ -3,7 +3,7 @@
 use std::{fmt, hash::Hash};
 
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
-use strum::{IntoStaticStr, VariantArray};
+use strum::{Display, IntoStaticStr, VariantArray};
 use tonic::Code;
 
 use crate::{
@@ -46,6 +46,22 @@ pub enum Refused {
 }
 
 impl Label for Refused {
+    const NAME: &'static str = "reason";
+}
+
+/// Why a call of the Gateway service got no answer from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum CallRefused {
+    /// It bore no `authorization` at all.
+    NoToken,
+    WrongToken,
+    /// The calls under way are as many as there may be.
+    Overload,
+    NoService,
+}
+
+impl Label for CallRefused {
     const NAME: &'static str = "reason";
 }
 
@@ -106,7 +122,7 @@ impl Label for ActionKind {
     const NAME: &'static str = "kind";
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray, Display)]
 pub enum Rpc {
     HandleAction,
     CheckSubscriptions,

@@ -19,7 +19,8 @@ use strum::VariantArray;
 use tokio::time::Instant;
 
 use super::{
-    ActionKind, CallStatus, Closed, ErrorLabel, Metrics, Outcome, Pushed, Refused, Rpc,
+    ActionKind, CallRefused, CallStatus, Closed, ErrorLabel, Metrics, Outcome, Pushed, Refused,
+    Rpc,
     label::{By, CheckedFor, Decided},
     number::{Gauge, by, durations, each, labelled, pairs},
     process,
@@ -122,6 +123,11 @@ impl Default for Metrics {
                 "Topics that the application was asked about, by why it was asked and what it \
                  decided",
                 each(pairs(CheckedFor::VARIANTS, Decided::VARIANTS), Counter::default),
+            ),
+            gateway_calls_refused: page.add(
+                "myxi_gateway_calls_refused",
+                "Calls to the Gateway service that were turned away at its door, by reason",
+                each(by(CallRefused::VARIANTS), Counter::default),
             ),
             events_published: page.add(
                 "myxi_events_published",

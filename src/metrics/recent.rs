@@ -44,6 +44,19 @@ impl Recent {
         *count = count.saturating_add(1);
     }
 
+    /// What another recorded in these minutes.
+    pub fn take_in(&mut self, other: &Self) {
+        for (window, other) in self.0.iter_mut().zip(&other.0) {
+            if window.minute < other.minute {
+                *window = other.clone();
+            } else if window.minute == other.minute {
+                for (count, more) in window.counts.iter_mut().zip(other.counts) {
+                    *count = count.saturating_add(more);
+                }
+            }
+        }
+    }
+
     /// `None` where nothing was recorded.
     pub fn quantiles(&self, minute: u64) -> Option<Quantiles> {
         let mut counts = [0_u64; BUCKETS];
@@ -109,6 +122,20 @@ mod tests {
         recent.record(7, Duration::from_millis(1));
         let Quantiles { p99, .. } = recent.quantiles(7).expect("one was recorded");
         assert!(near(p99, Duration::from_millis(1)), "{p99:?}");
+    }
+
+    #[test]
+    fn what_two_recorded_is_one() {
+        let (mut one, mut other) = (Recent::default(), Recent::default());
+        one.record(4, Duration::from_secs(1));
+        one.record(5, Duration::from_millis(1));
+        other.record(5, Duration::from_millis(1));
+        other.record(6, Duration::from_secs(1));
+        one.take_in(&other);
+        let Quantiles { p50, p99 } = one.quantiles(6).expect("some were recorded");
+        assert!(near(p50, Duration::from_millis(1)), "{p50:?}");
+        assert!(near(p99, Duration::from_secs(1)), "{p99:?}");
+        assert!(one.quantiles(8).is_none());
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct ClientError {
     retryable: bool,
     outcome_unknown: bool,
     details: BTreeMap<String, Box<RawValue>>,
+    /// For the operator; the client is not told.
+    cause: Option<Box<str>>,
 }
 
 impl ClientError {
@@ -49,6 +51,7 @@ impl ClientError {
             retryable: false,
             outcome_unknown: false,
             details: BTreeMap::new(),
+            cause: None,
         }
     }
 
@@ -78,7 +81,8 @@ impl ClientError {
         for name in ["error", "retryable", "outcome"] {
             details.remove(name);
         }
-        Self { code: Code::Application(code), retryable, outcome_unknown: false, details }
+        let code = Code::Application(code);
+        Self { code, retryable, outcome_unknown: false, details, cause: None }
     }
 
     /// `None`: one of the application's own.
@@ -87,6 +91,14 @@ impl ClientError {
             Code::Own(code) => Some(code),
             Code::Application(_) => None,
         }
+    }
+
+    pub fn because(self, cause: impl Into<Box<str>>) -> Self {
+        Self { cause: Some(cause.into()), ..self }
+    }
+
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     /// A sentence for the developer who reads the frame.

@@ -10,7 +10,9 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
-use crate::{bus::EventBus, config::DrainConfig, health::Health, http::Front};
+use crate::{
+    bus::EventBus, complaints::Complaints, config::DrainConfig, health::Health, http::Front,
+};
 
 /// Few sessions need no more spreading than this: the next one's turn comes at the latest
 /// so long after the one before.
@@ -38,6 +40,8 @@ pub(super) struct Drain {
     pub bus: Arc<dyn EventBus>,
     /// The listeners' tasks: they end with the drain.
     pub tasks: JoinSet<()>,
+    /// Of the application.
+    pub complaints: Complaints,
 }
 
 impl Drain {
@@ -55,6 +59,8 @@ impl Drain {
         let _ = timeout_at(deadline, self.grpc.join_next()).await;
         self.bus.close(deadline).await;
         drop(self.tasks);
+        self.complaints.say_the_rest();
+        self.front.complaints.say_the_rest();
     }
 
     /// Asks one session after another to finish; comes back when all have.

@@ -6,7 +6,7 @@ import { Application, TOKEN } from "./support/application.js";
 import { openPage } from "./support/browser.js";
 import { connectClient, connectSlowClient } from "./support/client.js";
 import { Gateway } from "./support/gateway.js";
-import { DEADLINE } from "./support/within.js";
+import { DEADLINE, within } from "./support/within.js";
 
 /** Some 16 MB: more than the gateway and the system keep for a client that does not read. */
 const [LARGE, MANY] = ["x".repeat(200_000), 80];
@@ -78,6 +78,51 @@ test("a session appears, with who it is and what it wants, and goes", async (t) 
   assert.equal(await (await row(page, "sessions", client.id)).count(), 1);
   client.close();
   await rowGoes(page, "sessions", client.id);
+  assertClean(page, gateway);
+});
+
+test("a session is closed, once it was confirmed", async (t) => {
+  const { gateway, page } = await open(t);
+  const [client, other] = [await connectClient(t, gateway), await connectClient(t, gateway)];
+  client.send("Authenticate", { session_token: TOKEN });
+  await rowAppears(page, "sessions", client.id, `{"user":"adam"}`);
+  await rowAppears(page, "sessions", other.id);
+  const button = page.getByRole("button", { name: `Close session ${client.id}` });
+  const dialog = page.locator("#close");
+  await button.click();
+  for (const told of [client.id, `{"user":"adam"}`]) await dialog.locator(".who").getByText(told).waitFor();
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await dialog.waitFor({ state: "hidden" });
+
+  // By keyboard as well.
+  await tabTo(page, `[aria-label="Close session ${client.id}"]`);
+  await page.keyboard.press("Enter");
+  await dialog.locator("[name=reason]").fill("enough");
+  if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/console-close.png` });
+  await page.keyboard.press("Enter");
+  assert.deepEqual(await within(client.closed, "the end"), { code: 4500, reason: "enough" });
+  await page.locator("#sessions .done").getByText(client.id).waitFor();
+  await rowGoes(page, "sessions", client.id);
+  assert.equal(await (await row(page, "sessions", other.id)).count(), 1);
+  assertClean(page, gateway);
+
+  // Of a session that went while its operator thought.
+  await page.getByRole("button", { name: `Close session ${other.id}` }).click();
+  other.close();
+  await within(other.closed, "the end");
+  await rowGoes(page, "sessions", other.id);
+  await dialog.getByRole("button", { name: "Close the session" }).click();
+  await dialog.locator(".error").getByText(other.id).waitFor();
+});
+
+test("an action that only fails is named, with why, and so is where the application is", async (t) => {
+  const { app, gateway, page } = await open(t);
+  const client = await connectClient(t, gateway);
+  client.send("Authenticate", { session_token: "wrong" });
+  client.send("SayHello", null);
+  await rowAppears(page, "actions", "Authenticate", "PermissionDenied");
+  await rowAppears(page, "actions", "SayHello", "InternalError: it answered UNKNOWN");
+  await page.locator("#part-application .facts").getByText(`http://${app.address}`).waitFor();
   assertClean(page, gateway);
 });
 
@@ -213,6 +258,8 @@ for (const width of [400, 1280]) {
       // The longest names that there may be.
       client.send("Subscribe", { exchange: "widgets", routing_keys: ["k".repeat(255), 1] });
       await rowAppears(page, "topics", "kkkk");
+      client.send("N".repeat(64), {});
+      await rowAppears(page, "actions", "NNNN", "InvalidAction");
       const followed = page.waitForResponse((response) => response.url().includes("/api/events"));
       await page.locator("#events summary").click();
       await followed;

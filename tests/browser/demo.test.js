@@ -52,7 +52,7 @@ test("three widgets change, one is denied, and nobody else is asked", async (t) 
 
   const own = [demo.page, `http://${demo.clients}/myxi.js`, demo.websocket];
   assert.deepEqual(page.requested.filter((url) => !url.startsWith("data:")), own);
-  assert.deepEqual(page.complaints, []);
+  assert.deepEqual([page.warnings, page.complaints], [[], []]);
 });
 
 test("an action is answered, also from the keyboard", async (t) => {

@@ -1,6 +1,7 @@
 //! The admin listener: what an operator sees there, and who may.
 
 mod access;
+mod disconnect;
 mod events;
 mod overview;
 mod push;
@@ -50,13 +51,21 @@ impl Console {
         .await
     }
 
-    /// A POST as the console's own page sends it.
     async fn push(self, body: &str) -> http::Response {
+        self.post("/api/push", body).await
+    }
+
+    async fn disconnect(self, body: &str) -> http::Response {
+        self.post("/api/disconnect", body).await
+    }
+
+    /// As the console's own page sends it.
+    async fn post(self, path: &str, body: &str) -> http::Response {
         let headers = [
             ("Host", "localhost:5007"),
             ("Origin", "http://localhost:5007"),
             ("Content-Type", "application/json"),
         ];
-        http::request(self.0, "POST /api/push", &headers, body).await
+        http::request(self.0, &format!("POST {path}"), &headers, body).await
     }
 }

@@ -62,6 +62,35 @@ async fn it_is_up_at_once_and_prints_where() {
     assert_eq!(demo.ended().await.code(), Some(0));
 }
 
+/// Whoever tries it opens nothing to their network, unless they say so. The port alone is
+/// chosen here, as others on this machine may have the demo's own.
+#[tokio::test]
+async fn it_listens_on_loopback_unless_told_otherwise() {
+    for (variables, open) in [
+        (&[("MYXI_PORT", "0")][..], false),
+        (&[("MYXI_PORT", "0"), ("MYXI_BIND_ADDRESS", "0.0.0.0")], true),
+        (&[("MYXI_LISTEN", "0.0.0.0:0")], true),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
+        command.args(["demo", "--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]);
+        command.arg("--page-listen=127.0.0.1:0").envs(variables.iter().copied());
+        let demo = Myxi::run(command).await;
+        assert_eq!(demo.clients.ip().is_unspecified(), open, "{variables:?}: {}", demo.clients);
+        assert_eq!(demo.clients.ip().is_loopback(), !open, "{variables:?}: {}", demo.clients);
+    }
+}
+
+/// Those of its flags that the test above gives, and every other: none is open by default.
+#[test]
+fn every_address_in_its_help_is_of_loopback() {
+    let help = Command::new(env!("CARGO_BIN_EXE_myxi")).args(["demo", "--help"]).output();
+    let help = String::from_utf8(help.expect("the help").stdout).expect("text");
+    let words = help.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
+    let listens: Vec<SocketAddr> = words.filter_map(|word| word.parse().ok()).collect();
+    assert_eq!(listens.len(), 4, "{help}");
+    assert!(listens.iter().all(|listen| listen.ip().is_loopback()), "{help}");
+}
+
 /// Nobody can connect to `0.0.0.0` everywhere.
 #[tokio::test]
 async fn what_it_prints_can_be_connected_to_where_it_listens_on_every_interface() {

@@ -64,7 +64,12 @@ impl Client {
 
     fn sharing(config: GrpcHandlerConfig, calls: Arc<CallLimit>) -> Self {
         let state = Arc::new(ApplicationState::new(&config.endpoint, 1));
-        let shared = Shared { calls, state: state.clone(), metrics: Arc::default() };
+        let shared = Shared {
+            calls,
+            state: state.clone(),
+            complaints: Default::default(),
+            metrics: Arc::default(),
+        };
         Self { handler: GrpcActionHandler::start(config, shared, 0), state }
     }
 

@@ -12,6 +12,7 @@ mod bursts;
 mod bus;
 mod closing;
 mod cluster;
+mod complaints;
 mod config;
 mod conformance;
 mod delivery;

@@ -1,9 +1,9 @@
-// Builds dist/: the file for a script tag, the module, and its types.
+// Builds dist/: the file for a script tag, the module, the same for `require`, and their types.
 //
 //   node scripts/build.mjs [directory]
 
 import { execFileSync } from "node:child_process";
-import { readFileSync, readdirSync, rmSync } from "node:fs";
+import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildSync } from "esbuild";
@@ -23,6 +23,7 @@ const common = {
 };
 buildSync({ ...common, entryPoints: ["src/global.ts"], outfile: join(out, "myxi.js"), format: "iife" });
 buildSync({ ...common, entryPoints: ["src/index.ts"], outfile: join(out, "myxi.mjs"), format: "esm" });
+buildSync({ ...common, entryPoints: ["src/index.ts"], outfile: join(out, "myxi.cjs"), format: "cjs" });
 
 const tsc = join(root, "node_modules/typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", root, "--outDir", out], { stdio: "inherit" });
@@ -38,4 +39,9 @@ const reach = (name) => {
 reach("index");
 for (const file of readdirSync(out)) {
   if (file.endsWith(".d.ts") && !reached.has(file.slice(0, -".d.ts".length))) rmSync(join(out, file));
+}
+// To the compiler the types of a module are not those of what is required.
+for (const name of reached) {
+  const types = readFileSync(join(out, `${name}.d.ts`), "utf8");
+  writeFileSync(join(out, `${name}.d.cts`), types.replaceAll(/from "(\.\/\w+)\.js"/g, 'from "$1.cjs"'));
 }

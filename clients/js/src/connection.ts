@@ -1,8 +1,9 @@
 // The connection as a page sees it: what it can ask, and who hears what the gateway says.
 
 import { Actions } from "./actions.js";
+import { Authentication } from "./authentication.js";
 import { Emitter } from "./emitter.js";
-import { asObject, busy, connectionLost, report } from "./errors.js";
+import { asObject, busy, connectionLost, fromPayload } from "./errors.js";
 import { Link } from "./link.js";
 import { urlFromMeta } from "./meta.js";
 import { Queue, SIZE_MAX } from "./queue.js";
@@ -10,8 +11,9 @@ import type { Subscription } from "./subscription.js";
 import { Topics } from "./topics.js";
 import type {
   ActionOptions, AnyEvents, CloseInfo, ConnectionHandlers, ConnectionOptions, HandlerOf, HandlerOptions, Message,
-  NameOf, Reply, State, SubscribeOptions, Tag,
+  NameOf, Reply, State, SubscribeOptions, Tag, UrlSource,
 } from "./types.js";
+import { Warnings } from "./warnings.js";
 
 /** Begins the tags that the library makes; a user's own must not look so. */
 const OWN_TAG = "myxi:";
@@ -22,7 +24,6 @@ const MAX_ACTIONS = 1_000;
 const OWN_EVENT = /^(state|Socket(Connected|Authenticated|Disconnected|Closed|MessageReceived))$/;
 
 export class Connection<Events extends object = AnyEvents> {
-  readonly url: string;
   #state: State = "connecting";
   #id: string | undefined;
   #options: ConnectionOptions;
@@ -31,38 +32,49 @@ export class Connection<Events extends object = AnyEvents> {
   #queue: Queue;
   #topics: Topics;
   #link: Link;
+  #authentication: Authentication;
+  #warnings = new Warnings();
   #tags = 0;
-  #authenticate: (() => unknown) | undefined;
-  /** What the authentication callback has added: it will again, on the next connection. */
-  #authenticationHandlers: [string, () => void][] = [];
-  #inAuthentication = false;
   #byUser = false;
   /** How the connection ended, until `SocketDisconnected` has told it. */
   #untold: CloseInfo | undefined;
-  #warned = false;
 
-  /** Connects at once. Throws for a URL that is none. */
-  constructor(url: string | URL, options: ConnectionOptions = {}) {
-    this.url = String(url);
+  /** Connects at once. Throws for a URL that is none. A function is asked before each attempt. */
+  constructor(url: UrlSource, options: ConnectionOptions = {}) {
     this.#options = options;
     this.#queue = new Queue(options.maxQueue ?? 256);
+    const warn = (cause: string, ...said: unknown[]) => this.#warnings.warn(cause, ...said);
+    this.#authentication = new Authentication({
+      open: () => this.#state === "open",
+      waiting: () => [this.#topics.waiting, this.#queue.length],
+      warn,
+      remove: (event, handler) => this.#emitter.remove(event, handler),
+    });
     this.#topics = new Topics({
       ready: () => this.#ready,
       send: (action, payload, tag) => this.#link.send(encode(action, payload, tag)),
       newTag: () => this.#newTag(),
       emit: (event, payload) => void this.#emitter.emit(event, payload),
+      hears: (...events) => this.#emitter.hears(...events),
+      warn,
     });
-    this.#link = new Link(this.url, options, encode("Ping", undefined, PING_TAG), {
+    this.#link = new Link(url, options, encode("Ping", undefined, PING_TAG), {
       connecting: () => this.#become("connecting"),
       open: () => this.#opened(),
       frame: (data) => this.#frame(data),
       down: (close) => this.#down(close),
+      noUrl: (error) => warn(`url ${error}`, "myxi: there is no URL to connect to:", error),
     });
   }
 
   /** To the gateway that `<meta name="myxi-host" content="…">` names: a URL, or `host:port`. */
   static fromMeta<Events extends object = AnyEvents>(options?: ConnectionOptions): Connection<Events> {
     return new Connection<Events>(urlFromMeta(), options);
+  }
+
+  /** The last that was connected to; empty while a function has given none. */
+  get url(): string {
+    return this.#link.url;
   }
 
   get state(): State {
@@ -111,18 +123,19 @@ export class Connection<Events extends object = AnyEvents> {
 
   /**
    * `callback` runs on every connection, as soon as it is open; what was asked for before
-   * waits until `isAuthenticated()`. Handlers that it adds before its first `await` are
-   * not doubled on the next connection.
+   * waits until `isAuthenticated()`. Where that could not be decided (the application was away),
+   * it runs again, ever later. Handlers that it adds before its first `await` are not doubled.
    */
   authentication(callback: () => unknown): this {
-    this.#authenticate = callback;
-    if (this.#state === "open") this.#runAuthentication();
+    this.#authentication.use(callback);
+    if (this.#state === "open") this.#authentication.run();
     return this;
   }
 
   /** Says (it does not ask, see `state`) that this connection is authenticated now. */
   isAuthenticated(): boolean {
     if (this.#state === "open") {
+      this.#authentication.done();
       this.#become("authenticated");
       this.#emitter.emit("SocketAuthenticated");
       this.#flush();
@@ -153,7 +166,9 @@ export class Connection<Events extends object = AnyEvents> {
   subscribe<TopicEvents extends object = AnyEvents>(
     exchange: string, routingKey?: string | number | bigint | null, options: SubscribeOptions = {},
   ): Subscription<TopicEvents> {
-    return this.#topics.add(exchange, routingKey, options);
+    const subscription = this.#topics.add(exchange, routingKey, options);
+    this.#authentication.watch();
+    return subscription;
   }
 
   /** For good: `state` is `closed` at once. */
@@ -164,7 +179,7 @@ export class Connection<Events extends object = AnyEvents> {
 
   /** What was asked for may go out: nothing needs to be said first. */
   get #ready(): boolean {
-    return this.#link.writable && (this.#state === "authenticated" || !this.#authenticate);
+    return this.#link.writable && (this.#state === "authenticated" || !this.#authentication.wanted);
   }
 
   #newTag(): string {
@@ -173,7 +188,7 @@ export class Connection<Events extends object = AnyEvents> {
 
   #add(event: string, handler: () => void, once: boolean, signal?: AbortSignal): this {
     const added = this.#emitter.add(event, handler, once, signal);
-    if (added && this.#inAuthentication) this.#authenticationHandlers.push([event, handler]);
+    if (added) this.#authentication.added(event, handler);
     return this;
   }
 
@@ -189,19 +204,8 @@ export class Connection<Events extends object = AnyEvents> {
     if (this.#state === "open") this.#emitter.emit("SocketConnected");
     // A handler may have closed it, or be done with authentication.
     if (this.#state !== "open") return;
-    if (this.#authenticate) this.#runAuthentication();
+    if (this.#authentication.wanted) this.#authentication.run();
     else this.#flush();
-  }
-
-  #runAuthentication(): void {
-    for (const [event, handler] of this.#authenticationHandlers.splice(0)) this.#emitter.remove(event, handler);
-    this.#inAuthentication = true;
-    try {
-      Promise.resolve(this.#authenticate?.()).catch(report);
-    } catch (error) {
-      report(error);
-    }
-    this.#inAuthentication = false;
   }
 
   /** Sends what was asked for before, if it may go out. */
@@ -231,10 +235,7 @@ export class Connection<Events extends object = AnyEvents> {
       message = JSON.parse(String(data));
     } catch {}
     if (typeof message?.event === "string") this.#message(message);
-    else if (!this.#warned) {
-      this.#warned = true;
-      console.warn("myxi: what the gateway sent is no message of its protocol, and is ignored");
-    }
+    else this.#warnings.warn("frame", "myxi: what the gateway sent is no message of its protocol, and is ignored");
   }
 
   #message(message: Message): void {
@@ -244,12 +245,19 @@ export class Connection<Events extends object = AnyEvents> {
     if (mq) this.#topics.deliver(message);
     else this.#control(message);
     const own = typeof tag === "string" && tag.startsWith(OWN_TAG);
+    const error = event === "Error" && !mq ? fromPayload(payload) : undefined;
     // The first reply is for who waits for it; all else is for who listens.
-    if (own && this.#actions.answer(tag, message)) return;
+    if (own && this.#actions.answer(tag, message)) {
+      if (error) this.#authentication.refused(error, true);
+      return;
+    }
     const ofSubscription = own && this.#topics.answer(tag, message);
     if (OWN_EVENT.test(event)) return;
     const heard = this.#emitter.emit(event, payload, tag, mq);
-    if (event === "Error" && !heard && !ofSubscription) console.warn("myxi: an error that nobody handles:", payload);
+    if (!error || ofSubscription) return;
+    const again = this.#authentication.refused(error, false);
+    const said = again ? "authentication failed, and is tried again:" : "an error that nobody handles:";
+    if (!heard) this.#warnings.warn(`${said}${error.code}`, `myxi: ${said}`, payload);
   }
 
   /** What the gateway says of the session itself. */
@@ -276,6 +284,7 @@ export class Connection<Events extends object = AnyEvents> {
     const closed = this.#link.state === "closed";
     const details = { close_code: close.code, close_reason: close.reason };
     this.#id = undefined;
+    this.#authentication.stop();
     // Whoever hears this may close it for good: then all is told before it returns.
     this.#become(closed ? "closed" : "waiting");
     this.#actions.lost(details, closed);

@@ -38,6 +38,11 @@ export class Emitter {
     if (!handlers.size) this.#handlers.delete(event);
   }
 
+  /** Whether anybody listens to one of these. */
+  hears(...events: string[]): boolean {
+    return events.some((event) => this.#handlers.has(event));
+  }
+
   /** Answers whether anybody was there to hear it. */
   emit(event: string, ...given: unknown[]): boolean {
     const handlers = this.#handlers.get(event);

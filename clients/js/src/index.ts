@@ -20,4 +20,5 @@ export type {
   Tag,
   TopicPayload,
   UnsubscribedPayload,
+  UrlSource,
 } from "./types.js";

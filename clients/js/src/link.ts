@@ -4,7 +4,7 @@
 import { Backoff } from "./backoff.js";
 import { report } from "./errors.js";
 import { Liveness, TIMER_MAX } from "./liveness.js";
-import type { CloseInfo, ConnectionOptions } from "./types.js";
+import type { CloseInfo, ConnectionOptions, UrlSource } from "./types.js";
 import { onWake } from "./wake.js";
 
 /** The gateway names its own interval, in ms, when it greets. */
@@ -23,6 +23,8 @@ export interface LinkEvents {
   frame(data: unknown): void;
   /** The connection is over, or the attempt; the link is `waiting` or `closed`. */
   down(close: CloseInfo): void;
+  /** Whoever should say where to connect does not. */
+  noUrl(error: unknown): void;
 }
 
 /** In ms; a gateway that needs longer can say so again. */
@@ -30,6 +32,7 @@ const HINT_MAX = 30_000;
 
 export class Link {
   state: "connecting" | "open" | "waiting" | "closed" = "connecting";
+  url = "";
   readonly liveness: Liveness;
   #socket: WebSocket | undefined;
   #WebSocket: new (url: string) => WebSocket;
@@ -38,11 +41,13 @@ export class Link {
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** When it began to connect, or was open. */
   #since = 0;
+  /** Which attempt it is; what an earlier one was told is of no interest. */
+  #attempt = 0;
   #comeBackAfter: number | undefined;
   #stopWake: () => void;
 
   constructor(
-    private readonly url: string,
+    private readonly source: UrlSource,
     private readonly options: ConnectionOptions,
     ping: string,
     private readonly events: LinkEvents,
@@ -86,10 +91,37 @@ export class Link {
     clearTimeout(this.#timer);
     // An attempt that is made anew.
     this.#socket?.close();
-    const socket = new this.#WebSocket(this.url);
-    this.#socket = socket;
+    this.#socket = undefined;
+    this.#attempt++;
+    if (typeof this.source === "function") void this.#ask(this.source, this.#attempt);
+    else this.#dial(this.source);
     this.state = "connecting";
     this.#since = performance.now();
+    const late = { code: 1006, reason: "the gateway was not reached in time" };
+    this.#timer = setTimeout(() => this.#over(late), this.options.connectTimeout ?? 15_000);
+    this.events.connecting();
+  }
+
+  async #ask(source: () => unknown, attempt: number): Promise<void> {
+    try {
+      // Not before whoever makes the connection has it.
+      await undefined;
+      const url = await source();
+      if (attempt !== this.#attempt) return;
+      // A browser would take anything for a path on the page's own host.
+      if (typeof url !== "string" && !(url instanceof URL)) throw new TypeError(`${url} is no URL`);
+      this.#dial(url);
+    } catch (error) {
+      if (attempt !== this.#attempt) return;
+      this.events.noUrl(error);
+      this.#over({ code: 1006, reason: "no URL to connect to" });
+    }
+  }
+
+  #dial(url: string | URL): void {
+    this.url = String(url);
+    const socket = new this.#WebSocket(this.url);
+    this.#socket = socket;
     // What a socket says after another took its place, or none, is of no interest.
     const mine = (handle: (event: any) => void) => (event: any) => {
       if (this.#socket === socket) handle(event);
@@ -104,9 +136,6 @@ export class Link {
     socket.onerror = mine(() => {
       if (this.state === "connecting") this.#over({ code: 1006, reason: "" });
     });
-    const late = { code: 1006, reason: "the gateway was not reached in time" };
-    this.#timer = setTimeout(() => this.#over(late), this.options.connectTimeout ?? 15_000);
-    this.events.connecting();
   }
 
   /** Nobody is there to catch what another WebSocket than the browser's may throw now. */
@@ -134,6 +163,7 @@ export class Link {
     this.liveness.stop();
     const socket = this.#socket;
     this.#socket = undefined;
+    this.#attempt++;
     if (this.state === "open" && performance.now() - this.#since >= STOOD) this.#backoff?.reset();
     const unwanted = close.code >= 4500 && close.code <= 4999;
     if (this.#backoff && !unwanted) {

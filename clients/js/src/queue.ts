@@ -16,6 +16,10 @@ export class Queue {
 
   constructor(private readonly max: number) {}
 
+  get length(): number {
+    return this.#waiting.length;
+  }
+
   push(text: string, tag?: string): void {
     if (this.#waiting.length >= this.max || this.#size + text.length > SIZE_MAX) {
       throw busy(`${this.#waiting.length} messages wait for the connection already`);

@@ -17,6 +17,9 @@ export class Subscription<Events extends object = AnyEvents> implements AsyncIte
   #emitter = new Emitter();
   #iterations = new Set<Iteration<EventOf<Events>>>();
   #ready = new Deferred();
+  #stands = false;
+  /** Somebody waits for what has not come yet, and will hear of an error. */
+  #awaited = false;
   #release: (subscription: Subscription<any>) => void;
   #options: SubscribeOptions;
   #ended: { error: MyxiError | undefined } | undefined;
@@ -35,10 +38,12 @@ export class Subscription<Events extends object = AnyEvents> implements AsyncIte
   }
 
   /**
-   * Resolves when the subscription stands; while the connection is away, when it stands
-   * again. Rejects with a `MyxiError` when it was refused or has ended.
+   * Resolves with true when the subscription stands; while the connection is away, when it stands
+   * again. With false when `unsubscribe()`, its signal, or `disconnect()` has ended it. Rejects
+   * with a `MyxiError` when it was refused, or has ended otherwise.
    */
-  get ready(): Promise<void> {
+  get ready(): Promise<boolean> {
+    if (!this.#stands) this.#awaited = true;
     return this.#ready.promise;
   }
 
@@ -68,7 +73,7 @@ export class Subscription<Events extends object = AnyEvents> implements AsyncIte
   unsubscribe = (): void => {
     if (this.#ended) return;
     this.#release(this);
-    this.#end(new MyxiError("Unsubscribed"), true);
+    this.#end(undefined);
   };
 
   /** From now on; leaving the loop does not unsubscribe. */
@@ -80,6 +85,7 @@ export class Subscription<Events extends object = AnyEvents> implements AsyncIte
     });
     const detach = () => this.#iterations.delete(iteration);
     const iteration = new Iteration<EventOf<Events>>(max, overflow, detach);
+    if (!this.#stands) this.#awaited = true;
     if (this.#ended) iteration.end(this.#ended.error);
     else this.#iterations.add(iteration);
     return iteration;
@@ -95,43 +101,60 @@ export class Subscription<Events extends object = AnyEvents> implements AsyncIte
 
   /** @internal */
   _stands(payload?: unknown): void {
-    this.#ready.resolve();
+    this.#stands = true;
+    this.#awaited = false;
+    this.#ready.resolve(true);
     if (payload) this.#emitter.emit("Subscribed", payload);
   }
 
   /** The connection is lost. @internal */
   _fell(): void {
-    if (!this.#ended) this.#ready = new Deferred();
-  }
-
-  /** Refused, or ended by the other side; `event` and `payload` are what it said. @internal */
-  _end(error: MyxiError, clean: boolean, event?: string, payload?: unknown): void {
     if (this.#ended) return;
-    this.#end(error, clean);
-    if (event) this.#emitter.emit(event, payload);
+    this.#stands = false;
+    this.#ready = new Deferred();
   }
 
-  #end(error: MyxiError, clean: boolean): void {
-    this.#ended = { error: clean ? undefined : error };
+  /**
+   * Refused, or ended by the other side; `event` and `payload` are what it said. Without an error,
+   * by the page's own doing. `unheard` is called when nobody takes notice. @internal
+   */
+  _end(error: MyxiError | undefined, event?: string, payload?: unknown, unheard?: () => void): void {
+    if (this.#ended) return;
+    const iterated = this.#iterations.size > 0;
+    this.#end(error);
+    const heard = event !== undefined && this.#emitter.emit(event, payload);
+    // Whoever has only just been given it may still ask.
+    if (unheard && !iterated && !heard && !this.#awaited) setTimeout(() => this.#awaited || unheard());
+  }
+
+  #end(error: MyxiError | undefined): void {
+    this.#ended = { error };
+    this.#stands = false;
     this.#options.signal?.removeEventListener("abort", this.unsubscribe);
-    this.#ready.reject(error);
+    this.#ready.settle(error);
     // Who asks from now on hears of the end, also where it had stood.
     this.#ready = new Deferred();
-    this.#ready.reject(error);
-    for (const iteration of [...this.#iterations]) iteration.end(this.#ended.error);
+    this.#ready.settle(error);
+    for (const iteration of [...this.#iterations]) iteration.end(error);
   }
 }
 
 /** A promise that need not be awaited: nobody is told of an unhandled rejection. */
 class Deferred {
-  resolve!: () => void;
+  resolve!: (stands: boolean) => void;
   reject!: (error: unknown) => void;
-  readonly promise = new Promise<void>((resolve, reject) => {
+  readonly promise = new Promise<boolean>((resolve, reject) => {
     this.resolve = resolve;
     this.reject = reject;
   });
 
   constructor() {
     this.promise.catch(() => {});
+  }
+
+  /** It does not stand, and will not. */
+  settle(error: MyxiError | undefined): void {
+    if (error) this.reject(error);
+    else this.resolve(false);
   }
 }

@@ -33,6 +33,9 @@ export interface Wire {
   send(action: string, payload: object, tag?: string): void;
   newTag(): string;
   emit(event: string, payload: unknown): void;
+  /** Whether anybody listens there to one of these. */
+  hears(...events: string[]): boolean;
+  warn(cause: string, ...said: unknown[]): void;
 }
 
 export class Topics {
@@ -50,6 +53,11 @@ export class Topics {
   #closed: MyxiError | undefined;
 
   constructor(private readonly wire: Wire) {}
+
+  /** How many were not asked for yet. */
+  get waiting(): number {
+    return this.#wanted.size;
+  }
 
   /** The first handle of each topic, by `exchange::key`. */
   all(): Record<string, Subscription<any>> {
@@ -73,7 +81,7 @@ export class Topics {
     const topic: Topic = known ?? { exchange, key, handles: new Set(), status: "idle", stood: false };
     const handle = new Subscription(topic, options, () => this.#release(topic, handle));
     if (this.#closed) {
-      handle._end(this.#closed, false);
+      this.#refuse(handle, this.#closed);
       return handle;
     }
     topic.handles.add(handle);
@@ -173,7 +181,10 @@ export class Topics {
     const topics = [...this.#topics.values()];
     this.#topics.clear();
     for (const { handles } of topics) {
-      for (const handle of [...handles]) handle._end(this.#closed, byUser);
+      for (const handle of [...handles]) {
+        if (byUser) handle._end(undefined);
+        else this.#refuse(handle, this.#closed);
+      }
     }
   }
 
@@ -243,7 +254,18 @@ export class Topics {
 
   #end(topic: Topic, error: MyxiError, event: string, payload: unknown): void {
     this.#forget(topic);
-    for (const handle of [...topic.handles]) handle._end(error, false, event, payload);
+    for (const handle of [...topic.handles]) this.#refuse(handle, error, event, payload);
+  }
+
+  /** An error that ends it. Where nobody takes notice, whoever writes the page should. */
+  #refuse(handle: Subscription<any>, error: MyxiError, event?: string, payload?: unknown): void {
+    const { exchange, routingKey } = handle;
+    const heard = event ? this.wire.hears(event) : this.wire.hears("state", "SocketDisconnected", "SocketClosed");
+    handle._end(error, event, payload, () => {
+      if (heard) return;
+      const said = `myxi: nobody handles that the subscription to ${exchange} ${routingKey} has ended:`;
+      this.wire.warn(`${error.code} ${exchange}`, said, error);
+    });
   }
 
   #forget(topic: Topic): void {

@@ -19,6 +19,9 @@ export interface Message<Name extends string = string, Payload = any> {
 
 export type State = "connecting" | "open" | "authenticated" | "waiting" | "closed";
 
+/** Where to connect, or who says it: anew before each attempt, so that a token in it is fresh. */
+export type UrlSource = string | URL | (() => string | URL | PromiseLike<string | URL>);
+
 export interface ReconnectOptions {
   /** Upper bound of the first wait, in ms (500). */
   initial?: number;

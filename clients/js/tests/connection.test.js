@@ -4,13 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Connection } from "../build/myxi.mjs";
 import { settled } from "./support/clock.js";
-import { connect, connectOpen, held, outcome } from "./support/gateway.js";
-
-/** What `console[method]` is given during the test. */
-function complaints(t, method) {
-  const { mock } = t.mock.method(console, method, () => {});
-  return { get count() { return mock.callCount(); }, first: () => mock.calls[0].arguments };
-}
+import { complaints, connect, connectOpen, held, outcome } from "./support/gateway.js";
 
 test("authentication runs on each connection, and what was asked for before waits for it", async (t) => {
   const { clock, sockets, socket } = connect(t);
@@ -220,24 +214,6 @@ test("garbage is ignored, with one warning", async (t) => {
     { event: "Subscribed", tag: "myxi:1", payload: [] }, { event: "__proto__" }, { event: "Welcome", payload: "x" }];
   for (const message of odd) await gateway.say(message);
   assert.equal(socket.state, "open");
-  assert.equal(warned.count, 1);
-});
-
-test("an error that nobody handles is not silent", async (t) => {
-  const warned = complaints(t, "warn");
-  const { socket, gateway } = await connectOpen(t);
-  const payload = { error: "InvalidAction", retryable: false };
-  // The subscription has its own way to tell.
-  socket.subscribe("widgets", 13);
-  await settled();
-  await gateway.refuses("SubscriptionDenied");
-  assert.equal(warned.count, 0);
-  await gateway.say({ event: "Error", payload });
-  assert.deepEqual(warned.first()[1], payload);
-  const heard = [];
-  socket.on("Error", ({ error }, tag) => heard.push([error, tag]));
-  await gateway.say({ event: "Error", tag: 5, payload });
-  assert.deepEqual(heard, [["InvalidAction", 5]]);
   assert.equal(warned.count, 1);
 });
 

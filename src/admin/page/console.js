@@ -3,13 +3,14 @@
 
 import { Poll } from "./api.js";
 import { client, suggestAddress } from "./client.js";
+import { askToClose, closing } from "./close.js";
 import { setText } from "./dom.js";
 import * as format from "./format.js";
 import { Plots } from "./plots.js";
 import { offerExchanges, push } from "./push.js";
 import { Recent, SPAN_MS } from "./recent.js";
 import { StatusStrip } from "./status.js";
-import { SESSION_COLUMNS, TOPIC_COLUMNS, pagedTable, showCounts } from "./tables.js";
+import { SESSION_COLUMNS, TOPIC_COLUMNS, button, pagedTable, showCounts } from "./tables.js";
 import { tail } from "./tail.js";
 import { judge, unreachable } from "./verdict.js";
 
@@ -109,15 +110,18 @@ const history = new Poll({
 });
 
 const events = tail(() => answers);
+const close = button("Close", ({ id }) => `Close session ${id}`, askToClose);
+const sessions = pagedTable({ id: "sessions", columns: [...SESSION_COLUMNS, close], answers: () => answers });
 const others = [
   history,
   events.poll,
-  pagedTable({ id: "sessions", columns: SESSION_COLUMNS, answers: () => answers }),
+  sessions,
   pagedTable({ id: "topics", columns: TOPIC_COLUMNS, answers: () => answers }),
 ];
 
 client();
 push();
+closing(() => sessions.now());
 document.getElementById("retry").addEventListener("click", () => {
   if (refused) location.reload();
   else overview.now();

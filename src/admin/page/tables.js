@@ -1,7 +1,7 @@
 // The tables: those that the gateway pages (sessions, topics), and those that fit on a screen.
 
 import { Poll } from "./api.js";
-import { setText } from "./dom.js";
+import { element, setText } from "./dom.js";
 import * as format from "./format.js";
 
 const PAGE = 15;
@@ -11,11 +11,17 @@ const EVERY_MS = 2_000;
 const TYPING_MS = 200;
 
 /**
+ * What a cell shows of a row: text, or what it is drawn with.
+ *
+ * @typedef {((row: any) => string) | { draw: (cell: HTMLTableCellElement, row: any) => void }} Column
+ */
+
+/**
  * A table of which the gateway sends one page: searched, sorted and turned there.
  *
  * @param {object} options
  * @param {string} options.id of the section; the answer holds the rows under the same name.
- * @param {((row: any) => string)[]} options.columns
+ * @param {Column[]} options.columns
  * @param {() => boolean} options.answers whether the gateway does
  * @returns {Poll}
  */
@@ -87,6 +93,32 @@ export function pagedTable({ id, columns, answers }) {
 
 const lastPage = (rows) => Math.max(0, Math.ceil(rows / PAGE) - 1) * PAGE;
 
+/** Draws a button that does something with the row, whichever stands there when it is pressed. */
+export const button = (text, describe, press) => ({
+  draw(cell, row) {
+    cell.row = row;
+    let made = cell.firstElementChild;
+    if (!made) {
+      made = element("button", "small", text);
+      made.type = "button";
+      made.addEventListener("click", () => press(cell.row));
+      cell.append(made);
+    }
+    const label = describe(row);
+    if (made.getAttribute("aria-label") !== label) made.setAttribute("aria-label", label);
+  },
+});
+
+/** The name, and below it why it failed last. */
+const nameAndError = {
+  draw(cell, { action, last_error: error }) {
+    if (!cell.firstElementChild) cell.append(element("span"), element("p", "why muted"));
+    const [name, why] = cell.children;
+    show(name, action);
+    show(why, error ? `${format.clock(error.at_ms)} ${error.text}` : "");
+  },
+};
+
 export const SESSION_COLUMNS = [
   (session) => session.id,
   (session) => session.identity ?? format.NONE,
@@ -108,7 +140,7 @@ const WHO_CLOSED = { client: "by the client", application: "by the application",
 /** The tables that come whole with the overview. */
 export function showCounts({ actions, errors, closed }, lately) {
   fill(document.querySelector("#actions tbody"), actions, [
-    (row) => row.action,
+    nameAndError,
     (row) => format.count(row.count),
     (row) => format.count(row.errors),
     (row) => format.millis(row.p50_ms),
@@ -155,6 +187,10 @@ function fill(body, rows, columns, nothing = "None since the start.") {
     for (const _ of columns) row.insertCell();
   }
   rows.forEach((item, index) => {
-    columns.forEach((text, column) => show(body.rows[index].cells[column], text(item)));
+    columns.forEach((column, place) => {
+      const cell = body.rows[index].cells[place];
+      if (typeof column === "function") show(cell, column(item));
+      else column.draw(cell, item);
+    });
   });
 }

@@ -121,11 +121,11 @@ function bus({ bus, reasons }) {
   return judged("well", `attached to ${to}`);
 }
 
-function application({ reachable, problem, in_flight, max_in_flight, p50_ms, p99_ms }, { errors, actions }) {
+function application({ address, reachable, problem, in_flight, max_in_flight, p50_ms, p99_ms }, { errors, actions }) {
   const quiet = p99_ms === null;
   const latency = quiet ? "no calls lately" : `p50 ${format.millis(p50_ms)}, p99 ${format.millis(p99_ms)}`;
   const calls = `${format.count(in_flight)} of ${format.count(max_in_flight)} calls in flight`;
-  const judged = verdict(list([latency, calls]));
+  const judged = verdict(list([address, latency, calls]));
   if (!reachable) return judged("unwell", problem ?? "it cannot be reached", "errors");
   const full = in_flight >= max_in_flight;
   // Waiting for a turn is by design; not to get one is not.

@@ -31,7 +31,7 @@ function launched() {
 /**
  * A page of a context of its own, that records what happens in it: `sockets`, each with its
  * frames as they went over the wire; `requested`, every URL; `complaints`, what its own code
- * let fall. `options` are those of playwright's contexts.
+ * let fall; `warnings` of the console. `options` are those of playwright's contexts.
  */
 export async function openPage(t, options = {}) {
   const context = await (await launched()).newContext(options);
@@ -39,10 +39,11 @@ export async function openPage(t, options = {}) {
   context.setDefaultTimeout(DEADLINE);
   const page = await context.newPage();
   const [sockets, frames] = [[], new Seen()];
-  const [requested, complaints] = [[], []];
+  const [requested, complaints, warnings] = [[], [], []];
   page.on("request", (request) => requested.push(request.url()));
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("console", (message) => message.type() === "warning" && warnings.push(message.text()));
   page.on("websocket", (socket) => {
     requested.push(socket.url());
     const number = sockets.length;
@@ -55,7 +56,7 @@ export async function openPage(t, options = {}) {
     };
     socket.on("framesent", record("sent")).on("framereceived", record("received"));
   });
-  return Object.assign(page, { sockets, frames, requested, complaints });
+  return Object.assign(page, { sockets, frames, requested, complaints, warnings });
 }
 
 /** A web server with these pages, `{ "/": html }`; of the same host name as the gateways. */

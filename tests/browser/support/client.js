@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { Seen } from "./within.js";
 
-/** Its `messages` are what it hears; `send(action, payload)`. */
+/** Its `messages` are what it hears; `send(action, payload)`; `closed` is how it ends. */
 export async function connectClient(t, gateway) {
   const socket = new WebSocket(gateway.websocket);
   const messages = new Seen();
@@ -13,7 +13,8 @@ export async function connectClient(t, gateway) {
   t.after(() => socket.close());
   const welcome = await messages.next(({ event }) => event === "Welcome", "Welcome");
   const send = (action, payload) => socket.send(JSON.stringify({ action, tag: 1, payload }));
-  return { id: welcome.payload.id, messages, send, close: () => socket.close() };
+  const closed = new Promise((resolve) => (socket.onclose = ({ code, reason }) => resolve({ code, reason })));
+  return { id: welcome.payload.id, messages, send, close: () => socket.close(), closed };
 }
 
 /** Subscribes, hears that it is so, and never reads again. */

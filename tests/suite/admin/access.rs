@@ -44,8 +44,10 @@ async fn every_page_is_there_for_the_machine_itself_and_never_kept() {
         let posted = http::request(console.0, &line, &[("Host", "localhost")], "").await;
         assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")), "{path}");
     }
-    let response = console.get("/api/push").await;
-    assert_eq!((response.status, response.header("allow")), (405, Some("POST")));
+    for path in ["/api/push", "/api/disconnect"] {
+        let response = console.get(path).await;
+        assert_eq!((response.status, response.header("allow")), (405, Some("POST")), "{path}");
+    }
     assert!(console.get("/api/nothing").await.json()["error"].is_string());
 }
 
@@ -87,6 +89,7 @@ async fn with_a_token_only_health_is_for_everybody() {
         }
     }
     assert_eq!(Console::of(&gateway).push("{}").await.status, 401);
+    assert_eq!(Console::of(&gateway).disconnect("{}").await.status, 401);
 }
 
 #[tokio::test]
@@ -102,12 +105,13 @@ async fn without_a_token_a_listener_for_all_shows_health_alone() {
         assert!(error.contains("--admin-token"), "{error}");
     }
     assert_eq!(console.push("{}").await.status, 403);
+    assert_eq!(console.disconnect("{}").await.status, 403);
     assert_eq!(console.get("/health/ready").await.status, 200);
 }
 
 /// Of a page that an operator's browser happens to show.
 #[tokio::test]
-async fn no_other_page_pushes() {
+async fn no_other_page_pushes_or_closes() {
     let app = TestHandler::start().await;
     let gateway = Gateway::start(&app).await;
     let (host, origin) = (("Host", "localhost:5007"), ("Origin", "http://localhost:5007"));
@@ -127,6 +131,10 @@ async fn no_other_page_pushes() {
     ] {
         let body = json!({"exchange": "widgets", "event": "Pushed"}).to_string();
         let response = http::request(gateway.admin, "POST /api/push", &headers, &body).await;
+        assert_eq!(response.status, status, "{headers:?}: {response:?}");
+        let client = gateway.client().await;
+        let body = json!({"session_id": client.id}).to_string();
+        let response = http::request(gateway.admin, "POST /api/disconnect", &headers, &body).await;
         assert_eq!(response.status, status, "{headers:?}: {response:?}");
     }
     let names = ["/api/sessions", "/metrics", "/"];

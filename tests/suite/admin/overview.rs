@@ -1,9 +1,13 @@
 //! The overview and the history.
 
 use serde_json::{Value, json};
+use tonic::Status;
 
 use super::Console;
-use crate::support::{gateway::Gateway, handler::TestHandler};
+use crate::support::{
+    gateway::Gateway,
+    handler::{TestHandler, reply},
+};
 
 #[tokio::test]
 async fn a_healthy_gateway_says_what_it_is_and_does() {
@@ -32,6 +36,7 @@ async fn a_healthy_gateway_says_what_it_is_and_does() {
     assert_eq!(overview["bus"], bus);
     let application = &overview["application"];
     assert_eq!((&application["reachable"], &application["problem"]), (&json!(true), &Value::Null));
+    assert_eq!(application["address"], app.endpoint());
     assert_eq!((&application["in_flight"], &application["max_in_flight"]), (&json!(0), &json!(7)));
     let now = json!({"connections": 3, "sessions": 3, "subscriptions": 3, "outbox_bytes": 0,
         "topics": 1});
@@ -51,6 +56,35 @@ async fn a_healthy_gateway_says_what_it_is_and_does() {
     let overview = console.awaits("/api/overview", |it| it["closed"][0]["count"] == 3).await;
     assert!(overview["closed"][0]["reason"].is_string(), "{overview}");
     console.awaits("/api/overview", |it| it["now"]["connections"] == 0).await;
+}
+
+#[tokio::test]
+async fn an_action_that_only_fails_is_there_with_what_it_fails_of() {
+    let app = TestHandler::start().await;
+    app.on("Buy", |_| Err(Status::internal("division by zero")));
+    app.on("Sell", |_| Ok(reply::error("SoldOut", "", false)));
+    let gateway = Gateway::start(&app).await;
+    let mut client = gateway.client().await;
+    for action in ["Buy", "Sell", "Buy", "Bye"] {
+        client.error(action, json!({})).await;
+    }
+    let overview = Console::of(&gateway).read("/api/overview").await;
+    let row = |name: &str| {
+        let mut rows = overview["actions"].as_array().expect("actions").iter();
+        rows.find(|row| row["action"] == name).unwrap_or_else(|| panic!("{name}: {overview}"))
+    };
+    let buy = row("Buy");
+    assert_eq!((&buy["count"], &buy["errors"]), (&json!(2), &json!(2)));
+    let started = overview["started_ms"].as_u64();
+    assert!(buy["last_error"]["at_ms"].as_u64() >= started, "{overview}");
+    for (name, words) in [
+        ("Buy", ["InternalError", "INTERNAL: division by zero"]),
+        ("Sell", ["application", "SoldOut"]),
+        ("Bye", ["InvalidAction", "does not know"]),
+    ] {
+        let told = row(name)["last_error"]["text"].as_str().expect("a text");
+        assert!(words.iter().all(|word| told.contains(word)), "{name}: {told}");
+    }
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ export class FakeSocket {
 }
 
 /** A connection whose sockets and whose time are the test's. */
-export function connect(t, options = {}) {
+export function connect(t, options = {}, url = "ws://gateway.test/pushwss") {
   const clock = Clock.install(t);
   const sockets = [];
   class WebSocket extends FakeSocket {
@@ -90,7 +90,7 @@ export function connect(t, options = {}) {
     }
   }
   t.mock.method(Math, "random", () => 0.999);
-  const socket = new Connection("ws://gateway.test/pushwss", { WebSocket, ...options });
+  const socket = new Connection(url, { WebSocket, ...options });
   const states = [];
   socket.on("state", (state) => states.push(state));
   return { clock, sockets, socket, states };
@@ -101,6 +101,16 @@ export async function connectOpen(t, options) {
   const connected = connect(t, options);
   await connected.sockets[0].open();
   return { ...connected, gateway: connected.sockets[0] };
+}
+
+/** What `console[method]` is given during the test. */
+export function complaints(t, method) {
+  const { mock } = t.mock.method(console, method, () => {});
+  return {
+    get count() { return mock.callCount(); },
+    get texts() { return mock.calls.map((call) => call.arguments.join(" ")); },
+    first: () => mock.calls[0].arguments,
+  };
 }
 
 /** How a promise stands now, without waiting for it. */

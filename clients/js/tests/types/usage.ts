@@ -17,6 +17,10 @@ const is = <_ extends true>() => {};
 const socket = new Connection("ws://localhost:5005/pushwss");
 new Connection(new URL("ws://localhost:5005"), { reconnect: false });
 new Connection("ws://localhost:5005", { reconnect: { initial: 100, max: 1_000 }, WebSocket, actionTimeout: 1 });
+new Connection(() => "ws://localhost:5005");
+new Connection(async () => new URL("ws://localhost:5005"), {});
+// @ts-expect-error: it gives no URL
+new Connection(async () => 7);
 const typed: Connection<AppEvents> = Connection.fromMeta<AppEvents>();
 // @ts-expect-error: no such option
 new Connection("ws://localhost:5005", { retry: true });
@@ -65,7 +69,8 @@ socket.subscribe<WidgetEvents>("widgets", {});
 socket.subscribe<string>("widgets", 1);
 
 async function iterate() {
-  await subscription.ready;
+  const stands = await subscription.ready;
+  is<Is<typeof stands, boolean>>();
   for await (const event of subscription) {
     if (event.event === "WidgetQtyChanged") event.payload.quantity.toFixed();
     else if (event.event === "Gap") event.payload.routing_key;

@@ -1,0 +1,65 @@
+//! What the log is told of a call that failed, while its client is told no more than a code.
+//! Whatever the application answers on purpose is no failure.
+
+use super::{CallError, CallFailure};
+use crate::{
+    action_handler::{HandlerError, SessionInfo},
+    complaints::Complaint,
+    metrics::{CallStatus, Rpc},
+};
+
+/// For whom the application was asked what.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) rpc: Rpc,
+    pub(super) session: &'a SessionInfo,
+    pub(super) action: Option<&'a str>,
+}
+
+/// How the call ended, before anybody decides what that means.
+pub(super) struct Ended {
+    status: CallStatus,
+    /// That came with the application's status.
+    message: Option<String>,
+}
+
+impl Ended {
+    pub(super) fn of<T>(reply: &Result<T, CallFailure>) -> Self {
+        let (status, message) = match reply {
+            Ok(_) => (CallStatus::Ok, None),
+            Err(CallFailure::NoTurn) => (CallStatus::NoTurn, None),
+            Err(CallFailure::Call(error @ CallError::Status(_, message))) => {
+                (error.status(), Some(message.clone()))
+            }
+            Err(CallFailure::Call(error)) => (error.status(), None),
+        };
+        Self { status, message }
+    }
+}
+
+impl Asked<'_> {
+    /// What an operator should know of it, if anything.
+    pub(super) fn complaint(&self, ended: Ended, error: &HandlerError) -> Option<Complaint> {
+        let problem = match error {
+            HandlerError::Refused { .. }
+            | HandlerError::Unimplemented
+            | HandlerError::Unauthenticated
+            | HandlerError::PermissionDenied
+            | HandlerError::InvalidPayload(_) => return None,
+            HandlerError::Timeout => ended.message.unwrap_or_else(|| error.problem()),
+            _ => error.problem(),
+        };
+        let what = match ended.status {
+            CallStatus::Ok => Complaint::BROKEN_REPLY,
+            _ => "a call to the application failed",
+        };
+        Some(Complaint {
+            rpc: Some(self.rpc.to_string()),
+            action: self.action.map(Into::into),
+            session: Some(self.session.id),
+            status: Some(ended.status.into()),
+            problem: Some(problem),
+            ..Complaint::new(what)
+        })
+    }
+}

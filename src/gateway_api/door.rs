@@ -1,0 +1,72 @@
+//! Who is turned away before the service sees the call. An application that forgot the token
+//! passes `UNAUTHENTICATED` on, and it looks like its user's: so each reason is counted and,
+//! now and then, in the log.
+
+use std::sync::Arc;
+
+use tonic::{Code, Status, transport::server::TcpConnectInfo};
+
+use crate::{
+    complaints::{Complaint, Complaints},
+    metrics::{By, CallRefused, CallStatus, Metrics},
+    token::BearerToken,
+};
+
+pub(super) struct Door {
+    token: Option<BearerToken>,
+    metrics: Arc<Metrics>,
+    complaints: Complaints,
+}
+
+impl Door {
+    pub(super) fn new(token: Option<BearerToken>, metrics: Arc<Metrics>) -> Self {
+        Self { token, metrics, complaints: Complaints::of("refused calls to the Gateway service") }
+    }
+
+    /// Whether the request bears the token, where one is set.
+    pub(super) fn check<B>(&self, request: &http::Request<B>) -> Result<(), CallRefused> {
+        match &self.token {
+            Some(token) if !token.is_borne_by(request.headers()) => {
+                let none = !request.headers().contains_key(http::header::AUTHORIZATION);
+                Err(if none { CallRefused::NoToken } else { CallRefused::WrongToken })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the caller is told.
+    pub(super) fn refuse<B>(&self, request: &http::Request<B>, reason: CallRefused) -> Status {
+        self.metrics.gateway_calls_refused.get_or_create(&By(reason)).inc();
+        let status = status(reason);
+        let peer = request.extensions().get().and_then(TcpConnectInfo::remote_addr);
+        self.complaints.hear(Complaint {
+            rpc: method(request.uri().path()),
+            peer: peer.map(|peer| peer.ip()),
+            status: Some(CallStatus::from(status.code()).into()),
+            problem: Some(status.message().into()),
+            ..Complaint::new("a call to the Gateway service was refused")
+        });
+        status
+    }
+}
+
+fn status(reason: CallRefused) -> Status {
+    let (code, message) = match reason {
+        CallRefused::NoToken => {
+            (Code::Unauthenticated, "the bearer token (--grpc-token) is missing")
+        }
+        CallRefused::WrongToken => {
+            (Code::Unauthenticated, "the bearer token is another than --grpc-token")
+        }
+        CallRefused::Overload => (Code::ResourceExhausted, "too many calls at once"),
+        CallRefused::NoService => (Code::Unimplemented, "there is no such service"),
+    };
+    Status::new(code, message)
+}
+
+/// The last part of a path, where it may be a name and nothing else.
+fn method(path: &str) -> Option<String> {
+    let (_, name) = path.rsplit_once('/')?;
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    (plain && !name.is_empty()).then(|| name.into())
+}
