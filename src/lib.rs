@@ -15,6 +15,7 @@ pub mod accept;
 pub mod action_handler;
 pub mod actions;
 pub mod admin;
+mod backoff;
 pub mod bus;
 pub mod complaints;
 pub mod config;

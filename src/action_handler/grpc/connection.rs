@@ -22,15 +22,15 @@ use self::{
     open::{CONNECTION_WINDOW, connect},
 };
 use super::{Endpoint, state::ApplicationState};
+use crate::backoff::Backoff;
 
-/// Between failed attempts: doubled from the first to the last, less a random part. The
-/// last is short so that an application that returns is found fast.
+/// Between failed attempts. The last is short so that an application that returns is found
+/// fast.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(1);
 
-/// After the application has sent this gateway away, and each time that it does so again
-/// soon after, doubled.
-const CALM_FIRST: Duration = Duration::from_secs(1);
+/// After the application has sent this gateway away, and again soon after.
+const CALM_FIRST: Duration = Duration::from_secs(2);
 const CALM_LAST: Duration = Duration::from_secs(32);
 
 /// Why there is no connection to make a call on.
@@ -115,35 +115,37 @@ async fn keep(settings: Settings, state: Arc<ApplicationState>, link: watch::Sen
 }
 
 async fn reconnect(settings: &Settings, state: &ApplicationState, link: &watch::Sender<Link>) {
+    // In a row: to try another of the application's addresses each time.
     let mut failures = 0;
-    let mut calm = CALM_FIRST;
+    let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_LAST);
+    let mut calm = Backoff::new(CALM_FIRST, CALM_LAST);
     loop {
         let (problem, pause) = match connect(settings, failures).await {
-            Err(problem) => (problem, Some(backoff(failures))),
+            Err(problem) => (problem, Some(backoff.next())),
             Ok(opened) => {
                 link.send_replace(Link::Up(opened.live.clone()));
                 let since = Instant::now();
                 let end = opened.run(settings.timeout).await;
                 if since.elapsed() > BACKOFF_LAST || matches!(end, End::Replaced(_)) {
                     failures = 0;
+                    backoff.reset();
                 }
                 if since.elapsed() > CALM_LAST {
-                    calm = CALM_FIRST;
+                    calm.reset();
                 }
                 tell(settings, state, &end);
-                // One that was just lost is made again at once, unless it was lost at once too.
-                let pause = (failures > 0).then(|| backoff(failures));
                 match end {
                     End::SentAway(why) => {
-                        let pause = calm;
-                        calm = (2 * calm).min(CALM_LAST);
-                        (format!("it sent this gateway away: {why}"), Some(pause))
+                        (format!("it sent this gateway away: {why}"), Some(calm.next()))
                     }
-                    End::Closed(why) | End::Lost(why) | End::Replaced(why) => (why, pause),
+                    // One that was just lost is made again at once, unless it was lost at once too.
+                    End::Closed(why) | End::Lost(why) | End::Replaced(why) => {
+                        (why, (failures > 0).then(|| backoff.next()))
+                    }
                 }
             }
         };
-        failures = failures.saturating_add(1);
+        failures += 1;
         match pause {
             None => _ = link.send_replace(Link::Connecting),
             Some(pause) => {
@@ -165,9 +167,4 @@ fn tell(settings: &Settings, state: &ApplicationState, end: &End) {
         // Said with the pause that follows.
         End::SentAway(_) => {}
     }
-}
-
-fn backoff(failures: usize) -> Duration {
-    let longest = BACKOFF_FIRST.saturating_mul(1 << failures.min(10)).min(BACKOFF_LAST);
-    longest.mul_f64(rand::random_range(0.5..1.0))
 }

@@ -8,10 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 use tonic::Code;
 
 use super::{
@@ -19,10 +16,10 @@ use super::{
     connection::{Link, Live},
     state::ApplicationState,
 };
-use crate::proto;
+use crate::{backoff::Backoff, proto};
 
-/// Between questions to an application that is not as it should be: doubled from the first
-/// to the last. Its next good answer to anybody ends them.
+/// Between questions to an application that is not as it should be. Its next good answer to
+/// anybody ends them.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_LAST: Duration = Duration::from_secs(8);
 
@@ -195,19 +192,21 @@ impl Lookout {
     /// Asks until there is a good answer, and again when another comes to be known.
     async fn attend(&self, live: &Live) -> std::convert::Infallible {
         let mut verdict = self.service.verdict.subscribe();
-        let mut pause = PAUSE_FIRST;
+        let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LAST);
         loop {
             let known = verdict.borrow_and_update().clone();
             if known != Verdict::Unknown {
                 self.state.set(self.number, known.problem());
+            }
+            if known == Verdict::Serves {
+                backoff.reset();
             }
             let question = async {
                 match known {
                     Verdict::Serves => std::future::pending().await,
                     Verdict::Unknown => {}
                     _ => {
-                        sleep(pause).await;
-                        pause = (2 * pause).min(PAUSE_LAST);
+                        backoff.wait().await;
                     }
                 }
                 self.service.asked(&self.ask(live).await);

@@ -37,7 +37,7 @@ use super::{
     message::Message,
     not_published::NotPublished,
     publisher::Publisher,
-    supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
+    supervisor::{Link, NOT_CONNECTED_YET, Problem, backoff},
     topology,
 };
 use crate::{
@@ -152,7 +152,7 @@ impl ReplicaQueue {
         answering: &mut JoinSet<()>,
         answers: &Arc<dyn Answers>,
     ) {
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         let mut last = None;
         while let Some(connection) = link.connection().await {
             let home = Home::on(connection, self.replica, &mut last);

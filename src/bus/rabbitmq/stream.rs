@@ -34,9 +34,10 @@ use super::{
     marker,
     poison::{Poison, PoisonCounts},
     publisher::Publisher,
-    supervisor::{Backoff, Link, NOT_CONNECTED_YET, Problem},
+    supervisor::{Link, NOT_CONNECTED_YET, Problem, backoff},
 };
 use crate::{
+    backoff::Backoff,
     bus::{BusListener, ExchangeConfig, Lag},
     event::{Event, Exchange, Position},
 };
@@ -133,7 +134,7 @@ impl Reader {
 
     /// Reads for as long as this connection is the one in use.
     async fn read_over(&mut self, connection: &Arc<BrokerConnection>) {
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         let mut read_last = Instant::now();
         while self.link.uses(connection) {
             let Err(error) = self.read(connection, &mut backoff, &mut read_last).await else {

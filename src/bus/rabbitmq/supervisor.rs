@@ -10,14 +10,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, time::Instant};
 
 pub use crate::problem::Problem;
 
 use super::{connection::BrokerConnection, nodes::Nodes, url::BrokerUrl};
+use crate::backoff::Backoff;
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+/// A broker that comes up again is to be noticed soon.
+const BACKOFF_LONGEST: Duration = Duration::from_millis(500);
 
 /// Shown by whatever needs a connection that was not made yet.
 pub const NOT_CONNECTED_YET: &str = "not connected to the broker yet";
@@ -98,7 +100,7 @@ impl Supervisor {
     }
 
     pub async fn run(mut self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         let mut failures = 0;
         loop {
             let url = self.nodes.next();
@@ -109,7 +111,7 @@ impl Supervisor {
                     let since = Instant::now();
                     let reason = self.keep(&url, connection).await;
                     self.nodes.begin_round();
-                    if since.elapsed() > Backoff::LONGEST {
+                    if since.elapsed() > BACKOFF_LONGEST {
                         backoff.reset();
                     }
                     reason
@@ -138,32 +140,7 @@ impl Supervisor {
     }
 }
 
-/// Waits between attempts: longer and longer, never the same for two replicas.
-pub struct Backoff(Duration);
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(50);
-    /// A broker that comes up again is to be noticed soon.
-    const LONGEST: Duration = Duration::from_millis(500);
-
-    pub fn reset(&mut self) {
-        *self = Self::default();
-    }
-
-    pub async fn wait(&mut self) {
-        sleep(self.next()).await;
-    }
-
-    /// How long to wait now.
-    pub fn next(&mut self) -> Duration {
-        let pause = self.0.mul_f64(rand::random_range(0.5..1.0));
-        self.0 = (self.0 * 2).min(Self::LONGEST);
-        pause
-    }
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(Self::FIRST)
-    }
+/// Between attempts at anything of the broker's.
+pub fn backoff() -> Backoff {
+    Backoff::new(BACKOFF_FIRST, BACKOFF_LONGEST)
 }

@@ -21,14 +21,17 @@ use super::{
     Job, Publisher, Receipt,
     letters::{Letters, Written},
 };
-use crate::bus::{
-    ExchangeConfig,
-    rabbitmq::{
-        connection::{BrokerConnection, BrokerError, HELD_BACK, within},
-        entry,
-        not_published::NotPublished,
-        supervisor::{Backoff, Link, Problem},
-        topology,
+use crate::{
+    backoff::Backoff,
+    bus::{
+        ExchangeConfig,
+        rabbitmq::{
+            connection::{BrokerConnection, BrokerError, HELD_BACK, within},
+            entry,
+            not_published::NotPublished,
+            supervisor::{Link, Problem, backoff},
+            topology,
+        },
     },
 };
 
@@ -84,7 +87,8 @@ impl Driver {
         open: watch::Sender<bool>,
     ) -> Self {
         let Publisher { link, problem, confirmed, .. } = publisher.clone();
-        let (unmarked, backoff, refused) = Default::default();
+        let (unmarked, refused) = Default::default();
+        let backoff = backoff();
         Self { link, exchange, queue, open, problem, confirmed, unmarked, backoff, refused }
     }
 

@@ -1,0 +1,35 @@
+//! The pause between attempts: longer and longer, never the same for two who try.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// From `first` doubled to `longest`, less a random part of up to a half.
+    pub const fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, next: first }
+    }
+
+    /// After a success.
+    pub fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    /// How long to wait now.
+    pub fn next(&mut self) -> Duration {
+        let pause = self.next.mul_f64(rand::random_range(0.5..1.0));
+        self.next = (self.next * 2).min(self.longest);
+        pause
+    }
+
+    pub async fn wait(&mut self) {
+        sleep(self.next()).await;
+    }
+}
