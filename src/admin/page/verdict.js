@@ -146,8 +146,7 @@ function application({ address, reachable, problem, in_flight, max_in_flight, p5
     const reason = `slow: one call in a hundred takes ${format.millis(p99_ms)} or more`;
     return judged("strained", reason, "application_p99_ms");
   }
-  // It is connected to when it is first needed: until then nothing is known against it.
-  return judged("well", quiet ? "no sign of trouble" : "reachable");
+  return judged("well", "reachable");
 }
 
 function clients(now, { closed, connections }) {
