@@ -84,7 +84,7 @@ impl Closed {
             CloseReason::SERVICE_RESTART => Self::Drain,
             CloseReason::TRY_LATER => Self::TryLater,
             CloseReason::SLOW_CONSUMER => Self::SlowConsumer,
-            4000..5000 => Self::Application,
+            CloseReason::NORMAL | 4000..5000 => Self::Application,
             _ => Self::Other,
         }
     }
@@ -318,5 +318,8 @@ mod tests {
         let reason = CloseReason::new(CloseReason::SLOW_CONSUMER, "");
         assert_eq!(Closed::of(&reason, true), Closed::Client);
         assert_eq!(Closed::of(&reason, false), Closed::SlowConsumer);
+        let reason = CloseReason::new(CloseReason::NORMAL, "");
+        assert_eq!(Closed::of(&reason, true), Closed::Client);
+        assert_eq!(Closed::of(&reason, false), Closed::Application);
     }
 }
