@@ -2,7 +2,11 @@
 
 mod drain;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -32,7 +36,7 @@ use crate::{
     event::Exchange,
     gateway_api::{self, GatewayApi},
     health::Health,
-    http::{Door, Front},
+    http::{Door, Front, Subprotocols},
     hub::{Delivery, Hub},
     ids::{ReplicaId, SessionId, SessionIds},
     metrics::Metrics,
@@ -121,6 +125,10 @@ impl Server {
         let bus = start_bus(&config, replica, Arc::new(fan_out));
 
         let health = Arc::new(Health::new(bus.clone(), handler, config.ready_requires_bus));
+        if config.health_on_listen {
+            // Nothing is accepted yet: nobody was told otherwise.
+            let _ = front.health.set(health.clone());
+        }
         let mut tasks = JoinSet::new();
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
@@ -241,6 +249,9 @@ pub fn front(
     };
     let places = || Arc::new(Semaphore::new(config.limits.max_connections));
     Front {
+        paths: config.paths.clone(),
+        subprotocols: Subprotocols::new(config.subprotocols.clone()),
+        health: OnceLock::new(),
         origins: config.origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         forward_headers: config.forward_headers.clone(),

@@ -103,7 +103,9 @@ mod tests {
             let sent = BASE64_STANDARD.encode("me:S3cret");
             assert_eq!(borne(&format!("{scheme} {sent}")), (false, true), "{scheme}");
         }
-        for sent in ["", "Bearer", "Bearer ", "BearerS3cret", "S3cret", "Bear S3cret", "Token S3cret"] {
+        for sent in
+            ["", "Bearer", "Bearer ", "BearerS3cret", "S3cret", "Bear S3cret", "Token S3cret"]
+        {
             assert_eq!(borne(sent), (false, false), "{sent}");
         }
     }

@@ -36,6 +36,7 @@ pub enum Refused {
     Method,
     #[strum(serialize = "no_websocket")]
     NoWebSocket,
+    Body,
     Origin,
     /// `--max-connections`.
     Full,

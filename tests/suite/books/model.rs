@@ -152,7 +152,7 @@ impl Model {
         if !asked.is_empty() {
             return Some(Pending::Subscribe { tag, exchange: exchange.into(), keys });
         }
-        self.decide(keys, &tag, exchange, 0);
+        self.decide(keys, &tag, exchange, 0, "SubscriptionDenied");
         None
     }
 
