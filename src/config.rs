@@ -53,6 +53,11 @@ pub struct Config {
     /// At least one, each name once.
     pub exchanges: Vec<ExchangeConfig>,
     pub ready_requires_bus: bool,
+    /// Where else the WebSocket is, without a slash at the end.
+    pub paths: Vec<Box<str>>,
+    pub subprotocols: Vec<Box<str>>,
+    /// Whether the clients' listener tells its health, too.
+    pub health_on_listen: bool,
     pub origins: OriginPolicy,
     pub trusted_proxies: TrustedProxies,
     pub limits: Limits,

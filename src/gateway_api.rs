@@ -157,8 +157,9 @@ impl Gateway for GatewayApi {
         request: Request<proto::DisconnectSessionRequest>,
     ) -> Result<Response<proto::DisconnectSessionResponse>, Status> {
         let request = request.into_inner();
-        if request.code != 0 && !(4000..5000).contains(&request.code) {
-            return Err(Status::invalid_argument("code must be 4000 to 4999, or 0 for 4500"));
+        if request.code != 0 && CloseReason::chosen(request.code).is_none() {
+            let problem = "code must be 1000, 4000 to 4999, or 0 for 4500";
+            return Err(Status::invalid_argument(problem));
         }
         let reason = CloseReason::by_application(request.code, &request.reason);
         if reason.reason.len() < request.reason.len() {

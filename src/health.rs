@@ -7,6 +7,7 @@ use std::sync::{
 
 use http::StatusCode;
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 use crate::{
     action_handler::grpc::ApplicationState,
@@ -31,8 +32,9 @@ pub struct Report {
     pub reasons: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Status {
     Starting,
     Ready,

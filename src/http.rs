@@ -1,13 +1,16 @@
 //! The clients' listener: the upgrade to a WebSocket, what is answered to everything else,
 //! and the bounds on connections that have not got that far.
 
+mod handshake;
+mod health;
 mod library;
+mod subprotocol;
 
 use std::{
     convert::Infallible,
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -15,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode,
     header::{self, HeaderName, HeaderValue},
 };
 use http_body_util::Full;
@@ -27,8 +30,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-use tokio_tungstenite::tungstenite::handshake::server::create_response;
 
+pub use self::subprotocol::Subprotocols;
 use crate::{
     accept::Accepted,
     action_handler::{ClientInfo, SessionInfo},
@@ -36,6 +39,7 @@ use crate::{
     complaints::{Complaint, Complaints},
     directory::Directory,
     forwarded::TrustedProxies,
+    health::Health,
     ids::SessionIds,
     metrics::{By, Closed, Metrics, Raised, Refused},
     origin::OriginPolicy,
@@ -45,8 +49,8 @@ use crate::{
     websocket::WebSocket,
 };
 
-/// Where the WebSocket is: the Ruby original's path, and the short one.
-const PATHS: [&str; 2] = ["/", "/pushwss"];
+/// Where the WebSocket is, beside `/`: the Ruby original's path.
+const PATH: &str = "/pushwss";
 
 /// Room for a handshake's headers: a few full cookies.
 const REQUEST_BUFFER: usize = 16 * 1024;
@@ -64,6 +68,11 @@ const LINGER_BUFFER: usize = 2 * 1024;
 
 /// What every connection of the gateway shares.
 pub struct Front {
+    /// Where else the WebSocket is, without a slash at the end.
+    pub paths: Vec<Box<str>>,
+    pub subprotocols: Subprotocols,
+    /// Where clients may ask for it.
+    pub health: OnceLock<Arc<Health>>,
     pub origins: OriginPolicy,
     pub trusted_proxies: TrustedProxies,
     /// Handshake headers that the application gets to see, in lower case.
@@ -153,7 +162,8 @@ where
     L: Fn(ClientSocket, ClientInfo) -> F + Clone + Send + 'static,
     F: Future<Output = ClientSocket> + Send,
 {
-    if let Some(response) = library::answer(&request) {
+    let health = || health::answer(front.health.get()?, &request);
+    if let Some(response) = library::answer(&request).or_else(health) {
         return response;
     }
     match check(front, &request) {
@@ -222,7 +232,7 @@ impl Refusal {
 }
 
 fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Refusal> {
-    if !PATHS.contains(&request.uri().path()) {
+    if !front.is_at(request.uri().path()) {
         let text = "nothing here; the WebSocket is at / and at /pushwss, its library at /myxi.js";
         return Err(Refusal::new(Refused::NotFound, StatusCode::NOT_FOUND, &[], text));
     }
@@ -231,11 +241,16 @@ fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Refusa
         let text = "a WebSocket handshake is a GET";
         return Err(Refusal::new(Refused::Method, StatusCode::METHOD_NOT_ALLOWED, allow, text));
     }
-    let response = create_response(&bare(request)).map_err(|error| {
+    let mut response = handshake::accept(request).map_err(|error| {
         let text =
             format!("this is a WebSocket endpoint, connect with ws:// (version 13): {error}");
         Refusal::new(Refused::NoWebSocket, StatusCode::UPGRADE_REQUIRED, UPGRADE, text)
     })?;
+    if handshake::has_body(request.headers()) {
+        let close = &[(header::CONNECTION, "close")];
+        let text = "a WebSocket handshake has no body";
+        return Err(Refusal::new(Refused::Body, StatusCode::BAD_REQUEST, close, text));
+    }
     if let Err(refused) = front.origins.check(request.headers()) {
         front.complaints.hear(Complaint::new(refused.to_string()));
         let text = "pages of this origin may not connect";
@@ -250,16 +265,18 @@ fn check(front: &Front, request: &Request<Incoming>) -> Result<Handshake, Refusa
             "too many connections, try again later",
         )
     })?;
+    if let Some(subprotocol) = front.subprotocols.select(request.headers()) {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
     Ok(Handshake { response, connection })
 }
 
-/// The request without its body, as the handshake is checked.
-fn bare(request: &Request<Incoming>) -> Request<()> {
-    let mut bare = Request::new(());
-    *bare.method_mut() = request.method().clone();
-    *bare.version_mut() = request.version();
-    *bare.headers_mut() = request.headers().clone();
-    bare
+impl Front {
+    /// Whether the WebSocket is at this path; a slash at the end is a frequent slip.
+    fn is_at(&self, path: &str) -> bool {
+        let bare = path.strip_suffix('/').unwrap_or(path);
+        path == "/" || bare == PATH || self.paths.iter().any(|known| **known == *bare)
+    }
 }
 
 fn client_info(front: &Front, peer: IpAddr, request: &Request<Incoming>) -> ClientInfo {
@@ -270,19 +287,11 @@ fn client_info(front: &Front, peer: IpAddr, request: &Request<Incoming>) -> Clie
         headers: front
             .forward_headers
             .iter()
-            .filter_map(|name| Some((name.as_str().into(), joined(request.headers(), name)?)))
+            .filter_map(|name| {
+                Some((name.as_str().into(), handshake::joined(request.headers(), name)?))
+            })
             .collect(),
     }
-}
-
-/// The values of one header, as one; bytes that are no text are replaced.
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
-    let values: Vec<_> = headers
-        .get_all(name)
-        .iter()
-        .map(|value| String::from_utf8_lossy(value.as_bytes()))
-        .collect();
-    (!values.is_empty()).then(|| values.join(", ").into())
 }
 
 /// Lets go of everything that was only of use for the handshake.

@@ -18,6 +18,10 @@ const SHOWN_MAX: usize = 64;
 pub enum Origin {
     /// A page without an origin of its own: a file, a sandboxed frame.
     Null,
+    /// With a scheme alone, as of a file on a device: `file://`.
+    Opaque {
+        scheme: Box<str>,
+    },
     Page {
         scheme: Box<str>,
         host: Box<str>,
@@ -26,7 +30,7 @@ pub enum Origin {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not of the form scheme://host or scheme://host:port")]
+#[error("not of the form scheme://host, scheme://host:port or file://")]
 pub struct InvalidOrigin;
 
 impl FromStr for Origin {
@@ -41,8 +45,14 @@ impl FromStr for Origin {
         let valid = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.len() <= HOST_MAX
             && scheme.bytes().all(scheme_byte);
-        let (host, port) = host_and_port(authority).filter(|_| valid).ok_or(InvalidOrigin)?;
+        if !valid {
+            return Err(InvalidOrigin);
+        }
         let scheme = scheme.to_ascii_lowercase();
+        if authority.is_empty() && !matches!(&*scheme, "http" | "https" | "ws" | "wss") {
+            return Ok(Self::Opaque { scheme: scheme.into() });
+        }
+        let (host, port) = host_and_port(authority).ok_or(InvalidOrigin)?;
         let own_port = match scheme.as_str() {
             "http" => Some(80),
             "https" => Some(443),
@@ -68,6 +78,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => f.write_str("null"),
+            Self::Opaque { scheme } => write!(f, "{scheme}://"),
             Self::Page { scheme, host, port: None } => write!(f, "{scheme}://{host}"),
             Self::Page { scheme, host, port: Some(port) } => write!(f, "{scheme}://{host}:{port}"),
         }
@@ -233,9 +244,26 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_without_a_host_is_refused_with_the_flag_that_allows_it() {
+        for origin in ["file://", "content://", "app.shell+x://"] {
+            for host in ["gateway", "", "file"] {
+                let refused = check(&policy(&[]), host, origin).expect_err(origin);
+                assert!(refused.to_string().ends_with(&format!("--allow-origin {origin}")));
+            }
+            assert_eq!(check(&policy(&[origin]), "gateway", origin), Ok(()));
+            assert!(check(&policy(&["other://", "null"]), "gateway", origin).is_err());
+        }
+        assert_eq!(check(&policy(&["file://"]), "gateway", "FILE://"), Ok(()));
+        assert!(check(&policy(&["file://"]), "gateway", "file://x").is_err());
+    }
+
+    #[test]
     fn hostile_text_is_refused_and_cannot_harm_the_log() {
         let long = format!("https://{}", "x".repeat(100_000));
-        let hostile: [&[u8]; 13] = [
+        let hostile: [&[u8]; 16] = [
+            b"://",
+            b"wss://",
+            b"file:///x",
             b"",
             b"https://a]",
             b"https://[[::1]",

@@ -33,6 +33,8 @@ pub struct CloseReason {
 }
 
 impl CloseReason {
+    /// Closed by the application: done, stay away.
+    pub const NORMAL: u16 = 1000;
     pub const PROTOCOL_ERROR: u16 = 1002;
     /// Never on the wire: the close frame had no code.
     pub const NO_STATUS: u16 = 1005;
@@ -57,10 +59,15 @@ impl CloseReason {
         Self { code, reason: reason[..end].into() }
     }
 
-    /// The application's choice: 4000 to 4999, anything else stands for 4500.
+    /// The application's choice: 1000 or 4000 to 4999, anything else stands for 4500.
     pub fn by_application(code: u32, reason: &str) -> Self {
-        let code = u16::try_from(code).ok().filter(|code| (4000..5000).contains(code));
-        Self::new(code.unwrap_or(Self::APPLICATION), reason)
+        Self::new(Self::chosen(code).unwrap_or(Self::APPLICATION), reason)
+    }
+
+    /// A code that an application may close with.
+    pub fn chosen(code: u32) -> Option<u16> {
+        let code = u16::try_from(code).ok()?;
+        matches!(code, Self::NORMAL | 4000..5000).then_some(code)
     }
 }
 
@@ -157,7 +164,7 @@ pub fn unsubscribed(
     frame("Unsubscribed", tag, payload)
 }
 
-/// `subscriptions` serializes as `{"widgets":["1234"]}`.
+/// `subscriptions` serializes as `{"widgets":[1234]}`, keys as the client wrote them.
 pub fn your_subscriptions(tag: Option<&Tag>, subscriptions: &impl Serialize) -> Frame {
     #[derive(Serialize)]
     struct YourSubscriptions<'a, S> {

@@ -5,7 +5,11 @@ mod descriptors;
 mod drain;
 mod signals;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::Context;
 use tokio::{
@@ -34,7 +38,7 @@ use crate::{
     event::Exchange,
     gateway_api::{self, GatewayApi},
     health::Health,
-    http::{Door, Front},
+    http::{Door, Front, Subprotocols},
     hub::Hub,
     ids::{ReplicaId, SessionIds},
     metrics::Metrics,
@@ -92,6 +96,10 @@ impl Server {
             handlers.shared.state.clone(),
             config.ready_requires_bus,
         ));
+        if config.health_on_listen {
+            // Nothing is accepted yet: nobody was told otherwise.
+            let _ = front.health.set(health.clone());
+        }
         let mut tasks = JoinSet::new();
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
@@ -228,6 +236,9 @@ pub fn front(
     };
     let places = || Arc::new(Semaphore::new(config.limits.max_connections));
     Front {
+        paths: config.paths.clone(),
+        subprotocols: Subprotocols::new(config.subprotocols.clone()),
+        health: OnceLock::new(),
         origins: config.origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         forward_headers: config.forward_headers.clone(),

@@ -7,6 +7,10 @@ use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 const SCHEME: &str = "Bearer ";
 
+/// Schemes are the same in every case (RFC 9110, 11.1): some clients write `bearer`.
+const BEARER: &[u8] = b"bearer";
+const BASIC: &[u8] = b"basic";
+
 /// A shared secret that travels as `authorization: Bearer <token>`. Never printed.
 #[derive(Clone)]
 pub struct BearerToken(HeaderValue);
@@ -35,15 +39,18 @@ impl BearerToken {
 
     /// Whether the headers bear this token.
     pub fn is_borne_by(&self, headers: &HeaderMap) -> bool {
-        headers.get(AUTHORIZATION).is_some_and(|sent| same(sent.as_bytes(), self.0.as_bytes()))
+        credentials(headers, BEARER).is_some_and(|sent| same(sent, self.token()))
+    }
+
+    fn token(&self) -> &[u8] {
+        &self.0.as_bytes()[SCHEME.len()..]
     }
 
     /// The same, also where it is the password of HTTP Basic, whatever the user's name: what
     /// a browser sends once its user was asked.
     pub fn is_borne_by_browser(&self, headers: &HeaderMap) -> bool {
-        let password = || basic_password(headers.get(AUTHORIZATION)?);
         self.is_borne_by(headers)
-            || password().is_some_and(|sent| same(&sent, &self.0.as_bytes()[SCHEME.len()..]))
+            || basic_password(headers).is_some_and(|sent| same(&sent, self.token()))
     }
 }
 
@@ -54,16 +61,52 @@ fn same(sent: &[u8], ours: &[u8]) -> bool {
     sent.len() == ours.len() && std::hint::black_box(differences) == 0
 }
 
+/// What follows the name of this scheme, which is in lower case.
+fn credentials<'a>(headers: &'a HeaderMap, scheme: &[u8]) -> Option<&'a [u8]> {
+    let (given, rest) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(scheme.len())?;
+    let rest = rest.strip_prefix(b" ").filter(|_| given.eq_ignore_ascii_case(scheme))?;
+    Some(rest.trim_ascii())
+}
+
 /// Of `Basic base64(user:password)`; no user's name holds a colon.
-fn basic_password(sent: &HeaderValue) -> Option<Vec<u8>> {
-    let (scheme, credentials) = sent.to_str().ok()?.split_once(' ')?;
-    let decoded = BASE64_STANDARD.decode(credentials.trim()).ok()?;
+fn basic_password(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let decoded = BASE64_STANDARD.decode(credentials(headers, BASIC)?).ok()?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
-    scheme.eq_ignore_ascii_case("Basic").then(|| decoded[colon + 1..].to_vec())
+    Some(decoded[colon + 1..].to_vec())
 }
 
 impl fmt::Debug for BearerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("BearerToken(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn borne(authorization: &str) -> (bool, bool) {
+        let token: BearerToken = "S3cret".parse().expect("a token");
+        let headers =
+            HeaderMap::from_iter([(AUTHORIZATION, authorization.parse().expect("a header"))]);
+        (token.is_borne_by(&headers), token.is_borne_by_browser(&headers))
+    }
+
+    #[test]
+    fn the_schemes_case_does_not_matter_and_the_tokens_does() {
+        for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
+            assert_eq!(borne(&format!("{scheme} S3cret")), (true, true), "{scheme}");
+            assert_eq!(borne(&format!("{scheme}  S3cret")), (true, true), "{scheme}");
+            assert_eq!(borne(&format!("{scheme} s3cret")), (false, false), "{scheme}");
+        }
+        for scheme in ["Basic", "basic", "BASIC"] {
+            let sent = BASE64_STANDARD.encode("me:S3cret");
+            assert_eq!(borne(&format!("{scheme} {sent}")), (false, true), "{scheme}");
+        }
+        for sent in
+            ["", "Bearer", "Bearer ", "BearerS3cret", "S3cret", "Bear S3cret", "Token S3cret"]
+        {
+            assert_eq!(borne(sent), (false, false), "{sent}");
+        }
     }
 }

@@ -73,7 +73,14 @@ impl Client {
         };
         self.check_key_count(&keys)?;
         let candidates = self.candidates(&exchange, &keys);
-        let mut decisions = self.ask(&exchange, &candidates).await?.into_iter();
+        let (mut decisions, failed) = match self.ask(&exchange, &candidates).await? {
+            Ok(decisions) => (decisions.into_iter(), None),
+            Err(failed) => (Vec::new().into_iter(), Some(failed)),
+        };
+        let not_allowed = |topic: &Topic, form| match &failed {
+            Some(failed) => of_key(failed.clone(), topic, form),
+            None => key_error(ErrorCode::SubscriptionDenied, topic, form),
+        };
         let mut outcome = Outcome::Ok;
         for candidate in candidates {
             if self.hears_no_more() {
@@ -86,15 +93,12 @@ impl Client {
                         self.start(topic, form, message.tag);
                         continue;
                     }
-                    _ => key_error(ErrorCode::SubscriptionDenied, &topic, form),
+                    _ => not_allowed(&topic, form),
                 },
-                Candidate::Known(topic, form) => {
-                    let code = match self.holds(&topic) {
-                        true => ErrorCode::AlreadySubscribed,
-                        false => ErrorCode::SubscriptionDenied,
-                    };
-                    key_error(code, &topic, form)
-                }
+                Candidate::Known(topic, form) => match self.holds(&topic) {
+                    true => key_error(ErrorCode::AlreadySubscribed, &topic, form),
+                    false => not_allowed(&topic, form),
+                },
             };
             outcome = outcome.or(self.tell_error(message.tag, &refusal));
         }
@@ -140,12 +144,13 @@ impl Client {
         keys.iter().map(|sent| candidate(sent)).collect()
     }
 
-    /// One call for all keys; none where there is nothing left to ask.
+    /// One call for all keys; none where there is nothing left to ask. The outer error is
+    /// about the exchange, the inner one about each key: the application could not be asked.
     async fn ask(
         &self,
         exchange: &Exchange,
         candidates: &[Candidate],
-    ) -> Result<Vec<Decision>, ClientError> {
+    ) -> Result<Result<Vec<Decision>, ClientError>, ClientError> {
         let topics: Vec<Topic> = candidates
             .iter()
             .filter_map(|candidate| match candidate {
@@ -154,18 +159,20 @@ impl Client {
             })
             .collect();
         if topics.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Ok(Vec::new()));
         }
         let session = self.session();
         let answer = self.check(&session, &topics, CheckReason::Subscribe).await;
-        let decisions = answer.map_err(|error| {
-            tracing::debug!(session = %session.id, %error, "subscription check failed");
-            check_error(&error).detail("exchange", exchange).because(error.problem())
-        })?;
-        if decisions.contains(&Decision::UnknownExchange) {
-            return Err(unknown_exchange(exchange.as_str()));
+        match answer {
+            Ok(decisions) if decisions.contains(&Decision::UnknownExchange) => {
+                Err(unknown_exchange(exchange.as_str()))
+            }
+            Ok(decisions) => Ok(Ok(decisions)),
+            Err(error) => {
+                tracing::debug!(session = %session.id, %error, "subscription check failed");
+                Ok(Err(check_error(&error).because(error.problem())))
+            }
         }
-        Ok(decisions)
     }
 
     async fn check(
@@ -351,9 +358,11 @@ fn key(topic: &Topic, form: KeyForm) -> RoutingKey<'_> {
 }
 
 fn key_error(code: ErrorCode, topic: &Topic, form: KeyForm) -> ClientError {
-    ClientError::new(code)
-        .detail("exchange", &topic.exchange)
-        .detail("routing_key", &key(topic, form))
+    of_key(ClientError::new(code), topic, form)
+}
+
+fn of_key(error: ClientError, topic: &Topic, form: KeyForm) -> ClientError {
+    error.detail("exchange", &topic.exchange).detail("routing_key", &key(topic, form))
 }
 
 fn invalid_key(exchange: &Exchange, sent: &RawValue, error: &InvalidEvent) -> ClientError {

@@ -51,6 +51,9 @@ fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) ->
     let bus = bus(&flags.bus, problems);
     let exchanges = exchanges(&flags.bus, problems);
     let ready_requires_bus = problems.parse(&flags.bus.ready_requires_bus, values::switch);
+    let paths = problems.parse_list(&flags.clients.path, values::path);
+    let subprotocols = problems.parse_list(&flags.clients.subprotocol, values::subprotocol);
+    let health_on_listen = problems.parse(&flags.clients.health_on_listen, values::switch);
     let origins = origins(&flags.clients, problems);
     let trusted_proxies = problems.parse_list(&flags.clients.trusted_proxy, values::network);
     let limits = limits(&flags.limits, &flags.clients, problems);
@@ -71,6 +74,9 @@ fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) ->
         bus: bus?,
         exchanges: exchanges?,
         ready_requires_bus: ready_requires_bus?,
+        paths: paths?,
+        subprotocols: subprotocols?,
+        health_on_listen: health_on_listen?,
         origins: origins?,
         trusted_proxies: TrustedProxies::new(trusted_proxies?),
         limits: limits?,

@@ -32,6 +32,9 @@ pub const RECHECK_INTERVAL: &str = "60s";
 /// A broker that restarts must not take every replica out of service.
 pub const READY_REQUIRES_BUS: &str = "false";
 
+/// Strangers reach that port.
+pub const HEALTH_ON_LISTEN: &str = "false";
+
 /// Far above what a person or a form sends.
 pub const MAX_MESSAGE_SIZE: &str = "64KiB";
 

@@ -140,10 +140,24 @@ pub struct BusFlags {
 #[command(next_help_heading = "Clients")]
 pub struct ClientFlags {
     /// An origin whose pages may connect besides those of the gateway's own host:
-    /// scheme://host[:port], null, or * for any. Repeat it or separate origins by commas
+    /// scheme://host[:port], file://, null, or * for any. Repeat it or separate origins by commas
     /// [default: none]
     #[arg(long, env = "MYXI_ALLOW_ORIGIN", value_name = "ORIGIN")]
     pub allow_origin: Vec<Given>,
+    /// A path at which clients may connect, besides / and /pushwss. Repeat it or separate paths
+    /// by commas [default: none]
+    #[arg(long, env = "MYXI_PATH", value_name = "PATH")]
+    pub path: Vec<Given>,
+    /// A WebSocket subprotocol that is selected for clients that ask for it. Repeat it or
+    /// separate names by commas [default: none]
+    #[arg(long, env = "MYXI_SUBPROTOCOL", value_name = "NAME")]
+    pub subprotocol: Vec<Given>,
+    /// Answer /health/live and /health/ready here, too, with the word alone: for balancers
+    /// that can ask only the port of the clients
+    #[arg(long, env = "MYXI_HEALTH_ON_LISTEN", value_name = "true|false")]
+    #[arg(default_value = default::HEALTH_ON_LISTEN)]
+    #[arg(default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+    pub health_on_listen: Given,
     /// A proxy whose X-Forwarded-For is believed: an IP address or a network such as
     /// 10.0.0.0/8. Repeat it or separate networks by commas [default: none]
     #[arg(long, env = "MYXI_TRUSTED_PROXY", value_name = "NETWORK")]
@@ -203,7 +217,7 @@ pub struct ProcessFlags {
     #[arg(long, env = "MYXI_DRAIN_TIME", value_name = "DURATION")]
     #[arg(default_value = default::DRAIN_TIME)]
     pub drain_time: Given,
-    /// A host name under which --admin-listen may be asked, besides localhost and IP addresses.
+    /// A host name under which --admin-listen may be asked but for health, besides localhost and IP addresses.
     /// Repeat it or separate names by commas [default: none]
     #[arg(long, env = "MYXI_ADMIN_HOST", value_name = "NAME")]
     pub admin_host: Vec<Given>,

@@ -1,6 +1,6 @@
 //! How single values are read. An error says what was given and what to write instead.
 
-use http::HeaderName;
+use http::{HeaderName, uri::PathAndQuery};
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
 
@@ -65,6 +65,31 @@ pub fn host_name(text: &str) -> Result<String, String> {
     })
 }
 
+/// Without the slash that may stand at its end. What the gateway serves itself stays its own.
+pub fn path(text: &str) -> Result<Box<str>, String> {
+    let advice = "write for example /ws (percent-encoded, without a query)";
+    let bare = text.strip_suffix('/').unwrap_or(text);
+    let valid = text.starts_with('/')
+        && !text.contains(['?', '#', '"', '<', '>'])
+        && PathAndQuery::try_from(text).is_ok_and(|path| path.path() == text);
+    if !valid {
+        return Err(format!("{text:?} is not a path; {advice}"));
+    }
+    match bare {
+        "" | "/myxi.js" => Err(format!("{text:?} is taken; {advice}")),
+        _ if bare.starts_with("/health") => Err(format!("{text:?} is taken; {advice}")),
+        _ => Ok(bare.into()),
+    }
+}
+
+pub fn subprotocol(text: &str) -> Result<Box<str>, String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let valid = !text.is_empty() && text.bytes().all(token);
+    valid.then(|| text.into()).ok_or_else(|| {
+        format!("{text:?} is not a subprotocol's name; write for example actioncable-v1-json")
+    })
+}
+
 /// `None` stands for every origin.
 pub fn origin(text: &str) -> Result<Option<Origin>, String> {
     if text == "*" {
@@ -73,7 +98,7 @@ pub fn origin(text: &str) -> Result<Option<Origin>, String> {
     text.parse().map(Some).map_err(|error| {
         format!(
             "{text:?} is {error}; write for example https://app.example.com (without a path), \
-             null, or * for any"
+             file://, null, or * for any"
         )
     })
 }

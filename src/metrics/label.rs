@@ -36,6 +36,7 @@ pub enum Refused {
     Method,
     #[strum(serialize = "no_websocket")]
     NoWebSocket,
+    Body,
     Origin,
     /// `--max-connections`.
     Full,
@@ -100,7 +101,7 @@ impl Closed {
             CloseReason::SERVICE_RESTART => Self::Drain,
             CloseReason::TRY_LATER => Self::TryLater,
             CloseReason::SLOW_CONSUMER => Self::SlowConsumer,
-            4000..5000 => Self::Application,
+            CloseReason::NORMAL | 4000..5000 => Self::Application,
             _ => Self::Other,
         }
     }
@@ -334,5 +335,8 @@ mod tests {
         let reason = CloseReason::new(CloseReason::SLOW_CONSUMER, "");
         assert_eq!(Closed::of(&reason, true), Closed::Client);
         assert_eq!(Closed::of(&reason, false), Closed::SlowConsumer);
+        let reason = CloseReason::new(CloseReason::NORMAL, "");
+        assert_eq!(Closed::of(&reason, true), Closed::Client);
+        assert_eq!(Closed::of(&reason, false), Closed::Application);
     }
 }

@@ -138,7 +138,9 @@ async fn an_action_may_close_the_connection_after_what_it_answers() {
         (4500, "stay away", 4500, "stay away"),
         (4999, "x", 4999, "x"),
         (0, "default", 4500, "default"),
-        (1000, "not yours", 4500, "not yours"),
+        (1000, "done", 1000, "done"),
+        (1001, "not yours", 4500, "not yours"),
+        (3008, "not yours", 4500, "not yours"),
         (3999, "", 4500, ""),
         (5000, "", 4500, ""),
         (70_000, "", 4500, ""),
@@ -270,7 +272,8 @@ async fn a_refused_session_is_closed_with_the_applications_code() {
     let gateway = Gateway::with(&app, &flags).await;
     for (decision, refusal, expected) in [
         (SessionDecision::Refuse as i32, Some((4403, "who are you")), closed(4403, "who are you")),
-        (SessionDecision::Refuse as i32, Some((1000, "")), closed(4500, "")),
+        (SessionDecision::Refuse as i32, Some((1000, "not for you")), closed(1000, "not for you")),
+        (SessionDecision::Refuse as i32, Some((1001, "")), closed(4500, "")),
         (SessionDecision::Refuse as i32, None, closed(4500, "")),
         (SessionDecision::Unspecified as i32, None, closed(4500, "")),
         (77, Some((4001, "unknown value")), closed(4001, "unknown value")),

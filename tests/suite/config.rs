@@ -64,6 +64,7 @@ fn defaults_are_those_that_are_promised() {
     assert_eq!(config.bus, BusConfig::Memory);
     assert!(!config.ready_requires_bus);
     assert_eq!(config.origins, OriginPolicy::SameHostOr(Vec::new()));
+    assert!(config.paths.is_empty() && config.subprotocols.is_empty() && !config.health_on_listen);
     let limits = Limits {
         max_message_size: 64 << 10,
         max_event_size: 256 << 10,
@@ -96,6 +97,10 @@ fn what_is_written_is_what_is_used() {
         "--session-opened=required",
         "--forward-header=Cookie, x-tenant",
         "--allow-origin=https://app.example.com",
+        "--path=/ws/,/a%20b",
+        "--path=/cable",
+        "--subprotocol=v1.json, v2",
+        "--health-on-listen",
         "--trusted-proxy=10.0.0.0/8,192.0.2.7",
         "--max-outbox=128KiB",
         "--shutdown-delay=5s",
@@ -117,6 +122,10 @@ fn what_is_written_is_what_is_used() {
     assert_eq!(config.forward_headers, ["cookie", "x-tenant"]);
     let app = "https://app.example.com".parse().expect("an origin");
     assert_eq!(config.origins, OriginPolicy::SameHostOr(vec![app]));
+    let texts = |texts: &[Box<str>]| texts.join(" ");
+    assert_eq!(texts(&config.paths), "/ws /a%20b /cable");
+    assert_eq!(texts(&config.subprotocols), "v1.json v2");
+    assert!(config.health_on_listen);
     assert_eq!(config.limits.max_event_size, 32 << 10, "a quarter of the smaller outbox");
     assert_eq!(config.drain.shutdown_delay, Duration::from_secs(5));
     assert_eq!(config.worker_threads, 3);
@@ -155,6 +164,17 @@ fn every_wrong_value_says_what_to_write() {
         ("--rabbitmq-url=", "leave it out"),
         ("--ready-requires-bus=perhaps", "write true or false"),
         ("--allow-origin=https://a.example/", "without a path"),
+        ("--path=ws", "write for example /ws"),
+        ("--path=/ws?x", "without a query"),
+        ("--path=/a b", "percent-encoded"),
+        ("--path=/", "is taken"),
+        ("--path=/health", "is taken"),
+        ("--path=/health/live", "is taken"),
+        ("--path=/myxi.js", "is taken"),
+        ("--path=/myxi.js/", "is taken"),
+        ("--subprotocol=a b", "write for example actioncable"),
+        ("--subprotocol=", "leave it out"),
+        ("--health-on-listen=perhaps", "write true or false"),
         ("--trusted-proxy=proxy", "write for example 10.0.0.0/8"),
         ("--handshake-timeout=0", "write 1ms or more"),
         ("--ping-interval=25 seconds", "write for example 1500ms"),

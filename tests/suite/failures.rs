@@ -22,16 +22,19 @@ use crate::support::{
     within,
 };
 
-const SUBSCRIBE: &str = r#"{"exchange":"widgets","routing_keys":["a","b"]}"#;
+const TAG: &str = r#"{"n": 123456789012345678901234567890}"#;
 
 /// Sends the action with a tag that is easily damaged, and answers the error it gets.
 async fn fail(client: &mut Client, action: &str, payload: &str) -> Value {
-    let tag = r#"{"n": 123456789012345678901234567890}"#;
     let text =
-        client.ask(&format!(r#"{{"action":"{action}","tag":{tag},"payload":{payload}}}"#)).await;
+        client.ask(&format!(r#"{{"action":"{action}","tag":{TAG},"payload":{payload}}}"#)).await;
+    error_of(&text, TAG)
+}
+
+fn error_of(text: &str, tag: &str) -> Value {
     let start = format!(r#"{{"event":"Error","tag":{tag},"payload":"#);
     assert!(text.starts_with(&start), "{text}");
-    serde_json::from_str::<Value>(&text).expect("JSON")["payload"].clone()
+    serde_json::from_str::<Value>(text).expect("JSON")["payload"].clone()
 }
 
 fn retryable(code: &str) -> Value {
@@ -49,9 +52,25 @@ fn final_(code: &str) -> Value {
     json!({"error": code, "retryable": false})
 }
 
-/// The same, said of a subscription.
+/// Subscribes to two keys, one of them twice, and answers the error that is said of each,
+/// without its key.
+async fn fail_to_subscribe(client: &mut Client) -> Value {
+    let subscribe = |keys| format!(r#"{{"exchange":"widgets","routing_keys":{keys}}}"#);
+    let mut errors = vec![fail(client, "Subscribe", &subscribe(r#"["a",7,"a"]"#)).await];
+    for _ in 1..3 {
+        errors.push(error_of(&client.text().await, TAG));
+    }
+    let of_key = |mut error: Value| (error["routing_key"].take(), error);
+    let (keys, errors): (Vec<_>, Vec<_>) = errors.into_iter().map(of_key).unzip();
+    assert_eq!(keys, [json!("a"), json!(7), json!("a")], "as they were written");
+    assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
+    errors.into_iter().next().expect("three")
+}
+
+/// An error of a key, but for the key.
 fn of_widgets(mut error: Value) -> Value {
     error["exchange"] = json!("widgets");
+    error["routing_key"] = json!(null);
     error
 }
 
@@ -103,11 +122,11 @@ async fn each_status_of_a_check_fails_the_subscribe_and_none_denies() {
         (Code::Internal, final_("InternalError")),
     ] {
         app.on_check(move |_| Err(Status::new(code, "secret")));
-        let error = fail(&mut client, "Subscribe", SUBSCRIBE).await;
+        let error = fail_to_subscribe(&mut client).await;
         assert_eq!(error, of_widgets(expected), "{code:?}");
     }
     assert_eq!(client.subscriptions().await, json!({}));
-    assert!(client.quiet().await, "one error for all keys");
+    assert!(client.quiet().await, "one error for each key");
 }
 
 #[tokio::test]
@@ -117,7 +136,7 @@ async fn a_wrong_number_of_decisions_subscribes_nothing() {
     let mut client = gateway.client().await;
     for count in [0, 1, 3] {
         app.on_check(move |_| Ok(reply::decisions(vec![Decision::Allow; count])));
-        let error = fail(&mut client, "Subscribe", SUBSCRIBE).await;
+        let error = fail_to_subscribe(&mut client).await;
         assert_eq!(error, of_widgets(final_("InternalError")), "{count}");
     }
     assert_eq!(client.subscriptions().await, json!({}));
@@ -133,7 +152,7 @@ async fn an_application_that_is_down_certainly_did_nothing() {
     let mut client = gateway.client().await;
     let expected = retryable("ApplicationUnavailable");
     assert_eq!(fail(&mut client, "Do", "{}").await, expected);
-    assert_eq!(fail(&mut client, "Subscribe", SUBSCRIBE).await, of_widgets(expected));
+    assert_eq!(fail_to_subscribe(&mut client).await, of_widgets(expected));
     // What needs no application goes on.
     assert_eq!(client.subscriptions().await, json!({}));
     assert!(client.quiet().await);
@@ -147,16 +166,22 @@ async fn an_application_that_is_down_certainly_did_nothing() {
 #[tokio::test]
 async fn a_call_that_is_lost_on_the_way_may_have_happened() {
     let code = "ApplicationUnavailable";
-    for (action, payload, method, expected) in [
-        ("Do", "{}", "HandleAction", unknown(code)),
+    for (method, expected) in [
+        ("HandleAction", unknown(code)),
         // A question may be asked again.
-        ("Subscribe", SUBSCRIBE, "CheckSubscriptions", of_widgets(retryable(code))),
+        ("CheckSubscriptions", of_widgets(retryable(code))),
     ] {
         let app = TestHandler::start().await;
         app.hang_on("Do").on_check_async(|_| std::future::pending());
         let gateway = Gateway::start(&app).await;
         let mut client = gateway.client().await;
-        let (error, ()) = tokio::join!(fail(&mut client, action, payload), async {
+        let failing = async {
+            match method {
+                "HandleAction" => fail(&mut client, "Do", "{}").await,
+                _ => fail_to_subscribe(&mut client).await,
+            }
+        };
+        let (error, ()) = tokio::join!(failing, async {
             app.next(method).await;
             app.kill();
         });
@@ -174,7 +199,7 @@ async fn an_application_that_does_not_answer_in_time_may_have_done_it() {
     let started = Instant::now();
     assert_eq!(fail(&mut client, "Do", "{}").await, unknown("ActionTimeout"));
     assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
-    let error = fail(&mut client, "Subscribe", SUBSCRIBE).await;
+    let error = fail_to_subscribe(&mut client).await;
     assert_eq!(error, of_widgets(retryable("ActionTimeout")));
     // Frozen as a whole, it is no different.
     app.on("Fast", |_| Ok(reply::events([])));

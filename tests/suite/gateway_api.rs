@@ -393,7 +393,7 @@ async fn a_bad_command_is_refused_by_the_name_of_its_field() {
         reason: reason.into(),
     };
     for (bad, field) in
-        [(disconnect(1000, ""), "code"), (disconnect(4000, &"é".repeat(62)), "reason")]
+        [(disconnect(1001, ""), "code"), (disconnect(4000, &"é".repeat(62)), "reason")]
     {
         assert_refused(client.disconnect_session(bad).await, Code::InvalidArgument, field);
     }

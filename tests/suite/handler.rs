@@ -788,7 +788,7 @@ async fn a_session_is_accepted_or_refused() {
     }
     for (decision, refusal, expected) in [
         (2, Some((4001, "later")), CloseReason::new(4001, "later")),
-        (2, Some((1000, "bye")), CloseReason::new(4500, "bye")),
+        (2, Some((1000, "bye")), CloseReason::new(1000, "bye")),
         (0, None, CloseReason::new(4500, "")),
         (77, None, CloseReason::new(4500, "")),
     ] {

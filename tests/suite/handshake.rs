@@ -20,7 +20,9 @@ use crate::support::{
     frames::{self, FIN, TEXT},
     gateway::Gateway,
     handler::TestHandler,
-    http, within,
+    http,
+    process::Myxi,
+    within,
 };
 
 /// Long enough that a gateway which does answer would have.
@@ -69,7 +71,7 @@ fn is_whole(answer: &str) -> bool {
 async fn a_handshake_at_either_path_is_accepted() {
     let app = TestHandler::start().await;
     let gateway = Gateway::start(&app).await;
-    for path in ["/", "/pushwss", "/?token=a%20b", "/pushwss?x"] {
+    for path in ["/", "/pushwss", "/pushwss/", "/?token=a%20b", "/pushwss?x", "/pushwss/?x"] {
         let (status, head) = answer(gateway.clients(), &handshake("GET", path, ("X", "y"))).await;
         assert_eq!(status, 101, "{path}: {head}");
         // The answer of RFC 6455 to its sample key.
@@ -88,7 +90,9 @@ async fn what_is_no_handshake_is_told_what_is_wrong() {
         (plain("GET", "/"), 426, "WebSocket"),
         (plain("GET", "/pushwss"), 426, "WebSocket"),
         (plain("GET", "/other"), 404, "/pushwss"),
-        (plain("GET", "/pushwss/"), 404, "/pushwss"),
+        (plain("GET", "/pushwss/"), 426, "WebSocket"),
+        (plain("GET", "/pushwss//"), 404, "/pushwss"),
+        (plain("GET", "/health/ready"), 404, "/pushwss"),
         (plain("GET", "//"), 404, "/pushwss"),
         (handshake("GET", "/other", ("X", "y")), 404, "/pushwss"),
         (plain("POST", "/"), 405, "GET"),
@@ -135,6 +139,129 @@ async fn what_is_no_http_is_refused_and_harms_nobody() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
     assert_eq!(gateway.client().await.request("Ping", json!({})).await["event"], "Pong");
+}
+
+#[tokio::test]
+async fn other_paths_are_served_where_they_are_configured() {
+    let app = TestHandler::start().await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--path=/ws,/my/cable/"]).await;
+    for (path, status) in [
+        ("/ws", 101),
+        ("/ws/", 101),
+        ("/ws?x=1", 101),
+        ("/my/cable", 101),
+        ("/my/cable/", 101),
+        ("/pushwss", 101),
+        ("/", 101),
+        ("/WS", 404),
+        ("/my", 404),
+        ("/ws/x", 404),
+    ] {
+        let (got, answer) = answer(gateway.clients(), &handshake("GET", path, ("X", "y"))).await;
+        assert_eq!(got, status, "{path}: {answer}");
+    }
+}
+
+/// As ordinary proxies write them.
+#[tokio::test]
+async fn list_headers_may_have_several_members_and_lines() {
+    let app = TestHandler::start().await;
+    let gateway = Gateway::start(&app).await;
+    for (name, value, status) in [
+        ("Connection", "keep-alive, Upgrade", 101),
+        ("Connection", "keep-alive,Upgrade", 101),
+        ("Connection", "keep-alive,\tupgrade\t", 101),
+        ("Connection", "Upgrade,close", 101),
+        ("Connection", "keep-alive\r\nConnection: Upgrade", 101),
+        ("Connection", "\r\nConnection: , UPGRADE ,", 101),
+        ("Connection", "keep-alive\r\nConnection: close", 426),
+        ("Connection", "no-upgrade", 426),
+        ("Upgrade", "WebSocket", 101),
+        ("Upgrade", "h2c, websocket", 101),
+        ("Upgrade", "h2c\r\nUpgrade: websocket", 101),
+        ("Upgrade", "websocket\t,", 101),
+        ("Upgrade", "h2c\r\nUpgrade: web socket", 426),
+    ] {
+        let request = handshake("GET", "/", (name, value));
+        let (got, answer) = answer(gateway.clients(), &request).await;
+        assert_eq!(got, status, "{request}{answer}");
+    }
+}
+
+/// What follows the head of a handshake is taken for frames, and must not be a body.
+#[tokio::test]
+async fn a_handshake_with_a_body_is_refused_and_nothing_of_it_is_carried_out() {
+    let app = TestHandler::start().await;
+    app.on("Do", |_| Ok(Default::default()));
+    let gateway = Gateway::start(&app).await;
+    let smuggled = frames::frame(FIN | TEXT, br#"{"action":"Do","tag":1}"#);
+    let length = smuggled.len().to_string();
+    for (name, value, status) in [
+        ("Content-Length", &*length, 400),
+        ("Content-Length", "1", 400),
+        ("Transfer-Encoding", "chunked", 400),
+        ("Transfer-Encoding", "gzip, chunked", 400),
+        ("Content-Length", "0", 101),
+        ("Content-Length", "00", 101),
+    ] {
+        let mut bytes = handshake("GET", "/", (name, value)).into_bytes();
+        if status == 400 {
+            bytes.extend(&smuggled);
+            let answer = http::exchange(gateway.clients(), &bytes).await;
+            assert_eq!(http::status(&answer), 400, "{name}: {value}: {answer}");
+            assert!(answer.contains("no body"), "{answer}");
+            assert!(!answer.contains("Welcome") && !answer.contains("Done"), "{answer}");
+        } else {
+            let request = String::from_utf8(bytes).expect("text");
+            assert_eq!(answer(gateway.clients(), &request).await.0, 101, "{value}");
+        }
+    }
+    assert!(app.seen().await.is_empty());
+}
+
+#[tokio::test]
+async fn cookies_over_several_lines_are_one_cookie_header_to_the_application() {
+    let app = TestHandler::start().await;
+    app.on("Look", |_| Ok(Default::default()));
+    let flags = ["--exchange=widgets", "--forward-header=cookie,x-list"];
+    let gateway = Gateway::with(&app, &flags).await;
+    let url = format!("ws://{}/", gateway.clients());
+    let mut request = url.into_client_request().expect("a URL");
+    for (name, value) in
+        [("cookie", "a=1; b=2"), ("x-list", "p"), ("cookie", "c=3"), ("x-list", "q")]
+    {
+        request.headers_mut().append(name, value.parse().expect("a header"));
+    }
+    let mut client = Client::connect_with(request, gateway.clients()).await.expect("a WebSocket");
+    client.event("Welcome").await;
+    client.request("Look", json!({})).await;
+    let call = app.next("HandleAction").await;
+    let headers = &call.action().session.as_ref().expect("a session").headers;
+    assert_eq!(headers["cookie"], "a=1; b=2; c=3");
+    assert_eq!(headers["x-list"], "p, q");
+}
+
+#[tokio::test]
+async fn a_configured_subprotocol_is_selected_and_one_asked_for_in_vain_is_told_once() {
+    let app = TestHandler::start().await;
+    let myxi = Myxi::serve(&app, &["--exchange=widgets", "--subprotocol=v1.json,v2"]).await;
+    for (asked, selected) in [
+        ("v1.json", Some("v1.json")),
+        ("other, v2,v1.json", Some("v2")),
+        ("other\r\nSec-WebSocket-Protocol: v1.json", Some("v1.json")),
+        ("V2", None),
+        ("graphql-ws, other", None),
+        ("graphql-ws", None),
+    ] {
+        let request = handshake("GET", "/", ("Sec-WebSocket-Protocol", asked));
+        let (status, head) = answer(myxi.clients(), &request).await;
+        assert_eq!(status, 101, "{head}");
+        let line = head.lines().find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        assert_eq!(line, selected, "{asked}: {head}");
+    }
+    let log = myxi.log();
+    let told = log.iter().filter(|line| line.contains("--subprotocol graphql-ws"));
+    assert_eq!(told.count(), 1, "{log:#?}");
 }
 
 #[tokio::test]
@@ -283,11 +410,16 @@ async fn try_connect(url: &str, gateway: SocketAddr) -> Result<Client, Error> {
 #[tokio::test]
 async fn a_page_of_another_origin_may_not_connect() {
     let app = TestHandler::start().await;
-    let gateway =
-        Gateway::with(&app, &["--exchange=widgets", "--allow-origin=https://friend.example"]).await;
+    let gateway = Gateway::with(
+        &app,
+        &["--exchange=widgets", "--allow-origin=https://friend.example,file://"],
+    )
+    .await;
     for (origin, status) in [
         ("https://evil.example", 403),
         ("null", 403),
+        ("content://", 403),
+        ("file://", 101),
         ("https://friend.example", 101),
         ("http://gateway:8080", 101),
     ] {

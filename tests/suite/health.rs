@@ -33,7 +33,11 @@ async fn only_what_is_there_is_answered_and_only_to_a_get() {
         ("GET /nothing HTTP/1.1\r\nHost: localhost", 404),
         ("GET /health HTTP/1.1\r\nHost: localhost", 404),
         ("GET /health/live/ HTTP/1.1\r\nHost: localhost", 404),
-        ("GET /health/live HTTP/1.1", 403),
+        ("GET /health/live HTTP/1.1", 200),
+        ("GET /health/ready HTTP/1.0", 200),
+        ("HEAD /health/ready HTTP/1.0", 200),
+        ("GET / HTTP/1.1", 403),
+        ("GET / HTTP/1.0", 403),
         ("nonsense", 400),
     ] {
         let bytes = format!("{request}\r\nConnection: close\r\n\r\n");
@@ -66,8 +70,45 @@ async fn only_addresses_localhost_and_configured_names_may_be_asked_for() {
         ("evil-probe.internal", 403),
         ("", 403),
     ] {
-        assert_eq!(http::get(gateway.admin(), "/health/ready", host).await.0, status, "{host:?}");
+        assert_eq!(http::get(gateway.admin(), "/api/overview", host).await.0, status, "{host:?}");
+        // Probes ask under any name.
+        for path in ["/health/live", "/health/ready"] {
+            assert_eq!(http::get(gateway.admin(), path, host).await.0, 200, "{host:?} {path}");
+        }
     }
+}
+
+#[tokio::test]
+async fn clients_are_told_the_word_alone_and_only_where_it_is_configured() {
+    let app = TestHandler::start().await;
+    let plain = Gateway::start(&app).await;
+    assert_eq!(http::get(plain.clients(), "/health/ready", "x").await.0, 404);
+    let nobody = crate::support::handler::free_address();
+    let broker = format!("--rabbitmq-url=amqp://{nobody}");
+    let flags = ["--exchange=widgets", "--health-on-listen", "--max-pending-handshakes=1"];
+    let starting = Gateway::unready(&app, &[&flags[..], &[&broker]].concat()).await;
+    let ready = http::get(starting.clients(), "/health/ready", "balancer.internal").await;
+    assert_eq!(ready, (503, "starting\n".into()));
+    assert_eq!(http::get(starting.clients(), "/health/live", "").await, (200, "live\n".into()));
+
+    let gateway = Gateway::with(&app, &flags).await;
+    for (request, status, body) in [
+        ("GET /health/ready HTTP/1.1\r\nHost: any.example", 200, "ready\n"),
+        ("GET /health/ready HTTP/1.0", 200, "ready\n"),
+        ("GET /health/live?x HTTP/1.1\r\nHost: x", 200, "live\n"),
+        ("HEAD /health/ready HTTP/1.1\r\nHost: x", 200, ""),
+        ("POST /health/ready HTTP/1.1\r\nHost: x\r\nContent-Length: 0", 405, "only GET\n"),
+    ] {
+        // It is not asked to close, and does.
+        let bytes = format!("{request}\r\n\r\n");
+        let response = http::exchange(gateway.clients(), bytes.as_bytes()).await;
+        assert_eq!(http::status(&response), status, "{request:?}: {response}");
+        assert!(response.ends_with(&format!("\r\n\r\n{body}")), "{request:?}: {response}");
+    }
+    for path in ["/health", "/health/", "/health/ready/", "/metrics", "/api/overview"] {
+        assert_eq!(http::get(gateway.clients(), path, "localhost").await.0, 404, "{path}");
+    }
+    gateway.client().await;
 }
 
 #[tokio::test]

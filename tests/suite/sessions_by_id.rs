@@ -45,7 +45,9 @@ async fn a_session_is_reached_through_any_replica_until_it_closes() {
 #[tokio::test]
 async fn a_session_is_closed_through_any_replica_with_the_code_and_reason_given() {
     let fleet = Fleet::start(RabbitMq::shared().await, 2).await;
-    for (replica, code, closed_with) in [(0, 4001, 4001), (1, 4499, 4499), (1, 0, 4500)] {
+    for (replica, code, closed_with) in
+        [(0, 4001, 4001), (1, 4499, 4499), (1, 0, 4500), (0, 1000, 1000)]
+    {
         let mut client = fleet[0].client().await;
         let api = &fleet[replica];
         assert_eq!(api.send_event(&client.id, "Last").await, Code::Ok);

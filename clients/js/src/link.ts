@@ -165,7 +165,8 @@ export class Link {
     this.#socket = undefined;
     this.#attempt++;
     if (this.state === "open" && performance.now() - this.#since >= STOOD) this.#backoff?.reset();
-    const unwanted = close.code >= 4500 && close.code <= 4999;
+    // 1000 from the gateway is the application's: done.
+    const unwanted = close.code === 1000 || (close.code >= 4500 && close.code <= 4999);
     if (this.#backoff && !unwanted) {
       this.state = "waiting";
       this.#timer = setTimeout(() => this.#connectAgain(), this.#delay(this.#backoff, close.code));

@@ -107,7 +107,7 @@ test("1013 means later", async (t) => {
   assert.equal(sockets.length, 2);
 });
 
-for (const [code, state] of [[1000, "waiting"], [1001, "waiting"], [1009, "waiting"], [3008, "waiting"],
+for (const [code, state] of [[1000, "closed"], [1001, "waiting"], [1009, "waiting"], [3008, "waiting"],
   [4000, "waiting"], [4499, "waiting"], [4500, "closed"], [4999, "closed"]]) {
   test(`after ${code} the state is ${state}`, async (t) => {
     const { clock, sockets, socket, gateway } = await connectOpen(t);

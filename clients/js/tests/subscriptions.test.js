@@ -388,6 +388,21 @@ for (const [error, more] of [["ExchangeUnavailable", { retryable: true }], ["Bus
   });
 }
 
+test("an error of each key is about that key, and what may be asked again is asked together", async (t) => {
+  const { clock, socket, gateway } = await connectOpen(t);
+  const subscriptions = [1, 2, 3].map((key) => socket.subscribe("widgets", key));
+  await settled();
+  const [{ tag }] = gateway.sent.splice(0);
+  const say = (event, key, more) => gateway.say({ event, tag, payload: { exchange: "widgets", routing_key: key, ...more } });
+  await say("Error", "1", { error: "ApplicationUnavailable", retryable: true });
+  await say("Error", "2", { error: "AlreadySubscribed", retryable: false });
+  await say("Error", "3", { error: "ApplicationUnavailable", retryable: true });
+  await subscriptions[1].ready;
+  await clock.advance(1_000);
+  assert.deepEqual(await gateway.allows(), { exchange: "widgets", routing_keys: ["1", "3"] });
+  for (const { ready } of subscriptions) await ready;
+});
+
 test("the gateway's wait is kept where it is the longer one", async (t) => {
   const { clock, socket, gateway } = await connectOpen(t);
   socket.subscribe("widgets", 1);

@@ -152,11 +152,19 @@ impl Model {
         if !asked.is_empty() {
             return Some(Pending::Subscribe { tag, exchange: exchange.into(), keys });
         }
-        self.decide(keys, &tag, exchange, 0);
+        self.decide(keys, &tag, exchange, 0, "SubscriptionDenied");
         None
     }
 
-    fn decide(&mut self, keys: Vec<Key>, tag: &str, exchange: &str, mut denied: u8) {
+    /// `otherwise`: what is said of a key that was not allowed.
+    fn decide(
+        &mut self,
+        keys: Vec<Key>,
+        tag: &str,
+        exchange: &str,
+        mut denied: u8,
+        otherwise: &str,
+    ) {
         for key in keys {
             match key {
                 Key::Refused(error) => self.say(format!("Error {tag} {error}")),
@@ -164,14 +172,14 @@ impl Model {
                     if denied & 1 == 0 {
                         self.start(topic, written, tag);
                     } else {
-                        self.say(format!("Error {tag} SubscriptionDenied {exchange} {written}"));
+                        self.say(format!("Error {tag} {otherwise} {exchange} {written}"));
                     }
                     denied >>= 1;
                 }
                 Key::Known { topic, written } => {
                     let code = match self.held.contains_key(&topic) {
                         true => "AlreadySubscribed",
-                        false => "SubscriptionDenied",
+                        false => otherwise,
                     };
                     self.say(format!("Error {tag} {code} {exchange} {written}"));
                 }
@@ -219,14 +227,14 @@ impl Model {
                 self.say(format!("Error {tag} ActionTimeout"))
             }
             Pending::Forward { tag } => self.apply(&answer.reply, &tag, attached),
-            Pending::Subscribe { tag, exchange, .. } if answer.fails => {
-                self.say(format!("Error {tag} ActionTimeout {exchange}"));
+            Pending::Subscribe { tag, exchange, keys } if answer.fails => {
+                self.decide(keys, &tag, &exchange, u8::MAX, "ActionTimeout");
             }
             Pending::Subscribe { tag, exchange, .. } if answer.unknown_exchange => {
                 self.say(format!("Error {tag} InvalidExchangeName {exchange}"));
             }
             Pending::Subscribe { tag, exchange, keys } => {
-                self.decide(keys, &tag, &exchange, answer.denied);
+                self.decide(keys, &tag, &exchange, answer.denied, "SubscriptionDenied");
             }
         }
     }

@@ -73,7 +73,7 @@ const SPOILT: &[(&str, Spoil, Expect)] = &[
     ("http/missing", |r| Request { version: String::new(), ..r }, BAD_REQUEST),
     ("path/other", |r| target(r, b"/other"), NOT_FOUND),
     ("path/double slash", |r| target(r, b"//"), NOT_FOUND),
-    ("path/trailing slash", |r| target(r, b"/pushwss/"), NOT_FOUND),
+    ("path/two trailing slashes", |r| target(r, b"/pushwss//"), NOT_FOUND),
     ("path/parent", |r| target(r, b"/../pushwss"), NOT_FOUND),
     ("path/encoded", |r| target(r, b"/%70ushwss"), NOT_FOUND),
     ("path/long", |r| target(r, &[b"/".as_slice(), &[b'a'; 8_000]].concat()), NOT_FOUND),

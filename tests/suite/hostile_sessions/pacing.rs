@@ -89,7 +89,7 @@ fn answers() -> Vec<Class> {
         .into_iter()
         .map(|(name, text, replies)| Class::action(format!("pacing/answer/{name}"), text, replies))
         .collect();
-    for (code, closes) in [(4000, 4000), (4999, 4999), (0, 4500), (1000, 4500), (99_999, 4500)] {
+    for (code, closes) in [(4000, 4000), (4999, 4999), (0, 4500), (1000, 1000), (99_999, 4500)] {
         classes.push(Class::new(format!("pacing/answer/disconnect {code}"), move |dice| {
             let text = action("Disconnect", &code.to_string());
             let plan = Plan::open(dice).messages(dice, [text.as_str(), ALIVE, ALIVE]);
