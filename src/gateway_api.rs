@@ -106,7 +106,7 @@ impl Gateway for GatewayApi {
         &self,
         request: Request<proto::PushEventRequest>,
     ) -> Result<Response<proto::PushEventResponse>, Status> {
-        let event_id = self.push_event_now(request.into_inner()).await?;
+        let event_id = self.push_event_now(load::message(request)).await?;
         Ok(Response::new(proto::PushEventResponse { event_id }))
     }
 
@@ -114,7 +114,7 @@ impl Gateway for GatewayApi {
         &self,
         request: Request<proto::PushEventsRequest>,
     ) -> Result<Response<proto::PushEventsResponse>, Status> {
-        let request = request.into_inner();
+        let request = load::message(request);
         if !(1..=EVENTS_MAX).contains(&request.events.len()) {
             let problem = format!("events must hold 1 to {EVENTS_MAX} events");
             return Err(Status::invalid_argument(problem));
@@ -142,7 +142,7 @@ impl Gateway for GatewayApi {
         &self,
         request: Request<proto::SendEventRequest>,
     ) -> Result<Response<proto::SendEventResponse>, Status> {
-        let request = request.into_inner();
+        let request = load::message(request);
         let body = EventBody::new(&request.event, &request.payload).map_err(invalid)?;
         let size = body.to_json().len();
         if size > self.max_event_size {
@@ -156,7 +156,7 @@ impl Gateway for GatewayApi {
         &self,
         request: Request<proto::DisconnectSessionRequest>,
     ) -> Result<Response<proto::DisconnectSessionResponse>, Status> {
-        let request = request.into_inner();
+        let request = load::message(request);
         if request.code != 0 && CloseReason::chosen(request.code).is_none() {
             let problem = "code must be 1000, 4000 to 4999, or 0 for 4500";
             return Err(Status::invalid_argument(problem));

@@ -9,8 +9,14 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Status, body::Body};
+use tonic::{Request, Status, body::Body};
+
+use super::serve::MESSAGE_MAX;
+
+/// What a byte can become at most where it is compressed (gzip, as zlib says of deflate).
+const INFLATED_MAX: usize = 1032;
 
 #[derive(Clone)]
 pub(super) struct Load {
@@ -45,18 +51,44 @@ pub(super) struct Call {
     budget: Arc<Semaphore>,
 }
 
+/// Goes with the request to its handler.
+#[derive(Clone)]
+struct Taken(Arc<Held>);
+
+/// The message, which holds no more than its size from now on: of a compressed one, it was not
+/// known before.
+pub(super) fn message<M: Message>(request: Request<M>) -> M {
+    let (_, extensions, message) = request.into_parts();
+    if let Some(Taken(held)) = extensions.get() {
+        held.shrink_to(message.encoded_len());
+    }
+    message
+}
+
 struct Held {
     bytes: Mutex<OwnedSemaphorePermit>,
     _place: OwnedSemaphorePermit,
 }
 
+impl Held {
+    fn shrink_to(&self, bytes: usize) {
+        let mut held = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let excess = held.num_permits().saturating_sub(bytes);
+        drop(held.split(excess));
+    }
+}
+
 impl Call {
-    pub(super) fn request(&self, body: Body) -> Body {
-        Body::new(Counted { body, held: self.held.clone(), budget: Some(self.budget.clone()) })
+    pub(super) fn request(&self, mut request: http::Request<Body>) -> http::Request<Body> {
+        request.extensions_mut().insert(Taken(self.held.clone()));
+        let compressed = request.headers().contains_key("grpc-encoding");
+        let inflated_left = if compressed { MESSAGE_MAX } else { 0 };
+        let (held, budget) = (self.held.clone(), Some(self.budget.clone()));
+        request.map(|body| Body::new(Counted { body, held, budget, inflated_left }))
     }
 
     pub(super) fn response(self, body: Body) -> Body {
-        Body::new(Counted { body, held: self.held, budget: None })
+        Body::new(Counted { body, held: self.held, budget: None, inflated_left: 0 })
     }
 }
 
@@ -65,11 +97,16 @@ struct Counted {
     held: Arc<Held>,
     /// What is read is taken from this.
     budget: Option<Arc<Semaphore>>,
+    /// What the rest of a compressed message may still become.
+    inflated_left: usize,
 }
 
 impl Counted {
-    fn take(&self, bytes: usize) -> Result<(), Status> {
+    fn take(&mut self, bytes: usize) -> Result<(), Status> {
         let Some(budget) = self.budget.clone() else { return Ok(()) };
+        let inflated = (bytes * INFLATED_MAX).min(self.inflated_left);
+        self.inflated_left -= inflated;
+        let bytes = bytes + inflated;
         let taken = u32::try_from(bytes).ok().and_then(|n| budget.try_acquire_many_owned(n).ok());
         let taken = taken.ok_or_else(|| {
             Status::resource_exhausted("the calls under way hold too many bytes together")
@@ -100,5 +137,53 @@ impl HttpBody for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    const ROOM: usize = 10 * INFLATED_MAX;
+
+    async fn read(call: &Call, encoding: Option<&str>, bytes: usize) -> Result<usize, Status> {
+        let body = Body::new(Full::new(Bytes::from(vec![0; bytes])));
+        let mut request = http::Request::new(body);
+        if let Some(encoding) = encoding {
+            let value = encoding.parse().expect("a header");
+            request.headers_mut().insert("grpc-encoding", value);
+        }
+        Ok(call.request(request).into_body().collect().await?.to_bytes().len())
+    }
+
+    fn taken(load: &Load) -> usize {
+        ROOM - load.bytes.available_permits()
+    }
+
+    #[tokio::test]
+    async fn a_compressed_byte_counts_as_what_it_may_become_until_that_is_known() {
+        let load = Load::new(8, ROOM);
+        let plain = load.admit().expect("a place");
+        assert_eq!(read(&plain, None, 100).await.expect("room"), 100);
+        assert_eq!(taken(&load), 100);
+        drop(plain);
+
+        let compressed = load.admit().expect("a place");
+        read(&compressed, Some("gzip"), 9).await.expect("room");
+        assert_eq!(taken(&load), 9 * (1 + INFLATED_MAX));
+        let other = load.admit().expect("a place");
+        let refused = read(&other, Some("gzip"), 9).await.expect_err("no room");
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+
+        let event = crate::proto::PushEventRequest { event: "Name".into(), ..Default::default() };
+        let size = event.encoded_len();
+        let mut request = Request::new(event);
+        request.extensions_mut().insert(Taken(compressed.held.clone()));
+        message(request);
+        assert_eq!(taken(&load), size);
+        drop(compressed);
+        assert_eq!(taken(&load), 0);
     }
 }

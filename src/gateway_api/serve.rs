@@ -11,6 +11,7 @@ use tokio::{
 };
 use tonic::{
     body::Body,
+    codec::CompressionEncoding,
     server::NamedService,
     transport::{Error, Server},
 };
@@ -35,7 +36,7 @@ use crate::{
 const DESCRIPTORS_OF_THE_BUILD: &str = "the descriptors are those of the build";
 
 /// A little more than is allowed, so that a request just too large is told so in words.
-const MESSAGE_MAX: usize = EVENTS_BYTES_MAX + (256 << 10);
+pub(super) const MESSAGE_MAX: usize = EVENTS_BYTES_MAX + (256 << 10);
 
 /// What the health check and reflection are asked about is a name.
 const NAME_MAX: usize = 4 << 10;
@@ -53,6 +54,11 @@ const CALLS_MAX: usize = 16 << 10;
 const STREAMS_MAX: usize = 1_024;
 /// Sixteen of the largest requests.
 const CALLS_BYTES_MAX: usize = 64 << 20;
+
+/// Calls that a caller may give up before the gateway has seen them: after a pause of the
+/// process, all that timed out meanwhile. HTTP/2's guard against floods of such calls ends the
+/// connection beyond them, and with it the calls of everybody who shares it.
+const GIVEN_UP_MAX: usize = 4 * STREAMS_PER_CONNECTION as usize;
 
 const CONNECTION_WINDOW: u32 = 8 << 20;
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -77,7 +83,10 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let door = Door::new(token, api.metrics.clone());
-    let gateway = GatewayServer::new(api).max_decoding_message_size(MESSAGE_MAX);
+    // The bound is on what a message is when it is decompressed, too.
+    let gateway = GatewayServer::new(api)
+        .max_decoding_message_size(MESSAGE_MAX)
+        .accept_compressed(CompressionEncoding::Gzip);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -100,6 +109,7 @@ pub async fn serve(
     let server = Server::builder()
         .timeout(REQUEST_TIMEOUT)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .http2_max_pending_accept_reset_streams(Some(GIVEN_UP_MAX))
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW)
         .http2_max_header_list_size(HEADERS_MAX)
@@ -205,7 +215,7 @@ impl Routes {
             async move {
                 match found {
                     Ok((route, call)) => {
-                        let request = request.map(|body| call.request(body));
+                        let request = call.request(request);
                         let response = route.oneshot(request).await?;
                         Ok(response.map(|body| call.response(body)))
                     }

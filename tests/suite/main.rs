@@ -22,6 +22,7 @@ mod failures;
 mod fleet;
 mod fuzz_corpus;
 mod gateway_api;
+mod gateway_clients;
 mod handler;
 mod handshake;
 mod health;
