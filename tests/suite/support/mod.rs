@@ -14,6 +14,8 @@ pub mod proxy;
 pub mod python;
 pub mod rabbitmq;
 pub mod raw;
+pub mod runtime;
+pub mod script;
 pub mod stream_protocol;
 pub mod usage;
 

@@ -1,0 +1,58 @@
+//! Handlers that take their time, in all languages at once, as it takes real time: stock
+//! servers end a connection on which they are pinged every few seconds, after 10 s (Java) to
+//! 25 s (Python), with everybody's calls.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use super::{began, finished, gateway};
+use crate::support::runtime::Runtime;
+
+/// Each lasts as long as an action may.
+const HANGING: usize = 12;
+/// In silence, before somebody else's action.
+const IN_A_ROW: usize = 6;
+
+#[tokio::test]
+async fn no_runtime_sends_a_gateway_away_for_its_patience() {
+    let waiting = Runtime::ALL.map(|runtime| async move {
+        tokio::join!(hanging(runtime), slow(runtime));
+    });
+    join_all(waiting).await;
+}
+
+/// A handler that hangs, over and over, is nobody else's affair.
+async fn hanging(runtime: Runtime) {
+    // Those that hang must leave room for others.
+    let pool: &[&str] = if runtime.at_once() < 2 * HANGING { &["workers=24"] } else { &[] };
+    let (app, port) = runtime.start(pool).await;
+    let gateway = gateway(port, &["--action-timeout=3s"]).await;
+    gateway.ready().await;
+    let (mut impatient, mut other) = (gateway.client().await, gateway.client().await);
+    for number in 0..HANGING {
+        let error = impatient.error("Hold", json!(number)).await;
+        assert_eq!(error["error"], "ActionTimeout", "{runtime:?}: {error}");
+        if (number + 1) % IN_A_ROW == 0 {
+            let mut under_way = gateway.client().await;
+            let (slow, quick) = tokio::join!(
+                under_way.request("Wait", json!(1)),
+                other.request("Act", json!(100 + number)),
+            );
+            assert_eq!((&slow["event"], &quick["event"]), (&json!("Answer"), &json!("Answer")));
+        }
+    }
+    let log = gateway.log();
+    assert!(!log.iter().any(|line| line.contains("sent this gateway away")), "{log:#?}");
+    drop(app);
+}
+
+/// Within the timeout, but longer than pings at an interval would have been borne.
+async fn slow(runtime: Runtime) {
+    let (mut app, port) = runtime.start(&[]).await;
+    let gateway = gateway(port, &["--action-timeout=120s"]).await;
+    gateway.ready().await;
+    let answer = gateway.client().await.request("Wait", json!(35)).await;
+    assert_eq!(answer["event"], "Answer", "{runtime:?}: {answer}");
+    app.tell("go on").await;
+    assert_eq!(app.rest().await, [began(35), finished(35)]);
+}
