@@ -8,10 +8,10 @@ use serde_json::json;
 use super::{began, finished, gateway};
 use crate::support::runtime::Runtime;
 
-/// Each lasts as long as an action may.
-const HANGING: usize = 12;
+/// Each lasts as long as an action may: two minutes together.
+const HANGING: usize = 40;
 /// In silence, before somebody else's action.
-const IN_A_ROW: usize = 6;
+const IN_A_ROW: usize = 8;
 
 #[tokio::test]
 async fn no_runtime_sends_a_gateway_away_for_its_patience() {
@@ -24,7 +24,7 @@ async fn no_runtime_sends_a_gateway_away_for_its_patience() {
 /// A handler that hangs, over and over, is nobody else's affair.
 async fn hanging(runtime: Runtime) {
     // Those that hang must leave room for others.
-    let pool: &[&str] = if runtime.at_once() < 2 * HANGING { &["workers=24"] } else { &[] };
+    let pool: &[&str] = if runtime.at_once() <= HANGING { &["workers=64"] } else { &[] };
     let (app, port) = runtime.start(pool).await;
     let gateway = gateway(port, &["--action-timeout=3s"]).await;
     gateway.ready().await;
@@ -51,8 +51,8 @@ async fn slow(runtime: Runtime) {
     let (mut app, port) = runtime.start(&[]).await;
     let gateway = gateway(port, &["--action-timeout=120s"]).await;
     gateway.ready().await;
-    let answer = gateway.client().await.request("Wait", json!(35)).await;
+    let answer = gateway.client().await.request("Wait", json!(60)).await;
     assert_eq!(answer["event"], "Answer", "{runtime:?}: {answer}");
     app.tell("go on").await;
-    assert_eq!(app.rest().await, [began(35), finished(35)]);
+    assert_eq!(app.rest().await, [began(60), finished(60)]);
 }
