@@ -51,8 +51,8 @@ async fn slow(runtime: Runtime) {
     let (mut app, port) = runtime.start(&[]).await;
     let gateway = gateway(port, &["--action-timeout=120s"]).await;
     gateway.ready().await;
-    let answer = gateway.client().await.request("Wait", json!(60)).await;
+    let answer = gateway.client().await.request("Wait", json!(45)).await;
     assert_eq!(answer["event"], "Answer", "{runtime:?}: {answer}");
     app.tell("go on").await;
-    assert_eq!(app.rest().await, [began(60), finished(60)]);
+    assert_eq!(app.rest().await, [began(45), finished(45)]);
 }
