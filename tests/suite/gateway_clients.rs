@@ -1,9 +1,12 @@
 //! What stock clients of the `Gateway` service do by themselves, and that they are not sent
 //! away for it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -13,8 +16,8 @@ use tokio::{
 };
 
 use crate::support::{
-    DEADLINE, gateway::Gateway, handler::TestHandler, process::Myxi, python::Script,
-    raw::RawServer, within,
+    DEADLINE, gateway::Gateway, handler::TestHandler, process::Myxi, python, raw::RawServer,
+    script::Script, within,
 };
 
 const SCRIPT: &str = "gateway_client.py";
@@ -41,7 +44,7 @@ struct Counter {
 
 impl Counter {
     /// Counts frames of a kind that are no acknowledgement.
-    async fn of(kind: u8, gateway: std::net::SocketAddr) -> Self {
+    async fn of(kind: u8, gateway: SocketAddr) -> Self {
         let connections = Arc::new(AtomicUsize::new(0));
         let (count, frames) = watch::channel(0);
         let (opened, count) = (connections.clone(), Arc::new(count));
@@ -89,13 +92,17 @@ impl Counter {
     }
 }
 
+fn client_of(gateway: SocketAddr, kind: &str) -> Script {
+    Script::start(SCRIPT, python::command(SCRIPT, &[&gateway.to_string(), kind]))
+}
+
 #[tokio::test]
 async fn compressed_events_are_pushed_and_a_bomb_is_refused() {
     let app = TestHandler::start().await;
     let gateway = Gateway::start(&app).await;
     let mut client = gateway.client().await;
     client.subscribe("widgets", "k").await;
-    let lines = Script::start(SCRIPT, &[&gateway.grpc().to_string(), "gzip"]).rest().await;
+    let lines = client_of(gateway.grpc(), "gzip").rest().await;
     assert_eq!((&*lines[0], &*lines[2]), ("OK", "OK"), "{lines:?}");
     assert!(lines[1].starts_with("RESOURCE_EXHAUSTED "), "{lines:?}");
     let payload = client.event("Pushed").await["payload"].clone();
@@ -108,7 +115,7 @@ async fn a_client_that_pings_often_and_without_calls_is_not_sent_away() {
     let app = TestHandler::start().await;
     let gateway = Gateway::start(&app).await;
     let mut pings = Counter::of(PING, gateway.grpc()).await;
-    let mut script = Script::start(SCRIPT, &[&pings.server.address.to_string(), "keepalive"]);
+    let mut script = client_of(pings.server.address, "keepalive");
     assert_eq!(script.line().await.as_deref(), Some("OK"));
     for round in 1..=2 {
         pings.counts(round * PINGS).await;
@@ -123,7 +130,7 @@ async fn calls_given_up_while_the_gateway_was_stopped_cost_nobody_the_connection
     let app = TestHandler::start().await;
     let myxi = Myxi::serve(&app, &["--exchange=widgets"]).await;
     let mut resets = Counter::of(RST_STREAM, myxi.grpc()).await;
-    let mut script = Script::start(SCRIPT, &[&resets.server.address.to_string(), "deadlines"]);
+    let mut script = client_of(resets.server.address, "deadlines");
     assert_eq!(script.line().await.as_deref(), Some("OK"));
     myxi.signal("STOP");
     script.tell("go on").await;

@@ -27,7 +27,8 @@ pub async fn printed_by(script: &str, args: &[&str], deadline: Duration) -> Stri
     printed
 }
 
-fn command(script: &str, args: &[&str]) -> Command {
+/// Runs a script of `tests/conformance`.
+pub fn command(script: &str, args: &[&str]) -> Command {
     let mut command = of_tests(&format!("conformance/{script}"));
     command.args(args);
     command
