@@ -42,7 +42,7 @@ struct Counter {
 
 impl Counter {
     /// Counts frames of a kind that are no acknowledgement.
-    async fn of(kind: u8, gateway: std::net::SocketAddr) -> Self {
+    async fn of(kind: u8, gateway: SocketAddr) -> Self {
         let connections = Arc::new(AtomicUsize::new(0));
         let (count, frames) = watch::channel(0);
         let (opened, count) = (connections.clone(), Arc::new(count));

@@ -11,6 +11,7 @@ async fn a_session_is_closed_and_its_client_and_the_log_are_told() {
     let myxi = Myxi::serve(&app, &["--exchange=widgets"]).await;
     let console = Console::of(&myxi);
     let (mut one, mut other) = (myxi.client().await, myxi.client().await);
+    let mut done = myxi.client().await;
     let body = json!({"session_id": one.id, "code": 4000, "reason": "come back"}).to_string();
     let answer = console.disconnect(&body).await;
     assert_eq!((answer.status, answer.json()), (200, json!({"session_id": one.id})));
@@ -21,6 +22,9 @@ async fn a_session_is_closed_and_its_client_and_the_log_are_told() {
 
     assert_eq!(console.disconnect(&json!({"session_id": other.id}).to_string()).await.status, 200);
     assert_eq!(other.closed().await.code, 4500);
+    let of_done = json!({"session_id": done.id, "code": 1000}).to_string();
+    assert_eq!(console.disconnect(&of_done).await.status, 200);
+    assert_eq!(done.closed().await.code, 1000);
     console.awaits("/api/sessions", |it| it["total"] == 0).await;
     assert_eq!(console.disconnect(&body).await.status, 404, "it is gone");
 }
