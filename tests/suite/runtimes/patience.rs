@@ -15,10 +15,13 @@ const IN_A_ROW: usize = 8;
 
 #[tokio::test]
 async fn no_runtime_sends_a_gateway_away_for_its_patience() {
-    let waiting = Runtime::ALL.map(|runtime| async move {
-        tokio::join!(hanging(runtime), slow(runtime));
-    });
-    join_all(waiting).await;
+    let ended = join_all(Runtime::ALL.map(|runtime| tokio::spawn(hanging(runtime))));
+    let well = join_all(Runtime::ALL.map(|runtime| tokio::spawn(slow(runtime))));
+    let (ended, well) = tokio::join!(ended, well);
+    let failed: Vec<_> = (Runtime::ALL.iter().zip(ended.iter().zip(&well)))
+        .filter(|(_, (hanging, slow))| hanging.is_err() || slow.is_err())
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 /// A handler that hangs, over and over, is nobody else's affair.
