@@ -62,9 +62,13 @@ func (handler) HandleAction(_ context.Context, request *myxiv1.HandleActionReque
 }
 
 func (handler) CheckSubscriptions(_ context.Context, request *myxiv1.CheckSubscriptionsRequest) (*myxiv1.CheckSubscriptionsResponse, error) {
+	allowed := myxiv1.Decision_DECISION_ALLOW
+	if request.Session.Id == "" {
+		allowed = myxiv1.Decision_DECISION_DENY
+	}
 	response := &myxiv1.CheckSubscriptionsResponse{}
 	for range request.Topics {
-		response.Decisions = append(response.Decisions, myxiv1.Decision_DECISION_ALLOW)
+		response.Decisions = append(response.Decisions, allowed)
 	}
 	return response, nil
 }

@@ -61,8 +61,10 @@ public final class Handler extends ActionHandlerImplBase {
   @Override
   public void checkSubscriptions(
       CheckSubscriptionsRequest request, StreamObserver<CheckSubscriptionsResponse> observer) {
+    boolean known = !request.getSession().getId().isEmpty();
+    Decision allowed = known ? Decision.DECISION_ALLOW : Decision.DECISION_DENY;
     var response = CheckSubscriptionsResponse.newBuilder();
-    request.getTopicsList().forEach(topic -> response.addDecisions(Decision.DECISION_ALLOW));
+    request.getTopicsList().forEach(topic -> response.addDecisions(allowed));
     observer.onNext(response.build());
     observer.onCompleted();
   }

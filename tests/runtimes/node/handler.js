@@ -37,7 +37,8 @@ const handler = {
     });
   },
   CheckSubscriptions({ request }, answer) {
-    answer(null, { decisions: request.topics.map(() => 'DECISION_ALLOW') });
+    const allowed = request.session.id ? 'DECISION_ALLOW' : 'DECISION_DENY';
+    answer(null, { decisions: request.topics.map(() => allowed) });
   },
 };
 

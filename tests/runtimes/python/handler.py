@@ -36,7 +36,8 @@ class Handler(services.ActionHandlerServicer):
         return protos.HandleActionResponse(events=[event])
 
     def CheckSubscriptions(self, request, context):
-        decisions = [protos.DECISION_ALLOW] * len(request.topics)
+        allowed = protos.DECISION_ALLOW if request.session.id else protos.DECISION_DENY
+        decisions = [allowed] * len(request.topics)
         return protos.CheckSubscriptionsResponse(decisions=decisions)
 
 

@@ -26,7 +26,8 @@ class Handler < Myxi::V1::ActionHandler::Service
   end
 
   def check_subscriptions(request, _call)
-    decisions = request.topics.map { :DECISION_ALLOW }
+    allowed = request.session.id.empty? ? :DECISION_DENY : :DECISION_ALLOW
+    decisions = request.topics.map { allowed }
     Myxi::V1::CheckSubscriptionsResponse.new(decisions: decisions)
   end
 end

@@ -15,10 +15,13 @@ const IN_A_ROW: usize = 6;
 
 #[tokio::test]
 async fn no_runtime_sends_a_gateway_away_for_its_patience() {
-    let waiting = Runtime::ALL.map(|runtime| async move {
-        tokio::join!(hanging(runtime), slow(runtime));
-    });
-    join_all(waiting).await;
+    let ended = join_all(Runtime::ALL.map(|runtime| tokio::spawn(hanging(runtime))));
+    let well = join_all(Runtime::ALL.map(|runtime| tokio::spawn(slow(runtime))));
+    let (ended, well) = tokio::join!(ended, well);
+    let failed: Vec<_> = (Runtime::ALL.iter().zip(ended.iter().zip(&well)))
+        .filter(|(_, (hanging, slow))| hanging.is_err() || slow.is_err())
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 /// A handler that hangs, over and over, is nobody else's affair.
@@ -38,7 +41,8 @@ async fn hanging(runtime: Runtime) {
                 under_way.request("Wait", json!(1)),
                 other.request("Act", json!(100 + number)),
             );
-            assert_eq!((&slow["event"], &quick["event"]), (&json!("Answer"), &json!("Answer")));
+            let both = [&slow["event"], &quick["event"]];
+            assert_eq!(both, ["Answer", "Answer"], "{runtime:?}: {slow} {quick}");
         }
     }
     let log = gateway.log();
