@@ -41,7 +41,8 @@ async fn hanging(runtime: Runtime) {
                 under_way.request("Wait", json!(1)),
                 other.request("Act", json!(100 + number)),
             );
-            assert_eq!((&slow["event"], &quick["event"]), (&json!("Answer"), &json!("Answer")));
+            let both = [&slow["event"], &quick["event"]];
+            assert_eq!(both, ["Answer", "Answer"], "{runtime:?}: {slow} {quick}");
         }
     }
     let log = gateway.log();
