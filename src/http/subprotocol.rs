@@ -17,8 +17,10 @@ use super::handshake;
 /// Names that are told; what more strangers ask for is not.
 const TOLD_MAX: usize = 8;
 
-/// A longer name may be a token that somebody sends this way, and is not for the log.
-const SHOWN_MAX: usize = 32;
+/// People send tokens this way, which are not for the log: a name that is shown is as short as
+/// those of protocols are, in small letters, with hardly more digits than a version has.
+const SHOWN_MAX: usize = 24;
+const SHOWN_DIGITS_MAX: usize = 3;
 
 #[derive(Debug, Default)]
 pub struct Subprotocols {
@@ -55,8 +57,11 @@ impl Subprotocols {
 
 /// Harmless in a log and in a shell.
 fn shown(name: &str) -> &str {
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
-    match name.len() <= SHOWN_MAX && name.bytes().all(harmless) {
+    let plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._+-".contains(&byte);
+    let digits = name.bytes().filter(u8::is_ascii_digit).count();
+    let short = name.len() <= SHOWN_MAX && digits <= SHOWN_DIGITS_MAX;
+    match short && name.bytes().all(plain) {
         true => name,
         false => "NAME",
     }
@@ -90,8 +95,21 @@ mod tests {
         assert!(none.is_news("mqtt") && !none.is_news("mqtt"));
         let told = (0..100).filter(|n| none.is_news(&format!("x{n}"))).count();
         assert_eq!(told, TOLD_MAX - 1);
-        for name in ["$(reboot)", "a'b", "a b", &"x".repeat(33)] {
+        for name in ["$(reboot)", "a'b", "a b", &"x".repeat(25)] {
             assert_eq!(shown(name), "NAME");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_for_the_log_and_the_name_of_a_protocol_is() {
+        let hex = "0123456789abcdef";
+        for token in [hex, &hex.repeat(2), "aGVsbG8td29ybGQtdG9rZW4", "sk_live_4eC39HqLyjWD"] {
+            assert_eq!(shown(token), "NAME", "{token}");
+        }
+        for name in
+            ["actioncable-v1-json", "graphql-transport-ws", "v12.stomp", "ocpp2.0.1", "mqtt"]
+        {
+            assert_eq!(shown(name), name);
         }
     }
 }

@@ -241,6 +241,9 @@ async fn cookies_over_several_lines_are_one_cookie_header_to_the_application() {
     assert_eq!(headers["x-list"], "p, q");
 }
 
+/// Some send one this way.
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
 #[tokio::test]
 async fn a_configured_subprotocol_is_selected_and_one_asked_for_in_vain_is_told_once() {
     let app = TestHandler::start().await;
@@ -250,6 +253,7 @@ async fn a_configured_subprotocol_is_selected_and_one_asked_for_in_vain_is_told_
         ("other, v2,v1.json", Some("v2")),
         ("other\r\nSec-WebSocket-Protocol: v1.json", Some("v1.json")),
         ("V2", None),
+        (TOKEN, None),
         ("graphql-ws, other", None),
         ("graphql-ws", None),
     ] {
@@ -262,6 +266,7 @@ async fn a_configured_subprotocol_is_selected_and_one_asked_for_in_vain_is_told_
     let log = myxi.log();
     let told = log.iter().filter(|line| line.contains("--subprotocol graphql-ws"));
     assert_eq!(told.count(), 1, "{log:#?}");
+    assert!(!log.iter().any(|line| line.contains(TOKEN)), "{log:#?}");
 }
 
 #[tokio::test]
