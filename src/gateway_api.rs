@@ -144,7 +144,7 @@ impl Gateway for GatewayApi {
     ) -> Result<Response<proto::SendEventResponse>, Status> {
         let request = load::message(request);
         let body = EventBody::new(&request.event, &request.payload).map_err(invalid)?;
-        let size = body.to_json().len();
+        let size = body.json_size();
         if size > self.max_event_size {
             return Err(invalid(InvalidEvent::TooBig { size, max: self.max_event_size }));
         }

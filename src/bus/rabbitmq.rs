@@ -140,7 +140,8 @@ impl EventBus for RabbitMqBus {
             let Some(Lane { publisher, .. }) = self.exchanges.get(&event.topic.exchange) else {
                 return Err(PublishError::UnknownExchange(event.topic.exchange));
             };
-            Ok((publisher, publisher.admit(event.body.json_size())?, entry::event(event)))
+            let message = entry::event(event);
+            Ok((publisher, publisher.admit(message.body.len())?, message))
         };
         // All are admitted before the first one waits: closing does not come between them.
         let admitted: Vec<_> = events.into_iter().map(admit).collect();
