@@ -216,7 +216,9 @@ async fn a_handshake_with_a_body_is_refused_and_nothing_of_it_is_carried_out() {
             assert_eq!(answer(gateway.clients(), &request).await.0, 101, "{value}");
         }
     }
-    assert!(app.seen().await.is_empty());
+    // The sessions that were let in have ended, which it is told.
+    let seen = app.seen().await;
+    assert!(seen.iter().all(|call| call.method == "SessionClosed"), "{seen:?}");
 }
 
 #[tokio::test]
@@ -256,6 +258,7 @@ async fn a_configured_subprotocol_is_selected_and_one_asked_for_in_vain_is_told_
         (TOKEN, None),
         ("graphql-ws, other", None),
         ("graphql-ws", None),
+        ("last", None),
     ] {
         let request = handshake("GET", "/", ("Sec-WebSocket-Protocol", asked));
         let (status, head) = answer(myxi.clients(), &request).await;
@@ -263,6 +266,8 @@ async fn a_configured_subprotocol_is_selected_and_one_asked_for_in_vain_is_told_
         let line = head.lines().find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
         assert_eq!(line, selected, "{asked}: {head}");
     }
+    // The log comes in its own time, and in order.
+    myxi.logged("--subprotocol last").await;
     let log = myxi.log();
     let told = log.iter().filter(|line| line.contains("--subprotocol graphql-ws"));
     assert_eq!(told.count(), 1, "{log:#?}");
