@@ -138,21 +138,27 @@ pub struct Frozen(#[allow(dead_code)] sync_mpsc::Sender<()>);
 impl TestHandler {
     /// Listens on a free port of loopback.
     pub async fn start() -> Self {
-        Self::serve(Address::Tcp(free_address()))
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        Self::serve(Address::Tcp(address), Listener::Tcp(listener))
     }
 
     pub async fn start_at(address: SocketAddr) -> Self {
-        Self::serve(Address::Tcp(address))
+        let address = Address::Tcp(address);
+        let listener = address.listen();
+        Self::serve(address, listener)
     }
 
     pub async fn start_unix(path: impl Into<PathBuf>) -> Self {
-        Self::serve(Address::Unix(path.into()))
+        let address = Address::Unix(path.into());
+        let listener = address.listen();
+        Self::serve(address, listener)
     }
 
-    fn serve(address: Address) -> Self {
+    fn serve(address: Address, listener: Listener) -> Self {
         let (seen, calls) = mpsc::unbounded_channel();
         let app = App { scripts: Arc::default(), seen, probes: Arc::default() };
-        let process = Some(Process::start(&address, app.clone())).into();
+        let process = Some(Process::start(listener, app.clone())).into();
         Self { address, app, calls: calls.into(), process }
     }
 
@@ -303,7 +309,7 @@ impl TestHandler {
     pub fn restart(&self) {
         let mut process = self.process.lock().unwrap();
         assert!(process.is_none(), "it is running");
-        *process = Some(Process::start(&self.address, self.app.clone()));
+        *process = Some(Process::start(self.address.listen(), self.app.clone()));
     }
 
     /// As SIGSTOP, until the guard is dropped: its sockets stay open and silent.
@@ -327,30 +333,59 @@ pub fn free_address() -> SocketAddr {
     listener.local_addr().expect("a bound socket has an address")
 }
 
+enum Listener {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Address {
+    fn listen(&self) -> Listener {
+        match self {
+            Self::Tcp(address) => Listener::Tcp(bind(*address)),
+            Self::Unix(path) => {
+                let _ = std::fs::remove_file(path);
+                let listener = std::os::unix::net::UnixListener::bind(path);
+                Listener::Unix(listener.expect("a writable directory"))
+            }
+        }
+    }
+}
+
+/// A port that nobody listens on may be a connection's own for a moment.
+fn bind(address: SocketAddr) -> std::net::TcpListener {
+    let begun = std::time::Instant::now();
+    loop {
+        match std::net::TcpListener::bind(address) {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse && begun.elapsed() < DEADLINE =>
+            {
+                std::thread::sleep(TICK);
+            }
+            bound => return bound.expect("a free port"),
+        }
+    }
+}
+
 impl Process {
-    /// Listens when this returns.
-    fn start(address: &Address, app: App) -> Self {
-        let address = address.clone();
+    fn start(listener: Listener, app: App) -> Self {
         let kill = Arc::new(Notify::new());
         let kill_signal = kill.clone();
         let killed = Arc::new(AtomicBool::new(false));
         let dead = killed.clone();
         let (freeze, mut frozen) = mpsc::unbounded_channel::<sync_mpsc::Receiver<()>>();
-        let (listening, listens) = sync_mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let server = async {
-                    match address {
-                        Address::Tcp(address) => {
-                            let listener = TcpListener::bind(address).await.expect("a free port");
-                            listening.send(()).expect("the test waits");
+                    match listener {
+                        Listener::Tcp(listener) => {
+                            listener.set_nonblocking(true).expect("a socket");
+                            let listener = TcpListener::from_std(listener).expect("a socket");
                             serve(app, accept_tcp(listener)).await;
                         }
-                        Address::Unix(path) => {
-                            let _ = std::fs::remove_file(&path);
-                            let listener = UnixListener::bind(path).expect("a writable directory");
-                            listening.send(()).expect("the test waits");
+                        Listener::Unix(listener) => {
+                            listener.set_nonblocking(true).expect("a socket");
+                            let listener = UnixListener::from_std(listener).expect("a socket");
                             serve(app, accept_unix(listener)).await;
                         }
                     }
@@ -370,7 +405,6 @@ impl Process {
                 }
             });
         });
-        listens.recv().expect("the handler listens");
         Self { kill, killed, freeze, thread }
     }
 }
