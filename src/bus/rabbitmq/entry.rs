@@ -8,7 +8,7 @@ use lapin::{
 };
 use twox_hash::XxHash3_64;
 
-use super::{connection::BrokerError, message::Message, topology};
+use super::{batch, connection::BrokerError, message::Message, topology};
 use crate::{
     event::{Exchange, OutgoingEvent, PushedAt},
     ids::random_id,
@@ -16,6 +16,10 @@ use crate::{
 
 /// The AMQP type of a marker. Whatever else begins with [`OURS`] is of a newer build.
 const MARKER: &str = "myxi.marker";
+
+/// The AMQP type of a batch of events.
+#[allow(dead_code)] // Until batches are published.
+const BATCH: &str = "myxi.batch";
 
 /// What the AMQP types of the gateway's own entries begin with.
 const OURS: &str = "myxi.";
@@ -39,6 +43,21 @@ pub fn event(event: OutgoingEvent) -> Message {
             .with_message_id(short(&event.id)),
         headers,
         body: event.body.to_json(),
+    }
+}
+
+/// The entry of several events of one exchange, which must be within the bounds of a batch
+/// ([`batch::EVENTS_MAX`], [`batch::BYTES_MAX`]).
+#[allow(dead_code)] // Until batches are published.
+pub fn batch(exchange: &Exchange, events: Vec<OutgoingEvent>) -> Message {
+    Message {
+        exchange: topology::input_exchange(exchange),
+        routing_key: "".into(),
+        properties: BasicProperties::default()
+            .with_type(BATCH.into())
+            .with_content_type("application/x-protobuf".into()),
+        headers: FieldTable::default(),
+        body: batch::write(events),
     }
 }
 
