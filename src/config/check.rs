@@ -18,7 +18,8 @@ use super::{
     units, values,
 };
 use crate::{
-    bus::ExchangeConfig, forwarded::TrustedProxies, logging::LogConfig, origin::OriginPolicy,
+    bus::ExchangeConfig, edge::forwarded::TrustedProxies, logging::LogConfig,
+    net::origin::OriginPolicy,
 };
 
 /// With less room, one event of the largest kind would cut off a client that is only a

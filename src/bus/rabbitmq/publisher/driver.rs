@@ -22,7 +22,6 @@ use super::{
     letters::{Letters, Written},
 };
 use crate::{
-    backoff::Backoff,
     bus::{
         ExchangeConfig,
         rabbitmq::{
@@ -33,6 +32,7 @@ use crate::{
             topology,
         },
     },
+    net::backoff::Backoff,
 };
 
 /// While messages wait: seconds without a confirm after which they are given up.
