@@ -40,7 +40,7 @@ use crate::{
         peers::{LocalAnswers, Peers},
     },
     health::Health,
-    hub::Hub,
+    hub::{Hub, Interest},
     ids::{ReplicaId, SessionIds},
     metrics::Metrics,
     session::{actions::Services, directory::Directory, driver::SessionSettings},
@@ -81,13 +81,14 @@ impl Server {
         let front = Arc::new(front(&config, replica, directory.clone(), metrics.clone()));
         let handlers = Handlers::new(&config, own_ports(addresses), metrics.clone());
         let max_outbox = config.limits.max_outbox;
-        let hub = || Arc::new(Hub::new(exchanges(&config), max_outbox, metrics.clone()));
+        let interest = Interest::new(exchanges(&config));
+        let hub = || Arc::new(Hub::new(interest.clone(), max_outbox, metrics.clone()));
         let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
         let here = Door::new(hubs[0].clone(), &config.limits, front.clone(), &handlers, 0);
         let workers = workers(&config, here, &hubs[1..], &front, &handlers)?;
         let topics = Arc::new(Topics::new(hubs));
         let tail = Arc::new(Tail::new(topics.clone()));
-        let workers = Arc::new(Workers::new(workers, tail.clone(), metrics.clone()));
+        let workers = Arc::new(Workers::new(workers, interest, tail.clone(), metrics.clone()));
         let answers = Arc::new(LocalAnswers(directory.clone()));
         let (bus, replicas) = start_bus(&config, replica, workers.clone(), answers);
 

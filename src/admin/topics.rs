@@ -153,7 +153,7 @@ impl From<&Row> for Listed {
 mod tests {
     use super::*;
     use crate::{
-        hub::outbox::Outbox,
+        hub::{Interest, outbox::Outbox},
         ids::{ReplicaId, SessionIds},
         protocol::KeyForm,
     };
@@ -162,7 +162,7 @@ mod tests {
 
     fn hub(keys: std::ops::Range<u32>) -> Arc<Hub> {
         let exchange = Exchange::new("widgets").expect("valid");
-        let hub = Hub::new([exchange.clone()], OUTBOX, Arc::default());
+        let hub = Hub::new(Interest::new([exchange.clone()]), OUTBOX, Arc::default());
         let session = SessionIds::new(ReplicaId::random()).next();
         let outbox = Outbox::new(session, OUTBOX);
         for key in keys {

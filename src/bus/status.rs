@@ -74,12 +74,14 @@ impl Lag {
     }
 }
 
-/// Entries of the logs that were passed over, since the start, by what was wrong.
+/// Entries of the logs, and events of batches, that were passed over, since the start, by what was wrong.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Skipped {
     pub too_big: u64,
     pub invalid_routing_key: u64,
     pub no_event: u64,
+    /// Batches that are none, or are beyond the bounds of one.
+    pub no_batch: u64,
     /// Neither the broker nor the AMQP library could read it.
     pub unreadable: u64,
     /// Published by a gateway of a newer build; a gap was told.
@@ -87,11 +89,12 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    pub fn by_reason(&self) -> [(&'static str, u64); 5] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 6] {
         [
             ("too_big", self.too_big),
             ("invalid_routing_key", self.invalid_routing_key),
             ("no_event", self.no_event),
+            ("no_batch", self.no_batch),
             ("unreadable", self.unreadable),
             ("newer", self.newer),
         ]

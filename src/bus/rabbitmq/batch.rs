@@ -1,6 +1,9 @@
 //! The body of a batch: several events in one entry of the log, as `proto/myxi/v1/log.proto`
 //! says. A broker's work is for messages and hardly for bytes, so events that come together
 //! travel together.
+//!
+//! Reading is a walk over the fields that leaves every text where it is: a generated type would
+//! copy all of them, and take one that is no UTF-8 for the end of the whole batch.
 
 use prost::{Message, length_delimiter_len};
 
@@ -47,6 +50,121 @@ fn log_event(event: OutgoingEvent) -> LogEvent {
         event: event.body.name.into(),
         payload: Box::<str>::from(event.body.payload).into(),
         pushed_at_us: event.pushed_at.0,
+    }
+}
+
+/// One event of a batch: what stands there, whatever it is worth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Part<'a> {
+    pub routing_key: &'a [u8],
+    pub event_id: &'a [u8],
+    pub name: &'a [u8],
+    pub payload: &'a [u8],
+    /// Microseconds of Unix time; 0 where nobody said it.
+    pub pushed_at: u64,
+}
+
+/// The body is not a batch's, or is beyond its bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is no batch of at most {EVENTS_MAX} events and {BYTES_MAX} bytes")]
+pub struct NoBatch;
+
+/// What stands in the body of a batch, without a copy. Other programs write batches too:
+/// nothing about `body` is taken for granted.
+pub fn read(body: &[u8]) -> Result<Vec<Part<'_>>, NoBatch> {
+    if body.len() > BYTES_MAX {
+        return Err(NoBatch);
+    }
+    let mut parts = Vec::new();
+    for field in Fields(body) {
+        match field? {
+            (1, Value::Bytes(event)) if parts.len() < EVENTS_MAX => parts.push(part(event)?),
+            (1, _) => return Err(NoBatch),
+            _ => {}
+        }
+    }
+    Ok(parts)
+}
+
+fn part(event: &[u8]) -> Result<Part<'_>, NoBatch> {
+    let mut part = Part::default();
+    for field in Fields(event) {
+        match field? {
+            (1, Value::Bytes(text)) => part.routing_key = text,
+            (2, Value::Bytes(text)) => part.event_id = text,
+            (3, Value::Bytes(text)) => part.name = text,
+            (4, Value::Bytes(text)) => part.payload = text,
+            (5, Value::Varint(number)) => part.pushed_at = number,
+            (1..=5, _) => return Err(NoBatch),
+            // Of a newer build.
+            _ => {}
+        }
+    }
+    Ok(part)
+}
+
+/// The fields of a message, by their numbers.
+struct Fields<'a>(&'a [u8]);
+
+enum Value<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    /// Of a type that no field here has.
+    Other,
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u32, Value<'a>), NoBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (!self.0.is_empty()).then(|| self.field().ok_or(NoBatch))
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn field(&mut self) -> Option<(u32, Value<'a>)> {
+        let tag = u32::try_from(self.varint()?).ok()?;
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => self.skip(8)?,
+            2 => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                Value::Bytes(self.take(length)?)
+            }
+            5 => self.skip(4)?,
+            // Groups, which proto3 does not have.
+            _ => return None,
+        };
+        let number = tag >> 3;
+        (number > 0).then_some((number, value))
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            let bits = u64::from(byte & 0x7f);
+            // The tenth byte has one bit left.
+            if bits << shift >> shift != bits {
+                return None;
+            }
+            number |= bits << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn skip(&mut self, length: usize) -> Option<Value<'a>> {
+        self.take(length).map(|_| Value::Other)
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
     }
 }
 
