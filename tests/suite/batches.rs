@@ -1,6 +1,8 @@
 //! Batches: several events in one entry of a log. What stands in them is delivered as if each
 //! event were an entry by itself. Here other programs write them.
 
+mod hub;
+
 use futures_util::future::join_all;
 use myxi::{
     bus::Skipped,
