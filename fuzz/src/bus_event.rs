@@ -62,7 +62,7 @@ fn expected(body: &[u8]) -> Option<(String, String)> {
 }
 
 /// What every subscriber gets.
-fn check_frame(event: &Event) {
+pub fn check_frame(event: &Event) {
     let frame = protocol::pushed_event(event);
     let members = json::object(frame.as_bytes()).expect("JSON");
     let keys: Vec<_> = members.iter().map(|(key, _)| *key).collect();
