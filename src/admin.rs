@@ -24,10 +24,7 @@ use std::{
 
 use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use tokio::{
-    net::TcpListener,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
 pub use self::{access::Access, history::History, tail::Tail, topics::Topics};
 use self::{
@@ -39,7 +36,10 @@ use crate::{
     health::Health,
     ids::ReplicaId,
     metrics::Metrics,
-    net::small_http::{self, BodyError},
+    net::{
+        listener::Listener,
+        small_http::{self, BodyError},
+    },
     session::directory::Directory,
 };
 
@@ -69,7 +69,7 @@ pub struct About {
 }
 
 /// Serves until it is dropped, and keeps the history up.
-pub async fn serve(listener: TcpListener, admin: Admin) {
+pub async fn serve(listener: Listener, admin: Admin) {
     let admin = Arc::new(admin);
     let remembering = admin.clone();
     let answer = move |request, peer| {

@@ -37,7 +37,7 @@ pub use self::{
     page::{CONTENT_TYPE, Now},
     recent::Quantiles,
 };
-use crate::application::{CheckReason, Decision, HandlerError};
+use crate::application::{ApplicationError, CheckReason, Decision};
 
 /// Everything that is counted since the start of the process.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Metrics {
         &self,
         reason: CheckReason,
         topics: usize,
-        answer: &Result<Vec<Decision>, HandlerError>,
+        answer: &Result<Vec<Decision>, ApplicationError>,
     ) {
         let count = |decided, topics| {
             self.checks.get_or_create(&(By(reason.into()), By(decided))).inc_by(topics);

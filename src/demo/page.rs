@@ -5,9 +5,8 @@ use std::{future::ready, net::SocketAddr};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::Full;
-use tokio::net::TcpListener;
 
-use crate::net::small_http;
+use crate::net::{listener::Listener, small_http};
 
 const PAGE: &str = include_str!("page.html");
 
@@ -18,7 +17,7 @@ pub(super) struct Around {
     pub console: SocketAddr,
 }
 
-pub(super) async fn serve(listener: TcpListener, around: Around) {
+pub(super) async fn serve(listener: Listener, around: Around) {
     small_http::serve(listener, move |request, _| ready(answer(&request, around))).await;
 }
 

@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::{
     application::{CheckReason, Decision},
     bus::PublishError,
-    protocol::{CloseReason, ErrorCode},
+    protocol::{Close, ErrorCode},
 };
 
 /// One label of a metric, as a type; its text is a value of the label.
@@ -92,16 +92,16 @@ impl Label for Closed {
 
 impl Closed {
     /// A client can close with any code: only who closed tells what it means.
-    pub fn of(reason: &CloseReason, by_client: bool) -> Self {
+    pub fn of(reason: &Close, by_client: bool) -> Self {
         match reason.code {
             _ if by_client => Self::Client,
-            CloseReason::ABNORMAL => Self::Lost,
-            CloseReason::PROTOCOL_ERROR | CloseReason::INVALID_UTF8 => Self::ProtocolError,
-            CloseReason::TOO_BIG => Self::TooBig,
-            CloseReason::SERVICE_RESTART => Self::Drain,
-            CloseReason::TRY_LATER => Self::TryLater,
-            CloseReason::SLOW_CONSUMER => Self::SlowConsumer,
-            CloseReason::NORMAL | 4000..5000 => Self::Application,
+            Close::ABNORMAL => Self::Lost,
+            Close::PROTOCOL_ERROR | Close::INVALID_UTF8 => Self::ProtocolError,
+            Close::TOO_BIG => Self::TooBig,
+            Close::SERVICE_RESTART => Self::Drain,
+            Close::TRY_LATER => Self::TryLater,
+            Close::SLOW_CONSUMER => Self::SlowConsumer,
+            Close::NORMAL | 4000..5000 => Self::Application,
             _ => Self::Other,
         }
     }
@@ -332,10 +332,10 @@ mod tests {
 
     #[test]
     fn a_client_that_borrows_a_code_is_still_the_client() {
-        let reason = CloseReason::new(CloseReason::SLOW_CONSUMER, "");
+        let reason = Close::new(Close::SLOW_CONSUMER, "");
         assert_eq!(Closed::of(&reason, true), Closed::Client);
         assert_eq!(Closed::of(&reason, false), Closed::SlowConsumer);
-        let reason = CloseReason::new(CloseReason::NORMAL, "");
+        let reason = Close::new(Close::NORMAL, "");
         assert_eq!(Closed::of(&reason, true), Closed::Client);
         assert_eq!(Closed::of(&reason, false), Closed::Application);
     }
