@@ -141,7 +141,7 @@ impl Admin {
             let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only POST");
             return Err(refusal.with(header::ALLOW, "POST"));
         }
-        self.access.check_deed(request.headers())?;
+        self.access.check_post(request.headers())?;
         let body = small_http::read_body(request.into_body(), BODY_MAX).await?;
         Ok(match deed {
             Deed::Push => answer::ok(&push::push(&self.gateway, &body).await?),

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod connection;
 pub mod dial;
+pub mod host;
 pub mod listener;
 pub mod origin;
 pub mod small_http;

@@ -26,7 +26,7 @@ impl Callers {
     /// Whether the request bears the token, where one is set.
     pub(super) fn check<B>(&self, request: &http::Request<B>) -> Result<(), CallRefused> {
         match &self.token {
-            Some(token) if !token.is_borne_by(request.headers()) => {
+            Some(token) if !token.authorizes(request.headers()) => {
                 let none = !request.headers().contains_key(http::header::AUTHORIZATION);
                 Err(if none { CallRefused::NoToken } else { CallRefused::WrongToken })
             }
