@@ -8,17 +8,19 @@ mod exchanges;
 pub mod memory;
 pub mod rabbitmq;
 mod replicas;
+mod skipped;
 mod status;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use self::status::Lag;
 pub use self::{
     exchanges::ExchangeConfig,
     replicas::{Answers, AskError, Replicas},
-    status::{BusStatus, ExchangeStatus, Skipped},
+    skipped::{SkipReason, Skipped},
+    status::{BusStatus, ExchangeStatus},
 };
+use self::{skipped::SkipCounts, status::Lag};
 use crate::event::{Event, Exchange, OutgoingEvent};
 
 /// Carries events between replicas.

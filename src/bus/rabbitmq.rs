@@ -16,7 +16,6 @@ mod marker;
 mod message;
 mod nodes;
 mod not_published;
-mod poison;
 mod publisher;
 mod replica_queue;
 mod stream;

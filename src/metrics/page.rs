@@ -271,7 +271,7 @@ fn bus(page: &mut Registry, bus: &BusStatus) {
     );
     let skipped = Family::<_, Counter>::default();
     for (reason, count) in bus.skipped.by_reason() {
-        skipped.get_or_create(&[("reason", reason)]).inc_by(count);
+        skipped.get_or_create(&[("reason", <&str>::from(reason))]).inc_by(count);
     }
     page.register(
         "myxi_events_skipped",

@@ -14,7 +14,7 @@ use futures_util::{FutureExt, future::join_all};
 use myxi::{
     bus::{
         Answers, AskError, BusListener, BusStatus, EventBus, ExchangeConfig, PublishError,
-        Replicas,
+        Replicas, SkipReason,
         memory::MemoryBus,
         rabbitmq::{RabbitMqBus, RabbitMqConfig},
     },
@@ -465,7 +465,7 @@ mod on_rabbitmq {
         // Of several next to each other all but the last may have been events; the batch takes
         // three offsets.
         assert_eq!(told, ["one", "two", "a gap", "three"]);
-        assert_eq!(replica.bus.status().skipped.unreadable, 24);
+        assert_eq!(replica.bus.status().skipped[SkipReason::Unreadable], 24);
         assert!(connection.is_some());
         assert_eq!(reading_connection(broker, &replica, &beside).await, connection);
     }
