@@ -4,7 +4,6 @@
 //! fleet. `tests/suite/bus.rs` holds both to the same promises. What a fleet has beside it,
 //! questions from one replica to another, is a trait of its own ([`Replicas`]).
 
-mod exchanges;
 pub mod memory;
 pub mod rabbitmq;
 mod replicas;
@@ -15,7 +14,6 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 pub use self::{
-    exchanges::ExchangeConfig,
     replicas::{Answers, AskError, Replicas},
     skipped::{SkipReason, Skipped},
     status::{BusStatus, ExchangeStatus},

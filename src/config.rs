@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     action_handler::grpc::Endpoint,
-    bus::{ExchangeConfig, rabbitmq::BrokerUrl},
+    bus::rabbitmq::{BrokerUrl, ExchangeConfig},
     forwarded::TrustedProxies,
     logging::LogConfig,
     origin::OriginPolicy,

@@ -18,7 +18,8 @@ use super::{
     units, values,
 };
 use crate::{
-    bus::ExchangeConfig, forwarded::TrustedProxies, logging::LogConfig, origin::OriginPolicy,
+    bus::rabbitmq::ExchangeConfig, forwarded::TrustedProxies, logging::LogConfig,
+    origin::OriginPolicy,
 };
 
 /// With less room, one event of the largest kind would cut off a client that is only a

@@ -29,6 +29,7 @@ use self::{
     watchdog::{Advice, TICK, Watchdog},
 };
 use super::{
+    ExchangeConfig,
     connection::{BrokerConnection, BrokerError},
     entry::{self, Kind},
     marker,
@@ -37,7 +38,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    bus::{BusListener, ExchangeConfig, Lag, SkipCounts, SkipReason},
+    bus::{BusListener, Lag, SkipCounts, SkipReason},
     event::{Event, Exchange, Position},
 };
 

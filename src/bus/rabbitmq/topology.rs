@@ -11,8 +11,11 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::connection::{BrokerConnection, BrokerError, within};
-use crate::{bus::ExchangeConfig, event::Exchange, ids::ReplicaId};
+use super::{
+    ExchangeConfig,
+    connection::{BrokerConnection, BrokerError, within},
+};
+use crate::{event::Exchange, ids::ReplicaId};
 
 /// Where events are published to, by replicas and by other programs.
 pub fn input_exchange(exchange: &Exchange) -> ShortString {

@@ -23,15 +23,13 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    bus::{
+    bus::rabbitmq::{
         ExchangeConfig,
-        rabbitmq::{
-            connection::{BrokerConnection, BrokerError, HELD_BACK, within},
-            entry,
-            not_published::NotPublished,
-            supervisor::{Link, Problem, backoff},
-            topology,
-        },
+        connection::{BrokerConnection, BrokerError, HELD_BACK, within},
+        entry,
+        not_published::NotPublished,
+        supervisor::{Link, Problem, backoff},
+        topology,
     },
 };
 
