@@ -8,13 +8,13 @@ use std::{env, sync::Arc};
 
 use futures_util::{SinkExt, StreamExt};
 use myxi::{
-    action_handler::ClientInfo,
+    application::ClientInfo,
     config::Config,
-    http::{self, ClientSocket},
+    edge::{self, ClientSocket},
     ids::ReplicaId,
     protocol::CloseReason,
     server::{bounds, front},
-    session::fault,
+    session::driver::fault,
 };
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::{Error, Message};

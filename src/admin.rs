@@ -35,12 +35,12 @@ use self::{
     query::Query,
 };
 use crate::{
-    directory::Directory,
     gateway_api::GatewayApi,
     health::Health,
     ids::ReplicaId,
     metrics::Metrics,
-    small_http::{self, BodyError},
+    net::small_http::{self, BodyError},
+    session::directory::Directory,
 };
 
 /// Of a pushed event with its names: the largest that may be configured is larger, and goes

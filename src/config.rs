@@ -20,12 +20,11 @@ use self::{
     listen::Variables,
 };
 use crate::{
-    action_handler::grpc::Endpoint,
+    application::grpc::Endpoint,
     bus::rabbitmq::{BrokerUrl, ExchangeConfig},
-    forwarded::TrustedProxies,
+    edge::forwarded::TrustedProxies,
     logging::LogConfig,
-    origin::OriginPolicy,
-    token::BearerToken,
+    net::{origin::OriginPolicy, token::BearerToken},
 };
 
 /// What the process was asked to do.

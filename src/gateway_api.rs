@@ -6,6 +6,7 @@
 mod connection;
 mod door;
 mod load;
+pub mod peers;
 mod serve;
 
 use std::sync::Arc;
@@ -17,9 +18,9 @@ pub use self::serve::serve;
 use crate::{
     bus::{EventBus, PublishError},
     event::{EventBody, Exchange, InvalidEvent, OutgoingEvent, Topic},
+    gateway_api::peers::{PeerError, Peers, SessionCommand},
     ids::{SessionId, random_id},
     metrics::{By, Metrics, Pushed},
-    peers::{PeerError, Peers, SessionCommand},
     proto::{self, gateway_server::Gateway},
     protocol::CloseReason,
 };

@@ -10,7 +10,7 @@ use serde::Serialize;
 use strum::IntoStaticStr;
 
 use crate::{
-    action_handler::grpc::ApplicationState,
+    application::grpc::ApplicationState,
     bus::{BusStatus, EventBus},
 };
 

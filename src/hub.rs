@@ -1,6 +1,7 @@
 //! Who is subscribed to what, and the hand-over of each event to them. A hub serves the
 //! sessions of one runtime; it knows no bus and no socket.
 
+pub mod outbox;
 mod wakeups;
 
 use std::{
@@ -11,9 +12,9 @@ use std::{
 use self::wakeups::Wakeups;
 use crate::{
     event::{Event, Exchange, PushedAt, Topic},
+    hub::outbox::{Outbox, Turns},
     ids::SessionId,
     metrics::Metrics,
-    outbox::{Outbox, Turns},
     protocol::{self, Frame, KeyForm, RoutingKey, Tag},
 };
 

@@ -11,36 +11,25 @@
 //! No lock is held across an await. Every queue, wait and retried call has a bound; only a
 //! lost broker or application is looked for as long as the process runs.
 
-pub mod accept;
-pub mod action_handler;
-pub mod actions;
 pub mod admin;
-mod backoff;
+pub mod application;
 pub mod bus;
 pub mod complaints;
 pub mod config;
 pub mod demo;
-pub mod dial;
-pub mod directory;
+pub mod edge;
 pub mod event;
-pub mod forwarded;
 pub mod gateway_api;
 pub mod health;
-pub mod http;
 pub mod hub;
 pub mod ids;
 pub mod logging;
 pub mod metrics;
-pub mod origin;
-pub mod outbox;
-pub mod peers;
+pub mod net;
 pub mod problem;
 pub mod proto;
 pub mod protocol;
 pub mod server;
 pub mod session;
-pub mod small_http;
 pub mod text;
-pub mod token;
-pub mod websocket;
 pub mod workers;

@@ -37,7 +37,7 @@ pub use self::{
     page::{CONTENT_TYPE, Now},
     recent::Quantiles,
 };
-use crate::action_handler::{CheckReason, Decision, HandlerError};
+use crate::application::{CheckReason, Decision, HandlerError};
 
 /// Everything that is counted since the start of the process.
 #[derive(Debug)]

@@ -21,12 +21,11 @@ use tokio::{
 use self::{accepting::accept, drain::Drain};
 pub use self::{descriptors::bounds, signals::StopSignals};
 use crate::{
-    action_handler::{
+    admin::{self, About, Access, Admin, History, Tail, Topics},
+    application::{
         ActionHandler,
         grpc::{ApplicationState, CallLimit, GrpcActionHandler, GrpcHandlerConfig, Shared},
     },
-    actions::Services,
-    admin::{self, About, Access, Admin, History, Tail, Topics},
     bus::{
         EventBus, Replicas,
         memory::MemoryBus,
@@ -34,16 +33,17 @@ use crate::{
     },
     complaints::Complaints,
     config::{BusConfig, Config, HandlerConfig, Limits, SessionOpened},
-    directory::Directory,
+    edge::{Door, Front, Subprotocols},
     event::Exchange,
-    gateway_api::{self, GatewayApi},
+    gateway_api::{
+        self, GatewayApi,
+        peers::{LocalAnswers, Peers},
+    },
     health::Health,
-    http::{Door, Front, Subprotocols},
     hub::Hub,
     ids::{ReplicaId, SessionIds},
     metrics::Metrics,
-    peers::{LocalAnswers, Peers},
-    session::SessionSettings,
+    session::{actions::Services, directory::Directory, driver::SessionSettings},
     workers::{Worker, Workers},
 };
 

@@ -16,11 +16,11 @@ use async_trait::async_trait;
 use self::worker::Notice;
 pub use self::worker::Worker;
 use crate::{
-    accept::Accepted,
     bus::BusListener,
     event::{Event, Exchange},
     hub::Delivery,
     metrics::Metrics,
+    net::accept::Accepted,
 };
 
 /// Sees each event that comes, whoever wants it.

@@ -38,7 +38,7 @@ const EVENTS: u64 = 150;
 const FILLING_EVENT: usize = 64 * 1024;
 
 /// The defaults of `--max-outbox` and what the transport and a session hold beside it
-/// (`src/outbox.rs`, `src/websocket.rs`): a buffer of frames that could not be written, one
+/// (`src/hub/outbox.rs`, `src/edge/websocket.rs`): a buffer of frames that could not be written, one
 /// of which may go past its end, and the connection itself.
 const OUTBOX: u64 = 1024 * 1024;
 const WRITE_BUFFER: u64 = 16 * 1024;

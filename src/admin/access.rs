@@ -9,8 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::answer::Refusal;
 use crate::{
     complaints::{Complaint, Complaints},
-    origin::Origin,
-    token::BearerToken,
+    net::{origin::Origin, token::BearerToken},
 };
 
 /// A browser that is told this asks its user for the token.

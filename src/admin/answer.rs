@@ -8,7 +8,7 @@ use http::{
 use http_body_util::Full;
 use serde::Serialize;
 
-use crate::small_http;
+use crate::net::small_http;
 
 pub type Answer = Response<Full<Bytes>>;
 

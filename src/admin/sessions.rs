@@ -11,9 +11,11 @@ use super::{
     query::Query,
 };
 use crate::{
-    actions::Client,
-    directory::{AT_ONCE, Directory},
     ids::SessionId,
+    session::{
+        actions::Client,
+        directory::{AT_ONCE, Directory},
+    },
     text::cut,
 };
 

@@ -153,8 +153,8 @@ impl From<&Row> for Listed {
 mod tests {
     use super::*;
     use crate::{
+        hub::outbox::Outbox,
         ids::{ReplicaId, SessionIds},
-        outbox::Outbox,
         protocol::KeyForm,
     };
 

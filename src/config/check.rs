@@ -18,8 +18,8 @@ use super::{
     units, values,
 };
 use crate::{
-    bus::rabbitmq::ExchangeConfig, forwarded::TrustedProxies, logging::LogConfig,
-    origin::OriginPolicy,
+    bus::rabbitmq::ExchangeConfig, edge::forwarded::TrustedProxies, logging::LogConfig,
+    net::origin::OriginPolicy,
 };
 
 /// With less room, one event of the largest kind would cut off a client that is only a

@@ -6,12 +6,14 @@ use tracing_subscriber::filter::Targets;
 
 use super::SessionOpened;
 use crate::{
-    action_handler::grpc::{Endpoint, InvalidEndpoint},
+    application::grpc::{Endpoint, InvalidEndpoint},
     bus::rabbitmq::{BrokerUrl, InvalidBrokerUrl},
-    forwarded::TrustedProxies,
+    edge::forwarded::TrustedProxies,
     logging::{self, LogFormat},
-    origin::Origin,
-    token::{BearerToken, InvalidToken},
+    net::{
+        origin::Origin,
+        token::{BearerToken, InvalidToken},
+    },
 };
 
 pub fn action_handler(text: &str) -> Result<Endpoint, String> {

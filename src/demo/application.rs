@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use tonic::{Request, Response, Status, transport::Channel};
 
 use crate::{
+    net::token::BearerToken,
     proto::{
         ActionError, CheckSubscriptionsRequest, CheckSubscriptionsResponse, Decision, Disconnect,
         Event, HandleActionRequest, HandleActionResponse, PushEventRequest, SessionClosedRequest,
         SessionClosedResponse, SessionOpenedRequest, SessionOpenedResponse, SessionUpdate,
         action_handler_server::ActionHandler, gateway_client::GatewayClient,
     },
-    token::BearerToken,
 };
 
 pub const EXCHANGE: &str = "widgets";

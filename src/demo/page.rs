@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::Full;
 use tokio::net::TcpListener;
 
-use crate::small_http;
+use crate::net::small_http;
 
 const PAGE: &str = include_str!("page.html");
 

@@ -9,7 +9,7 @@ use tonic::{Code, Status, transport::server::TcpConnectInfo};
 use crate::{
     complaints::{Complaint, Complaints},
     metrics::{By, CallRefused, CallStatus, Metrics},
-    token::BearerToken,
+    net::token::BearerToken,
 };
 
 pub(super) struct Door {

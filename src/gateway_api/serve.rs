@@ -24,13 +24,12 @@ use super::{
     load::{Call, Load},
 };
 use crate::{
-    accept::accept_stream,
     metrics::CallRefused,
+    net::{accept::accept_stream, token::BearerToken},
     proto::{
         DESCRIPTORS,
         gateway_server::{GatewayServer, SERVICE_NAME},
     },
-    token::BearerToken,
 };
 
 const DESCRIPTORS_OF_THE_BUILD: &str = "the descriptors are those of the build";

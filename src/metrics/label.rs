@@ -7,7 +7,7 @@ use strum::{Display, IntoStaticStr, VariantArray};
 use tonic::Code;
 
 use crate::{
-    action_handler::{CheckReason, Decision},
+    application::{CheckReason, Decision},
     bus::PublishError,
     protocol::{CloseReason, ErrorCode},
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::{net::TcpListener, sync::watch};
 
 use super::told;
-use crate::{accept::Bounds, workers::Workers};
+use crate::{net::accept::Bounds, workers::Workers};
 
 /// Hands each connection to the next worker, until it is told to stop.
 pub(super) async fn accept(

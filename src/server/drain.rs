@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    bus::EventBus, complaints::Complaints, config::DrainConfig, health::Health, http::Front,
+    bus::EventBus, complaints::Complaints, config::DrainConfig, edge::Front, health::Health,
 };
 
 /// Few sessions need no more spreading than this: the next one's turn comes at the latest

@@ -7,10 +7,10 @@ use std::{io, sync::Arc, thread};
 use tokio::{net::TcpStream, runtime, sync::mpsc, task::JoinSet};
 
 use crate::{
-    accept::Accepted,
+    edge::{self, Door},
     event::Exchange,
-    http::{self, Door},
     hub::{Delivery, Hub},
+    net::accept::Accepted,
 };
 
 /// Connections that may wait for a worker; accepting waits when it is full.
@@ -72,7 +72,7 @@ impl Worker {
     pub async fn serve(&self, accepted: Accepted) -> io::Result<()> {
         match &self.entrance {
             Entrance::Here(door) => {
-                tokio::spawn(http::serve(door.clone(), accepted));
+                tokio::spawn(edge::serve(door.clone(), accepted));
             }
             Entrance::Thread(connections) => {
                 // An error means that the gateway is stopping.
@@ -110,7 +110,7 @@ async fn serve_all(
     while let Some(accepted) = connections.recv().await {
         match accepted.registered() {
             Ok(accepted) => {
-                tokio::spawn(http::serve(door.clone(), accepted));
+                tokio::spawn(edge::serve(door.clone(), accepted));
             }
             Err(error) => tracing::warn!(%error, "a connection was dropped"),
         }

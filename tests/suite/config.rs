@@ -10,7 +10,7 @@ use std::{
 };
 
 use myxi::config::{BusConfig, Config, ConfigErrors, DrainConfig, Limits, Note, SessionOpened};
-use myxi::origin::OriginPolicy;
+use myxi::net::origin::OriginPolicy;
 
 use crate::support::DEADLINE;
 

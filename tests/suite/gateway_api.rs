@@ -11,9 +11,11 @@ use async_trait::async_trait;
 use myxi::{
     bus::{Answers, AskError, BusStatus, EventBus, PublishError, Replicas},
     event::{Exchange, OutgoingEvent},
-    gateway_api::{self, GatewayApi},
+    gateway_api::{
+        self, GatewayApi,
+        peers::{LocalAnswers, LocalSessions, Peers, SessionCommand},
+    },
     ids::{ReplicaId, SessionId, SessionIds},
-    peers::{LocalAnswers, LocalSessions, Peers, SessionCommand},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::{Code, Request, Status, transport::Channel};

@@ -17,7 +17,7 @@ use std::{
 use h2::Reason;
 use http::Response;
 use myxi::{
-    action_handler::{
+    application::{
         Action, ActionHandler, ActionReply, Admission, AuthUpdate, CheckReason, ClientInfo,
         Decision, HandlerError, SessionInfo,
         grpc::{ApplicationState, CallLimit, GrpcActionHandler, GrpcHandlerConfig, Shared},

@@ -24,7 +24,7 @@ use lapin::{
 use tokio::time::{Instant, Interval, interval, timeout, timeout_at};
 
 use super::{not_published::NotPublished, url::BrokerUrl};
-use crate::{dial, problem::Problem};
+use crate::{net::dial, problem::Problem};
 
 /// For one step of connecting, or one AMQP method and its answer.
 const CALL_DEADLINE: Duration = Duration::from_secs(5);

@@ -37,9 +37,9 @@ use super::{
     supervisor::{Link, NOT_CONNECTED_YET, Problem, backoff},
 };
 use crate::{
-    backoff::Backoff,
     bus::{BusListener, Lag, SkipCounts, SkipReason},
     event::{Event, Exchange, Position},
+    net::backoff::Backoff,
 };
 
 /// How long an entry may take that must come.

@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::Instant};
 pub use crate::problem::Problem;
 
 use super::{connection::BrokerConnection, nodes::Nodes, url::BrokerUrl};
-use crate::backoff::Backoff;
+use crate::net::backoff::Backoff;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// A broker that comes up again is to be noticed soon.

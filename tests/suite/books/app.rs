@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use myxi::{
-    action_handler::{
+    application::{
         Action, ActionHandler, ActionReply, Admission, CheckReason, Decision, HandlerError,
         SessionInfo,
     },

@@ -14,14 +14,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{FutureExt, future::BoxFuture};
 use myxi::{
-    action_handler::{ActionReply, AuthUpdate, ClientInfo, Decision, SessionInfo, SessionUpdate},
-    actions::{Client, Services},
+    application::{ActionReply, AuthUpdate, ClientInfo, Decision, SessionInfo, SessionUpdate},
     event::{self, Event, EventBody, Exchange, PushedAt},
-    hub::{Delivery, Hub},
+    hub::{
+        Delivery, Hub,
+        outbox::{Outbox, Signal},
+    },
     ids::SessionId,
     metrics::Metrics,
-    outbox::{Outbox, Signal},
     protocol::CloseReason,
+    session::actions::{Client, Services},
 };
 use serde_json::Value;
 

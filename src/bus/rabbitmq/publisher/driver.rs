@@ -22,7 +22,6 @@ use super::{
     letters::{Letters, Written},
 };
 use crate::{
-    backoff::Backoff,
     bus::rabbitmq::{
         ExchangeConfig,
         connection::{BrokerConnection, BrokerError, HELD_BACK, within},
@@ -31,6 +30,7 @@ use crate::{
         supervisor::{Link, Problem, backoff},
         topology,
     },
+    net::backoff::Backoff,
 };
 
 /// While messages wait: seconds without a confirm after which they are given up.

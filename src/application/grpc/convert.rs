@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::value::RawValue;
 
 use crate::{
-    action_handler::{
+    application::{
         Action, ActionReply, Admission, AuthUpdate, CheckReason, Decision, HandlerError,
         SessionInfo, SessionUpdate,
     },

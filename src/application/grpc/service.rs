@@ -16,7 +16,7 @@ use super::{
     connection::{Link, Live},
     state::ApplicationState,
 };
-use crate::{backoff::Backoff, proto};
+use crate::{net::backoff::Backoff, proto};
 
 /// Between questions to an application that is not as it should be. Its next good answer to
 /// anybody ends them.

@@ -8,10 +8,10 @@ use std::{
 use tokio::task::yield_now;
 
 use crate::{
-    actions::Client,
+    gateway_api::peers::{LocalSessions, SessionCommand},
     ids::SessionId,
-    peers::{LocalSessions, SessionCommand},
     protocol,
+    session::actions::Client,
 };
 
 /// Sessions that are looked at before others have their turn: some tens of microseconds.

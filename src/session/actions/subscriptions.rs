@@ -9,11 +9,10 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::Client;
 use crate::{
-    action_handler::{CheckReason, Decision, HandlerError, SessionInfo},
+    application::{CheckReason, Decision, HandlerError, SessionInfo},
     event::{Exchange, InvalidEvent, Topic},
-    hub::ExchangeState,
+    hub::{ExchangeState, outbox::Signal},
     metrics::Outcome,
-    outbox::Signal,
     protocol::{
         self, ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, RoutingKey, Tag,
     },

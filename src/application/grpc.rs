@@ -46,9 +46,9 @@ use crate::{
     complaints::Complaints,
     event::Topic,
     metrics::{CallStatus, Metrics, Rpc},
+    net::token::BearerToken,
     proto,
     protocol::CloseReason,
-    token::BearerToken,
 };
 
 /// What one `CheckSubscriptions` may ask, as its proto file promises.

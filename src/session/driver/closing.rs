@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use super::{Session, Socket};
-use crate::{outbox::Signal, protocol::CloseReason};
+use crate::{hub::outbox::Signal, protocol::CloseReason};
 
 /// How long a close may take: to flush what is queued, and for the client's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

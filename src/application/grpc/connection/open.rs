@@ -17,7 +17,7 @@ use super::{
     greeting::{Heard, Received},
     live::{Live, Opened},
 };
-use crate::{action_handler::grpc::Endpoint, dial};
+use crate::{application::grpc::Endpoint, net::dial};
 
 /// For the socket and the peer's first words together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

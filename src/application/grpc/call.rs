@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     metrics::{CallStatus, Rpc},
-    token::BearerToken,
+    net::token::BearerToken,
 };
 
 /// The application sees the same deadline and may be a little earlier to end the call.

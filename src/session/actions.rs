@@ -12,15 +12,14 @@ use tokio::time::Instant;
 
 use self::subscriptions::Subscriptions;
 use crate::{
-    action_handler::{
+    application::{
         Action, ActionHandler, ActionReply, Admission, AuthUpdate, HandlerError, SessionInfo,
         SessionUpdate,
     },
     complaints::{Complaint, Complaints},
     event::EventBody,
-    hub::Hub,
+    hub::{Hub, outbox::Outbox},
     metrics::{ActionKind, CallStatus, Ended, ErrorLabel, Metrics, Outcome, Rpc},
-    outbox::Outbox,
     protocol::{self, ClientError, ClientMessage, CloseReason, ErrorCode, Frame, Tag},
 };
 

@@ -13,7 +13,7 @@ use http::{
 };
 use http_body_util::Full;
 
-use crate::small_http;
+use crate::net::small_http;
 
 /// Beside the WebSocket's paths.
 pub const PATH: &str = "/myxi.js";

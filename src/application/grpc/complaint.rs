@@ -3,7 +3,7 @@
 
 use super::{CallError, CallFailure};
 use crate::{
-    action_handler::{HandlerError, SessionInfo},
+    application::{HandlerError, SessionInfo},
     complaints::Complaint,
     metrics::{CallStatus, Rpc},
 };

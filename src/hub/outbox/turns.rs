@@ -154,8 +154,8 @@ mod tests {
 
     use super::*;
     use crate::{
+        hub::outbox::Outbox,
         ids::{ReplicaId, SessionIds},
-        outbox::Outbox,
         protocol::{CloseReason, Frame},
     };
 

@@ -22,7 +22,7 @@ use self::{
     open::{CONNECTION_WINDOW, connect},
 };
 use super::{Endpoint, state::ApplicationState};
-use crate::backoff::Backoff;
+use crate::net::backoff::Backoff;
 
 /// Between failed attempts. The last is short so that an application that returns is found
 /// fast.

@@ -8,7 +8,7 @@ use http::{
 };
 use http_body_util::Full;
 
-use crate::{health::Health, small_http};
+use crate::{health::Health, net::small_http};
 
 /// Nothing for other paths.
 pub fn answer<B>(health: &Health, request: &Request<B>) -> Option<Response<Full<Bytes>>> {

@@ -13,7 +13,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 
-use crate::accept::Bounds;
+use crate::net::accept::Bounds;
 
 /// Probes, and some people with their browsers, each of which keeps half a dozen.
 const CONNECTIONS_MAX: usize = 256;

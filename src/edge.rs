@@ -1,10 +1,12 @@
 //! The clients' listener: the upgrade to a WebSocket, what is answered to everything else,
 //! and the bounds on connections that have not got that far.
 
+pub mod forwarded;
 mod handshake;
 mod health;
 mod library;
 mod subprotocol;
+pub mod websocket;
 
 use std::{
     convert::Infallible,
@@ -33,20 +35,19 @@ use tokio::{
 
 pub use self::subprotocol::Subprotocols;
 use crate::{
-    accept::Accepted,
-    action_handler::{ClientInfo, SessionInfo},
-    actions::{Client, Services},
+    application::{ClientInfo, SessionInfo},
     complaints::{Complaint, Complaints},
-    directory::Directory,
-    forwarded::TrustedProxies,
+    edge::{forwarded::TrustedProxies, websocket::WebSocket},
     health::Health,
+    hub::outbox::Outbox,
     ids::SessionIds,
     metrics::{By, Closed, Metrics, Raised, Refused},
-    origin::OriginPolicy,
-    outbox::Outbox,
-    session::{self, End, SessionSettings},
-    small_http,
-    websocket::WebSocket,
+    net::{accept::Accepted, origin::OriginPolicy, small_http},
+    session::{
+        actions::{Client, Services},
+        directory::Directory,
+        driver::{self, End, SessionSettings},
+    },
 };
 
 /// Where the WebSocket is, beside `/`: the Ruby original's path.
@@ -316,7 +317,7 @@ async fn session(door: Arc<Door>, mut socket: ClientSocket, client: ClientInfo) 
     let client = Client::new(door.services.clone(), outbox, session);
     let entry = front.directory.enter(client.clone());
     let End { reason, by_client, unfinished } =
-        session::run(&mut socket, client.clone(), front.session.clone()).await;
+        driver::run(&mut socket, client.clone(), front.session.clone()).await;
     drop(entry);
     front.metrics.sessions_closed.get_or_create(&By(Closed::of(&reason, by_client))).inc();
     let lived = client.opened().elapsed();
