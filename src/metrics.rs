@@ -11,10 +11,7 @@ mod page;
 mod process;
 mod recent;
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
@@ -37,7 +34,10 @@ pub use self::{
     page::{CONTENT_TYPE, Now},
     recent::Quantiles,
 };
-use crate::application::{CheckReason, Decision, HandlerError};
+use crate::{
+    application::{CheckReason, Decision, HandlerError},
+    time::UnixTime,
+};
 
 /// Everything that is counted since the start of the process.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub struct Metrics {
     recent_calls: Mutex<Recent>,
 
     started: Instant,
-    started_at: SystemTime,
+    started_at: UnixTime,
     /// All of the above that is on the page.
     counted: Registry,
 }
@@ -218,9 +218,8 @@ impl Metrics {
         lock(&self.recent_calls).quantiles(self.minute())
     }
 
-    pub fn started_unix_ms(&self) -> u64 {
-        let since = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    pub fn started_at(&self) -> UnixTime {
+        self.started_at
     }
 
     fn all_errors(&self) -> impl Iterator<Item = (&'static str, u64)> {

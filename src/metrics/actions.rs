@@ -4,14 +4,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use super::{
     label::Outcome,
     recent::{Quantiles, Recent},
 };
-use crate::text::cut;
+use crate::{text::cut, time::UnixTime};
 
 /// More actions than an application has, few enough to look through.
 const NAMES_MAX: usize = 50;
@@ -59,7 +59,7 @@ pub struct ActionRow {
 pub struct LastError {
     /// What the client was told, and what the operator is told beside it.
     pub text: Box<str>,
-    pub at: SystemTime,
+    pub at: UnixTime,
 }
 
 /// One action that is over.
@@ -129,7 +129,7 @@ impl Row {
         let code: &str = ended.outcome.into();
         let whole = ended.cause.map_or_else(|| code.into(), |cause| format!("{code}: {cause}"));
         let text = cut(&whole, ERROR_MAX).into();
-        self.last_error = Some(LastError { text, at: SystemTime::now() });
+        self.last_error = Some(LastError { text, at: UnixTime::now() });
     }
 
     /// Another row that has no place any more.

@@ -1,10 +1,7 @@
 //! Every metric of `/metrics`, with its name and its help; the library adds `_total` to
 //! counters. `docs/metrics.md` has the same list, and a test holds the two together.
 
-use std::{
-    sync::Mutex,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Mutex;
 
 use prometheus_client::{
     encoding::text,
@@ -25,7 +22,7 @@ use super::{
     number::{Gauge, by, durations, each, labelled, pairs},
     process,
 };
-use crate::{bus::BusStatus, logging};
+use crate::{bus::BusStatus, logging, time::UnixTime};
 
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -152,7 +149,7 @@ impl Default for Metrics {
             action_table: Mutex::default(),
             recent_calls: Mutex::default(),
             started: Instant::now(),
-            started_at: SystemTime::now(),
+            started_at: UnixTime::now(),
             counted: page.0,
         }
     }
@@ -180,11 +177,10 @@ impl Metrics {
             "1 while /health/ready answers 200 (ready or degraded), 0 otherwise",
             ConstGauge::new(u32::from(now.ready)),
         );
-        let started = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         page.register(
             "process_start_time_seconds",
             "When the gateway started, in Unix seconds",
-            ConstGauge::new(started.as_secs_f64()),
+            ConstGauge::new(self.started_at.seconds_f64()),
         );
         if let Some(time) = process::cpu_time() {
             page.register(

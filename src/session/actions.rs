@@ -5,7 +5,7 @@ mod subscriptions;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use crate::{
     hub::{Hub, outbox::Outbox},
     metrics::{ActionKind, CallStatus, Ended, ErrorLabel, Metrics, Outcome, Rpc},
     protocol::{self, ClientError, ClientMessage, CloseReason, ErrorCode, Frame, Tag},
+    time::UnixTime,
 };
 
 /// What auth and data may hold together, in bytes: they travel with every call.
@@ -144,7 +145,7 @@ impl Client {
                 (ActionKind::Gateway, Ok(Outcome::Ok))
             }
             "Ping" => {
-                self.outbox.push(protocol::pong(message.tag, unix_seconds()));
+                self.outbox.push(protocol::pong(message.tag, UnixTime::now()));
                 (ActionKind::Gateway, Ok(Outcome::Ok))
             }
             _ => (ActionKind::Application, self.forward(&message).await),
@@ -322,8 +323,4 @@ fn action_error(error: HandlerError) -> ClientError {
         HandlerError::Exhausted(_) => ClientError::outcome_unknown(ErrorCode::Busy),
         HandlerError::Failed(_) => ClientError::outcome_unknown(ErrorCode::InternalError),
     }
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
