@@ -41,7 +41,7 @@ use crate::{
     health::Health,
     hub::outbox::Outbox,
     ids::SessionIds,
-    metrics::{By, Closed, Metrics, Raised, Refused},
+    metrics::{Metrics, Raised, Refused},
     net::{accept::Accepted, origin::OriginPolicy, small_http},
     session::{
         actions::{Client, Services},
@@ -147,7 +147,7 @@ where
     };
     // Whoever had an answer was counted then.
     if let (Some(reason), false) = (failed, answered.load(Ordering::Relaxed)) {
-        front.metrics.handshakes_refused.get_or_create(&By(reason)).inc();
+        front.metrics.handshakes_refused[reason].inc();
     }
     drop(handshake);
 }
@@ -169,7 +169,7 @@ where
     }
     match check(front, &request) {
         Err(refusal) => {
-            front.metrics.handshakes_refused.get_or_create(&By(refusal.reason)).inc();
+            front.metrics.handshakes_refused[refusal.reason].inc();
             refusal.response()
         }
         Ok(Handshake { response, connection }) => {
@@ -316,10 +316,10 @@ async fn session(door: Arc<Door>, mut socket: ClientSocket, client: ClientInfo) 
     let outbox = Outbox::new(id, front.max_outbox);
     let client = Client::new(door.services.clone(), outbox, session);
     let entry = front.directory.enter(client.clone());
-    let End { reason, by_client, unfinished } =
-        driver::run(&mut socket, client.clone(), front.session.clone()).await;
+    let end = driver::run(&mut socket, client.clone(), front.session.clone()).await;
     drop(entry);
-    front.metrics.sessions_closed.get_or_create(&By(Closed::of(&reason, by_client))).inc();
+    front.metrics.sessions_closed[(&end).into()].inc();
+    let End { reason, unfinished, .. } = end;
     let lived = client.opened().elapsed();
     tracing::debug!(session = %id, code = reason.code, "session closed");
     client.leave(reason.clone());

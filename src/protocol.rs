@@ -5,6 +5,7 @@
 
 mod client;
 mod error;
+mod outcome;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 pub use self::{
     client::{ClientMessage, InvalidMessage, KeyForm, KeySelection, RoutingKey, TopicRequest},
     error::{ClientError, ErrorCode},
+    outcome::Outcome,
 };
 use crate::{
     event::{Event, Exchange},

@@ -43,6 +43,7 @@ use crate::{
     hub::Hub,
     ids::{ReplicaId, SessionIds},
     metrics::Metrics,
+    protocol::ErrorCode,
     session::{actions::Services, directory::Directory, driver::SessionSettings},
     workers::{Worker, Workers},
 };
@@ -76,7 +77,7 @@ impl Server {
         let addresses = (clients.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
 
         let replica = ReplicaId::random();
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let directory = Arc::new(Directory::default());
         let front = Arc::new(front(&config, replica, directory.clone(), metrics.clone()));
         let handlers = Handlers::new(&config, own_ports(addresses), metrics.clone());

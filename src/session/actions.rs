@@ -19,8 +19,8 @@ use crate::{
     complaints::{Complaint, Complaints},
     event::EventBody,
     hub::{Hub, outbox::Outbox},
-    metrics::{ActionKind, CallStatus, Ended, ErrorLabel, Metrics, Outcome, Rpc},
-    protocol::{self, ClientError, ClientMessage, CloseReason, ErrorCode, Frame, Tag},
+    metrics::{ActionKind, CallStatus, Ended, Metrics, Rpc},
+    protocol::{self, ClientError, ClientMessage, CloseReason, ErrorCode, Frame, Outcome, Tag},
     time::UnixTime,
 };
 
@@ -127,8 +127,8 @@ impl Client {
     /// reply where the message has a tag.
     pub async fn perform(self: Arc<Self>, text: Frame) {
         let since = Instant::now();
-        let count = |kind, name, outcome, cause| {
-            self.metrics().action(kind, Ended { name, outcome, cause, took: since.elapsed() });
+        let count = |kind, name, outcome: Outcome, cause| {
+            self.metrics().action(Ended { kind, name, outcome: outcome.into(), cause, since });
         };
         let message = match ClientMessage::parse(&text) {
             Ok(message) => message,
@@ -158,8 +158,8 @@ impl Client {
     /// Every error that a client is told goes through here.
     fn tell_error(&self, tag: Option<&Tag>, error: &ClientError) -> Outcome {
         self.outbox.push(protocol::error(tag, error));
-        let code = ErrorLabel(error.code());
-        self.metrics().error(code);
+        let code = error.code();
+        self.metrics().error(code.into());
         Outcome::Error(code)
     }
 

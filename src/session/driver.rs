@@ -282,7 +282,7 @@ impl<S: Socket> Session<'_, S> {
             self.unflushed = false;
             wrote = true;
             if let Some(took) = self.followed.take().and_then(PushedAt::age) {
-                self.client.metrics().publish_to_write.observe(took.as_secs_f64());
+                self.client.metrics().publish_to_write.observe(took);
             }
         }
         Ok(wrote)

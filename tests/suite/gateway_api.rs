@@ -16,6 +16,8 @@ use myxi::{
         peers::{LocalAnswers, LocalSessions, Peers, SessionCommand},
     },
     ids::{ReplicaId, SessionId, SessionIds},
+    metrics::Metrics,
+    protocol::ErrorCode,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::{Code, Request, Status, transport::Channel};
@@ -145,7 +147,7 @@ impl TestGateway {
             bus: bus.clone(),
             peers,
             max_event_size: MAX_EVENT_SIZE,
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::new(ErrorCode::NAMES)),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

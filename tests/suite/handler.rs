@@ -24,7 +24,8 @@ use myxi::{
     },
     event::{Exchange, Topic},
     ids::SessionId,
-    protocol::CloseReason,
+    metrics::Metrics,
+    protocol::{CloseReason, ErrorCode},
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -68,7 +69,7 @@ impl Client {
             calls,
             state: state.clone(),
             complaints: Default::default(),
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::new(ErrorCode::NAMES)),
         };
         Self { handler: GrpcActionHandler::start(config, shared, 0), state }
     }

@@ -12,9 +12,10 @@ use crate::{
     application::{CheckReason, Decision, HandlerError, SessionInfo},
     event::{Exchange, InvalidEvent, Topic},
     hub::{ExchangeState, outbox::Signal},
-    metrics::Outcome,
+    metrics::Decided,
     protocol::{
-        self, ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, RoutingKey, Tag,
+        self, ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, Outcome, RoutingKey,
+        Tag,
     },
 };
 
@@ -181,7 +182,11 @@ impl Client {
         reason: CheckReason,
     ) -> Result<Vec<Decision>, HandlerError> {
         let answer = self.services.handler.check_subscriptions(session, topics, reason).await;
-        self.metrics().checked(reason, topics.len(), &answer);
+        let count = |decided, topics| self.metrics().checked(reason.into(), decided, topics);
+        match &answer {
+            Ok(decisions) => decisions.iter().for_each(|one| count((*one).into(), 1)),
+            Err(_) => count(Decided::Failed, topics.len()),
+        }
         answer
     }
 

@@ -9,8 +9,8 @@ use tokio_tungstenite::tungstenite::{
     protocol::CloseFrame,
 };
 
-use super::{Session, Socket};
-use crate::{hub::outbox::Signal, protocol::CloseReason};
+use super::{End, Session, Socket};
+use crate::{hub::outbox::Signal, metrics::Closed, protocol::CloseReason};
 
 /// How long a close may take: to flush what is queued, and for the client's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -144,5 +144,39 @@ impl Phase {
             Self::Closing { close_sent, .. } => !close_sent,
             Self::ClosedByClient { .. } | Self::Ended(_) => false,
         }
+    }
+}
+
+/// A client can close with any code: only who closed tells what it means.
+impl From<&End> for Closed {
+    fn from(end: &End) -> Self {
+        match end.reason.code {
+            _ if end.by_client => Self::Client,
+            CloseReason::ABNORMAL => Self::Lost,
+            CloseReason::PROTOCOL_ERROR | CloseReason::INVALID_UTF8 => Self::ProtocolError,
+            CloseReason::TOO_BIG => Self::TooBig,
+            CloseReason::SERVICE_RESTART => Self::Drain,
+            CloseReason::TRY_LATER => Self::TryLater,
+            CloseReason::SLOW_CONSUMER => Self::SlowConsumer,
+            CloseReason::NORMAL | 4000..5000 => Self::Application,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_borrows_a_code_is_still_the_client() {
+        let closed = |code, by_client| {
+            let reason = CloseReason::new(code, "");
+            Closed::from(&End { reason, by_client, unfinished: None })
+        };
+        assert_eq!(closed(CloseReason::SLOW_CONSUMER, true), Closed::Client);
+        assert_eq!(closed(CloseReason::SLOW_CONSUMER, false), Closed::SlowConsumer);
+        assert_eq!(closed(CloseReason::NORMAL, true), Closed::Client);
+        assert_eq!(closed(CloseReason::NORMAL, false), Closed::Application);
     }
 }

@@ -22,7 +22,7 @@ use myxi::{
     },
     ids::SessionId,
     metrics::Metrics,
-    protocol::CloseReason,
+    protocol::{CloseReason, ErrorCode},
     session::actions::{Client, Services},
 };
 use serde_json::Value;
@@ -71,7 +71,7 @@ struct Session {
 impl World {
     pub fn new() -> Self {
         let app = Arc::<App>::default();
-        let metrics = Arc::<Metrics>::default();
+        let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let hub = Arc::new(Hub::new(["a", "b", "late"].map(exchange), OUTBOX, metrics.clone()));
         hub.attached(&exchange("a"));
         hub.attached(&exchange("b"));
