@@ -11,7 +11,9 @@ use myxi::{
     application::ClientInfo,
     config::Config,
     edge::{self, ClientSocket, websocket::fault},
+    metrics::Metrics,
     net::listener::Listener,
+    protocol::ErrorCode,
     server::{bounds, edge},
     session::socket::Fault,
 };
@@ -29,7 +31,7 @@ const FLAGS: [&str; 4] = [
 async fn main() -> anyhow::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
     let config = Config::from_flags(FLAGS).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-    let edge = Arc::new(edge(&config, Arc::default()));
+    let edge = Arc::new(edge(&config, Arc::new(Metrics::new(ErrorCode::NAMES))));
     let bounds = bounds(&config);
     let listener = Listener::bind(address.parse()?)?;
     println!("{}", listener.local_addr()?);

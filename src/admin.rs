@@ -19,7 +19,6 @@ mod topics;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use http::{Method, Request, StatusCode, header};
@@ -185,14 +184,4 @@ impl From<BodyError> for Refusal {
             BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
         }
     }
-}
-
-fn now_ms() -> u64 {
-    unix_ms(SystemTime::now())
-}
-
-/// Milliseconds since 1970, as JavaScript counts.
-fn unix_ms(at: SystemTime) -> u64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::{
     event::{EventBody, Topic},
     ids::SessionId,
+    metrics::{CheckedFor, Decided},
     protocol::Close,
 };
 
@@ -106,6 +107,25 @@ pub enum Decision {
     Allow,
     Deny,
     UnknownExchange,
+}
+
+impl From<CheckReason> for CheckedFor {
+    fn from(reason: CheckReason) -> Self {
+        match reason {
+            CheckReason::Subscribe => Self::Subscribe,
+            CheckReason::Recheck => Self::Recheck,
+        }
+    }
+}
+
+impl From<Decision> for Decided {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow => Self::Allow,
+            Decision::Deny => Self::Deny,
+            Decision::UnknownExchange => Self::UnknownExchange,
+        }
+    }
 }
 
 #[derive(Debug)]

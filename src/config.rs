@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     application::grpc::Endpoint,
-    bus::{ExchangeConfig, rabbitmq::BrokerUrl},
+    bus::rabbitmq::{BrokerUrl, ExchangeConfig},
     edge::forwarded::TrustedProxies,
     logging::LogConfig,
     net::{origin::OriginPolicy, token::BearerToken},

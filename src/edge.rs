@@ -35,7 +35,7 @@ use crate::{
     application::ClientInfo,
     complaints::Complaints,
     health::Health,
-    metrics::{By, Metrics, Raised, Refused},
+    metrics::{Metrics, Raised, Refused},
     net::{connection::Connection, listener::Accepted, origin::OriginPolicy},
 };
 
@@ -107,7 +107,7 @@ where
     };
     // Whoever had an answer was counted then.
     if let (Some(reason), false) = (failed, answered.load(Ordering::Relaxed)) {
-        edge.metrics.handshakes_refused.get_or_create(&By(reason)).inc();
+        edge.metrics.handshakes_refused[reason].inc();
     }
     drop(handshake);
 }
@@ -129,7 +129,7 @@ where
     }
     match handshake::check(edge, &request) {
         Err(refusal) => {
-            edge.metrics.handshakes_refused.get_or_create(&By(refusal.reason)).inc();
+            edge.metrics.handshakes_refused[refusal.reason].inc();
             refusal.response()
         }
         Ok(Handshake { response, place }) => {

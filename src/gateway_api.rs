@@ -20,7 +20,7 @@ use crate::{
     bus::{EventBus, PublishError},
     event::{EventBody, Exchange, InvalidEvent, OutgoingEvent, Topic},
     ids::{SessionId, random_id},
-    metrics::{By, Metrics, Pushed},
+    metrics::{Metrics, Pushed},
     proto::{self, gateway_server::Gateway},
     protocol::Close,
     session::directory::SessionCommand,
@@ -57,7 +57,7 @@ impl GatewayApi {
     ) -> Vec<(String, Result<(), Status>)> {
         let mut outgoing = Vec::with_capacity(events.len());
         let count = |fate: Pushed| {
-            self.metrics.events_published.get_or_create(&By(fate)).inc();
+            self.metrics.events_published[fate].inc();
         };
         let mut results: Vec<_> = events
             .into_iter()
@@ -169,6 +169,18 @@ impl Gateway for GatewayApi {
         }
         self.command(&request.session_id, &SessionCommand::Disconnect(close)).await?;
         Ok(Response::new(proto::DisconnectSessionResponse {}))
+    }
+}
+
+impl From<&Result<(), PublishError>> for Pushed {
+    fn from(published: &Result<(), PublishError>) -> Self {
+        match published {
+            Ok(()) => Self::Ok,
+            Err(PublishError::UnknownExchange(_)) => Self::UnknownExchange,
+            Err(PublishError::Unavailable(_)) => Self::Unavailable,
+            Err(PublishError::Overloaded(_)) => Self::Overloaded,
+            Err(PublishError::Unconfirmed) => Self::Unconfirmed,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod client;
 mod close;
 mod error;
+mod outcome;
 
 use std::time::Duration;
 
@@ -17,10 +18,12 @@ pub use self::{
     client::{ClientMessage, InvalidMessage, KeyForm, KeySelection, RoutingKey, TopicRequest},
     close::Close,
     error::{ClientError, ErrorCode},
+    outcome::Outcome,
 };
 use crate::{
     event::{Event, Exchange},
     ids::SessionId,
+    time::UnixTime,
 };
 
 /// Any JSON value, echoed in every reply that its action causes.
@@ -122,12 +125,12 @@ pub fn your_subscriptions(tag: Option<&Tag>, subscriptions: &impl Serialize) -> 
     frame("YourSubscriptions", tag, YourSubscriptions { subscriptions })
 }
 
-pub fn pong(tag: Option<&Tag>, unix_seconds: u64) -> Frame {
+pub fn pong(tag: Option<&Tag>, now: UnixTime) -> Frame {
     #[derive(Serialize)]
     struct Pong {
         time: u64,
     }
-    frame("Pong", tag, Pong { time: unix_seconds })
+    frame("Pong", tag, Pong { time: now.seconds() })
 }
 
 /// Told before a close that wants the client back.

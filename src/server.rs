@@ -29,6 +29,7 @@ use crate::{
     ids::ReplicaId,
     metrics::Metrics,
     net::listener::Listener,
+    protocol::ErrorCode,
     session::directory::Directory,
     workers::{Worker, Workers},
 };
@@ -57,7 +58,7 @@ impl Server {
         let addresses = (clients.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
 
         let replica = ReplicaId::random();
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let directory = Arc::new(Directory::default());
         let edge = Arc::new(edge(&config, metrics.clone()));
         let sessions = Arc::new(sessions(&config, replica, directory.clone()));

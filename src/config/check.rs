@@ -18,7 +18,7 @@ use super::{
     units, values,
 };
 use crate::{
-    bus::ExchangeConfig, edge::forwarded::TrustedProxies, logging::LogConfig,
+    bus::rabbitmq::ExchangeConfig, edge::forwarded::TrustedProxies, logging::LogConfig,
     net::origin::OriginPolicy,
 };
 

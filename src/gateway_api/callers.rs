@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use crate::{
     complaints::{Complaint, Complaints},
-    metrics::{By, CallRefused, CallStatus, Metrics},
+    metrics::{CallRefused, CallStatus, Metrics},
     net::token::BearerToken,
 };
 
@@ -36,7 +36,7 @@ impl Callers {
 
     /// What the caller is told.
     pub(super) fn refuse<B>(&self, request: &http::Request<B>, reason: CallRefused) -> Status {
-        self.metrics.gateway_calls_refused.get_or_create(&By(reason)).inc();
+        self.metrics.gateway_calls_refused[reason].inc();
         let status = status(reason);
         let peer = request.extensions().get::<IpAddr>().copied();
         self.complaints.hear(Complaint {

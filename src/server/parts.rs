@@ -140,15 +140,15 @@ pub(super) fn start_bus(
     listener: Arc<Workers>,
     answers: Arc<LocalAnswers>,
 ) -> (Arc<dyn EventBus>, Arc<dyn Replicas>) {
-    let exchanges = config.exchanges.clone();
     match &config.bus {
         BusConfig::Memory => {
-            let bus = MemoryBus::start(exchanges, listener);
+            let bus = MemoryBus::start(exchanges(config), listener);
             (bus.clone(), bus)
         }
         BusConfig::RabbitMq { urls } => {
             let max_event_size = config.limits.max_event_size;
-            let config = RabbitMqConfig { urls: urls.clone(), exchanges, replica, max_event_size };
+            let (urls, exchanges) = (urls.clone(), config.exchanges.clone());
+            let config = RabbitMqConfig { urls, exchanges, replica, max_event_size };
             let bus = RabbitMqBus::start(config, listener, answers);
             (bus.clone(), bus)
         }

@@ -1,18 +1,16 @@
 //! What each client message means: the built-in actions, and the forwarded ones with
 //! everything that the application's answer brings about.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::Session;
 use crate::{
     application::{Action, ActionReply, ApplicationError},
-    metrics::{ActionKind, Ended, ErrorLabel, Outcome, Rpc},
-    protocol::{self, ClientError, ClientMessage, ErrorCode, Frame, Tag},
+    metrics::{ActionKind, Ended, Rpc},
+    protocol::{self, ClientError, ClientMessage, ErrorCode, Frame, Outcome, Tag},
+    time::UnixTime,
 };
 
 impl Session {
@@ -20,8 +18,8 @@ impl Session {
     /// reply where the message has a tag.
     pub async fn handle(self: Arc<Self>, text: Frame) {
         let since = Instant::now();
-        let count = |kind, name, outcome, cause| {
-            self.metrics().action(kind, Ended { name, outcome, cause, took: since.elapsed() });
+        let count = |kind, name, outcome: Outcome, cause| {
+            self.metrics().action(Ended { kind, name, outcome: outcome.into(), cause, since });
         };
         let message = match ClientMessage::parse(&text) {
             Ok(message) => message,
@@ -38,7 +36,7 @@ impl Session {
                 (ActionKind::Gateway, Ok(Outcome::Ok))
             }
             "Ping" => {
-                self.outbox.push(protocol::pong(message.tag, unix_seconds()));
+                self.outbox.push(protocol::pong(message.tag, UnixTime::now()));
                 (ActionKind::Gateway, Ok(Outcome::Ok))
             }
             _ => (ActionKind::Application, self.forward(&message).await),
@@ -51,8 +49,8 @@ impl Session {
     /// Every error that a client is told goes through here.
     pub(super) fn tell_error(&self, tag: Option<&Tag>, error: &ClientError) -> Outcome {
         self.outbox.push(protocol::error(tag, error));
-        let code = ErrorLabel(error.code());
-        self.metrics().error(code);
+        let code = error.code();
+        self.metrics().error(code.into());
         Outcome::Error(code)
     }
 
@@ -123,8 +121,4 @@ fn action_error(error: ApplicationError) -> ClientError {
         ApplicationError::Exhausted(_) => ClientError::outcome_unknown(ErrorCode::Busy),
         ApplicationError::Failed(_) => ClientError::outcome_unknown(ErrorCode::InternalError),
     }
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -274,7 +274,7 @@ impl<'a, S: Socket> Driver<'a, S> {
             self.unflushed = false;
             wrote = true;
             if let Some(took) = self.followed.take().and_then(PushedAt::age) {
-                self.session.metrics().publish_to_write.observe(took.as_secs_f64());
+                self.session.metrics().publish_to_write.observe(took);
             }
         }
         Ok(wrote)

@@ -14,7 +14,6 @@ use crate::{
     application::{ClientInfo, SessionSnapshot},
     hub::outbox::Outbox,
     ids::SessionIds,
-    metrics::{By, Closed},
 };
 
 /// What the sessions of all runtimes share.
@@ -43,10 +42,10 @@ pub async fn live<S: Socket>(
         SessionSnapshot { id, client: Arc::new(client), auth: None, data: Default::default() };
     let session = Session::new(services, Outbox::new(id, sessions.max_outbox), snapshot);
     let entry = sessions.directory.enter(session.clone());
-    let End { close, by_client, unfinished } =
-        drive(socket, session.clone(), sessions.settings.clone()).await;
+    let end = drive(socket, session.clone(), sessions.settings.clone()).await;
     drop(entry);
-    metrics.sessions_closed.get_or_create(&By(Closed::of(&close, by_client))).inc();
+    metrics.sessions_closed[(&end).into()].inc();
+    let End { close, unfinished, .. } = end;
     let lived = session.opened().elapsed();
     tracing::debug!(session = %id, code = close.code, "session closed");
     session.end(close.clone());

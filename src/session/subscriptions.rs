@@ -9,9 +9,10 @@ use crate::{
     application::{ApplicationError, CheckReason, Decision, SessionSnapshot},
     event::{Exchange, InvalidEvent, Topic},
     hub::{ExchangeState, outbox::Signal},
-    metrics::Outcome,
+    metrics::Decided,
     protocol::{
-        self, ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, RoutingKey, Tag,
+        self, ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, Outcome, RoutingKey,
+        Tag,
     },
 };
 
@@ -178,7 +179,11 @@ impl Session {
         reason: CheckReason,
     ) -> Result<Vec<Decision>, ApplicationError> {
         let answer = self.services.application.check_subscriptions(snapshot, topics, reason).await;
-        self.metrics().checked(reason, topics.len(), &answer);
+        let count = |decided, topics| self.metrics().checked(reason.into(), decided, topics);
+        match &answer {
+            Ok(decisions) => decisions.iter().for_each(|one| count((*one).into(), 1)),
+            Err(_) => count(Decided::Failed, topics.len()),
+        }
         answer
     }
 

@@ -16,7 +16,9 @@ use myxi::{
         peers::{LocalAnswers, Peers},
     },
     ids::{ReplicaId, SessionId, SessionIds},
+    metrics::Metrics,
     net::listener::Listener,
+    protocol::ErrorCode,
     session::directory::{LocalSessions, SessionCommand},
 };
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
@@ -147,7 +149,7 @@ impl TestGateway {
             bus: bus.clone(),
             peers,
             max_event_size: MAX_EVENT_SIZE,
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::new(ErrorCode::NAMES)),
         };
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();

@@ -24,7 +24,8 @@ use myxi::{
     },
     event::{Exchange, Topic},
     ids::SessionId,
-    protocol::Close,
+    metrics::Metrics,
+    protocol::{Close, ErrorCode},
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -68,7 +69,7 @@ impl Client {
             calls,
             state: state.clone(),
             complaints: Default::default(),
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::new(ErrorCode::NAMES)),
         };
         Self { handler: GrpcApplication::start(config, shared, 0), state }
     }

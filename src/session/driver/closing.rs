@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Driver, Fault, Incoming, Socket};
-use crate::{hub::outbox::Signal, protocol::Close};
+use super::{Driver, End, Fault, Incoming, Socket};
+use crate::{hub::outbox::Signal, metrics::Closed, protocol::Close};
 
 /// How long a close may take: to flush what is queued, and for the client's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -108,5 +108,39 @@ impl Phase {
             Self::Closing { close_sent, .. } => !close_sent,
             Self::ClosedByClient { .. } | Self::Ended(_) => false,
         }
+    }
+}
+
+/// A client can close with any code: only who closed tells what it means.
+impl From<&End> for Closed {
+    fn from(end: &End) -> Self {
+        match end.close.code {
+            _ if end.by_client => Self::Client,
+            Close::ABNORMAL => Self::Lost,
+            Close::PROTOCOL_ERROR | Close::INVALID_UTF8 => Self::ProtocolError,
+            Close::TOO_BIG => Self::TooBig,
+            Close::SERVICE_RESTART => Self::Drain,
+            Close::TRY_LATER => Self::TryLater,
+            Close::SLOW_CONSUMER => Self::SlowConsumer,
+            Close::NORMAL | 4000..5000 => Self::Application,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_borrows_a_code_is_still_the_client() {
+        let closed = |code, by_client| {
+            let close = Close::new(code, "");
+            Closed::from(&End { close, by_client, unfinished: None })
+        };
+        assert_eq!(closed(Close::SLOW_CONSUMER, true), Closed::Client);
+        assert_eq!(closed(Close::SLOW_CONSUMER, false), Closed::SlowConsumer);
+        assert_eq!(closed(Close::NORMAL, true), Closed::Client);
+        assert_eq!(closed(Close::NORMAL, false), Closed::Application);
     }
 }

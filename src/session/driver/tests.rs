@@ -29,7 +29,8 @@ use crate::{
     event::{Exchange, Topic},
     hub::{Hub, outbox::Outbox},
     ids::{ReplicaId, SessionIds},
-    protocol::{Close, Frame},
+    metrics::Metrics,
+    protocol::{Close, ErrorCode, Frame},
     session::{
         Services, Session,
         socket::{Fault, Incoming, Outgoing, Socket},
@@ -173,7 +174,8 @@ impl Driven {
     async fn start() -> Self {
         let (app, wire) = (Arc::<App>::default(), Wire::default());
         let exchange = Exchange::new("widgets").expect("a name");
-        let hub = Hub::new([exchange.clone()], OUTBOX, Arc::default());
+        let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
+        let hub = Hub::new([exchange.clone()], OUTBOX, metrics.clone());
         hub.attached(&exchange);
         let services = Services {
             hub: Arc::new(hub),
@@ -181,7 +183,7 @@ impl Driven {
             max_subscriptions: 10,
             max_event_size: 1024,
             complaints: Default::default(),
-            metrics: Arc::default(),
+            metrics,
         };
         let id = SessionIds::new(ReplicaId::random()).next();
         let client = Arc::new(ClientInfo {

@@ -22,7 +22,7 @@ use myxi::{
     },
     ids::SessionId,
     metrics::Metrics,
-    protocol::Close,
+    protocol::{Close, ErrorCode},
     session::{Services, Session as Client},
 };
 use serde_json::Value;
@@ -71,7 +71,7 @@ struct Session {
 impl World {
     pub fn new() -> Self {
         let app = Arc::<App>::default();
-        let metrics = Arc::<Metrics>::default();
+        let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let hub = Arc::new(Hub::new(["a", "b", "late"].map(exchange), OUTBOX, metrics.clone()));
         hub.attached(&exchange("a"));
         hub.attached(&exchange("b"));

@@ -22,15 +22,13 @@ use super::{
     letters::{Letters, Written},
 };
 use crate::{
-    bus::{
+    bus::rabbitmq::{
         ExchangeConfig,
-        rabbitmq::{
-            connection::{BrokerConnection, BrokerError, HELD_BACK, within},
-            entry,
-            not_published::NotPublished,
-            supervisor::{Link, Problem, backoff},
-            topology,
-        },
+        connection::{BrokerConnection, BrokerError, HELD_BACK, within},
+        entry,
+        not_published::NotPublished,
+        supervisor::{Link, Problem, backoff},
+        topology,
     },
     net::backoff::Backoff,
 };
