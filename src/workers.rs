@@ -15,13 +15,13 @@ use std::{
 use async_trait::async_trait;
 
 use self::queue::Notice;
-pub use self::worker::Worker;
+pub use self::worker::{Host, Worker};
 use crate::{
     bus::BusListener,
     event::{Event, Exchange, RawEvent},
     hub::{Delivery, Interest},
     metrics::Metrics,
-    net::accept::Accepted,
+    net::listener::Accepted,
 };
 
 /// Sees each event that comes, whoever wants it.

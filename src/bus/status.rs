@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::Skipped;
 use crate::event::{Exchange, PushedAt};
 
 /// How the bus is.
@@ -71,32 +72,5 @@ impl Lag {
     pub(super) fn lately(&self) -> Option<Duration> {
         let since = PushedAt(self.read_at.load(Relaxed)).age()?;
         (since <= Self::LATELY).then(|| Duration::from_micros(self.age.load(Relaxed)))
-    }
-}
-
-/// Entries of the logs, and events of batches, that were passed over, since the start, by what was wrong.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Skipped {
-    pub too_big: u64,
-    pub invalid_routing_key: u64,
-    pub no_event: u64,
-    /// Batches that are none, or are beyond the bounds of one.
-    pub no_batch: u64,
-    /// Neither the broker nor the AMQP library could read it.
-    pub unreadable: u64,
-    /// Published by a gateway of a newer build; a gap was told.
-    pub newer: u64,
-}
-
-impl Skipped {
-    pub fn by_reason(&self) -> [(&'static str, u64); 6] {
-        [
-            ("too_big", self.too_big),
-            ("invalid_routing_key", self.invalid_routing_key),
-            ("no_event", self.no_event),
-            ("no_batch", self.no_batch),
-            ("unreadable", self.unreadable),
-            ("newer", self.newer),
-        ]
     }
 }

@@ -17,12 +17,12 @@ use tokio::{
 
 use self::driver::Driver;
 use super::{
+    ExchangeConfig,
     message::Message,
     not_published::NotPublished,
     supervisor::{Link, NOT_CONNECTED_YET, Problem},
     window::{Admission, MAX_UNCONFIRMED, Slot, Window},
 };
-use crate::bus::ExchangeConfig;
 
 type Outcome = Result<(), NotPublished>;
 

@@ -13,6 +13,7 @@ use myxi::{
     event::{Event, EventBody, Exchange, Topic},
     hub::{Delivery, Hub, Interest, outbox::Outbox},
     ids::{ReplicaId, SessionIds},
+    metrics::Metrics,
     protocol::{Frame, KeyForm},
 };
 
@@ -40,7 +41,7 @@ impl World {
     /// Sessions that are subscribed to `k`; a last one alone to `last`, too.
     fn new(sessions: usize, outbox: usize) -> Self {
         let exchange = Exchange::new("widgets").expect("valid");
-        let hub = Hub::new(Interest::new([exchange.clone()]), outbox, Arc::default());
+        let hub = Hub::new(Interest::new([exchange.clone()]), outbox, Arc::new(Metrics::new(&[])));
         let ids = SessionIds::new(ReplicaId::random());
         let outboxes = (0..sessions).map(|_| Outbox::new(ids.next(), outbox)).collect();
         let world = Self { hub, exchange, outboxes, woken: Arc::default() };

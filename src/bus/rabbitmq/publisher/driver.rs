@@ -22,15 +22,13 @@ use super::{
     letters::{Letters, Written},
 };
 use crate::{
-    bus::{
+    bus::rabbitmq::{
         ExchangeConfig,
-        rabbitmq::{
-            connection::{BrokerConnection, BrokerError, HELD_BACK, within},
-            entry,
-            not_published::NotPublished,
-            supervisor::{Link, Problem, backoff},
-            topology,
-        },
+        connection::{BrokerConnection, BrokerError, HELD_BACK, within},
+        entry,
+        not_published::NotPublished,
+        supervisor::{Link, Problem, backoff},
+        topology,
     },
     net::backoff::Backoff,
 };
@@ -142,7 +140,7 @@ impl Driver {
                 }
                 Left::Closed => return,
             }
-            let pause = self.backoff.next();
+            let pause = self.backoff.pause();
             if self.refuse_during(sleep(pause)).await.is_none() {
                 return;
             }

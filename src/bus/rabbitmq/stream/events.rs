@@ -5,7 +5,10 @@ use lapin::message::Delivery;
 
 use super::Reader;
 use crate::{
-    bus::rabbitmq::entry,
+    bus::{
+        SkipReason,
+        rabbitmq::{batch::NoBatch, entry},
+    },
     event::{InvalidEvent, RawEvent},
 };
 
@@ -14,7 +17,7 @@ impl Reader {
     pub(super) async fn deliver(&self, delivery: &Delivery, offset: u64) {
         let events = match entry::events(delivery, offset, self.max_event_size) {
             Ok(events) => events,
-            Err(error) => return self.skip(offset, error.into()),
+            Err(NoBatch) => return self.skip(offset, SkipReason::NoBatch),
         };
         let mut events = self.well_formed(events, offset);
         self.health.lag.read(events.iter().filter_map(RawEvent::pushed_at).next_back());

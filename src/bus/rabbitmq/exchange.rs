@@ -1,10 +1,11 @@
-//! What is configured of each exchange.
+//! What is configured of each exchange: the bounds of its stream. Other buses know it by its
+//! name alone.
 
 use std::time::Duration;
 
 use crate::event::Exchange;
 
-/// One exchange of the configuration and the bounds of its log.
+/// One exchange of the configuration and the bounds of its stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangeConfig {
     pub name: Exchange,
