@@ -6,11 +6,13 @@ mod actions;
 pub mod directory;
 pub mod driver;
 mod ending;
+mod errors;
 pub mod life;
 mod opening;
 mod recheck;
 mod reply;
 pub mod socket;
+mod subscribe;
 mod subscriptions;
 
 use std::sync::Arc;
