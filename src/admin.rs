@@ -23,10 +23,7 @@ use std::{
 
 use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use tokio::{
-    net::TcpListener,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
 pub use self::{access::Access, history::History, tail::Tail, topics::Topics};
 use self::{
@@ -38,7 +35,10 @@ use crate::{
     health::Health,
     ids::ReplicaId,
     metrics::Metrics,
-    net::small_http::{self, BodyError},
+    net::{
+        listener::Listener,
+        small_http::{self, BodyError},
+    },
     session::directory::Directory,
 };
 
@@ -68,7 +68,7 @@ pub struct About {
 }
 
 /// Serves until it is dropped, and keeps the history up.
-pub async fn serve(listener: TcpListener, admin: Admin) {
+pub async fn serve(listener: Listener, admin: Admin) {
     let admin = Arc::new(admin);
     let remembering = admin.clone();
     let answer = move |request, peer| {
@@ -140,7 +140,7 @@ impl Admin {
             let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only POST");
             return Err(refusal.with(header::ALLOW, "POST"));
         }
-        self.access.check_deed(request.headers())?;
+        self.access.check_post(request.headers())?;
         let body = small_http::read_body(request.into_body(), BODY_MAX).await?;
         Ok(match deed {
             Deed::Push => answer::ok(&push::push(&self.gateway, &body).await?),

@@ -1,5 +1,5 @@
 //! The generated gRPC types, for those who speak gRPC alone: the edges
-//! `action_handler::grpc` and `gateway_api`, and the demo, whose application is at the
+//! `application::grpc` and `gateway_api`, and the demo, whose application is at the
 //! other end of both.
 
 #![allow(clippy::all, clippy::pedantic, missing_docs)]

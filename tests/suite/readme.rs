@@ -62,8 +62,7 @@ fn the_kubernetes_sketch_is_a_valid_configuration() {
     let (_, args) = yaml.split_once("args: [serve,").expect("arguments of serve");
     let (args, _) = args.split_once(']').expect("a closed list");
     let config = Config::from_flags(args.split(',').map(str::trim)).expect("valid flags");
-    let grace =
-        config.drain.shutdown_delay + config.drain.drain_time + config.action_handler.timeout;
+    let grace = config.drain.shutdown_delay + config.drain.drain_time + config.application.timeout;
     let (_, configured) =
         yaml.split_once("terminationGracePeriodSeconds: ").expect("a grace period");
     let seconds: u64 = configured.split(' ').next().and_then(|n| n.parse().ok()).expect("seconds");

@@ -140,7 +140,7 @@ impl Driver {
                 }
                 Left::Closed => return,
             }
-            let pause = self.backoff.next();
+            let pause = self.backoff.pause();
             if self.refuse_during(sleep(pause)).await.is_none() {
                 return;
             }
