@@ -6,15 +6,18 @@ mod actions;
 pub mod directory;
 pub mod driver;
 mod ending;
+mod errors;
 pub mod life;
 mod opening;
 mod recheck;
 mod reply;
 pub mod socket;
+mod subscribe;
 mod subscriptions;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use self::subscriptions::Subscriptions;
@@ -93,6 +96,6 @@ impl Session {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -1,12 +1,8 @@
 //! The table of topics, over the hubs of all runtimes.
 
-use std::{
-    cmp::Reverse,
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -87,7 +83,7 @@ impl Topics {
     }
 
     fn table(&self, fresh: Duration) -> Arc<Table> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         match &*last {
             Some((taken, table)) if taken.elapsed() < fresh => table.clone(),
             _ => {

@@ -2,15 +2,13 @@
 //! (RFC 6455, 4.1), and tells nobody why. So those that are configured are selected, and
 //! whoever runs the gateway is told what was asked for in vain.
 
-use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashSet;
 
 use http::{
     HeaderMap,
     header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL},
 };
+use parking_lot::Mutex;
 
 use super::headers;
 
@@ -50,7 +48,7 @@ impl Subprotocols {
     }
 
     fn is_news(&self, name: &str) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         told.len() < TOLD_MAX && told.insert(shown(name).into())
     }
 }

@@ -6,10 +6,12 @@ mod turns;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use self::turns::Portion;
 pub use self::turns::Turns;
@@ -218,7 +220,7 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

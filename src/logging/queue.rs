@@ -6,12 +6,14 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// What may wait, in bytes: thousands of lines.
 const ROOM: usize = 1 << 20;
@@ -68,8 +70,7 @@ impl Queue {
             if left.is_zero() {
                 return;
             }
-            let changed = self.0.changed.wait_timeout(waiting, left);
-            waiting = changed.unwrap_or_else(PoisonError::into_inner).0;
+            self.0.changed.wait_for(&mut waiting, left);
         }
     }
 
@@ -93,7 +94,7 @@ impl Queue {
             let line = loop {
                 match waiting.lines.pop_front() {
                     Some(line) => break line,
-                    None => waiting = self.wait(waiting),
+                    None => self.0.changed.wait(&mut waiting),
                 }
             };
             waiting.writing = true;
@@ -111,12 +112,8 @@ impl Queue {
         }
     }
 
-    fn wait<'a>(&self, waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
-        self.0.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.waiting.lock()
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Session;
+use super::{Session, errors::action_error};
 use crate::{
     application::{Action, ActionReply, ApplicationError},
     metrics::{ActionKind, Ended, Rpc},
-    protocol::{self, ClientError, ClientMessage, ErrorCode, Frame, Outcome, Tag},
+    protocol::{self, ClientError, ClientMessage, Frame, Outcome, Tag},
     time::UnixTime,
 };
 
@@ -93,32 +93,5 @@ impl Session {
             self.outbox.seal(close);
         }
         Ok(())
-    }
-}
-
-/// What a failed `HandleAction` means to the client. `retryable` only where nothing was
-/// sent, or the application says so in its own words: a status may be its runtime's, which
-/// does not know how far the handler got.
-fn action_error(error: ApplicationError) -> ClientError {
-    match error {
-        ApplicationError::Refused { code, details, retryable } => {
-            ClientError::by_application(code, details, retryable)
-        }
-        ApplicationError::Unimplemented => ClientError::new(ErrorCode::InvalidAction),
-        ApplicationError::Unauthenticated => ClientError::new(ErrorCode::AuthRequired),
-        ApplicationError::PermissionDenied => ClientError::new(ErrorCode::PermissionDenied),
-        ApplicationError::InvalidPayload(message) => {
-            ClientError::new(ErrorCode::InvalidPayload).message(message)
-        }
-        ApplicationError::Timeout => ClientError::outcome_unknown(ErrorCode::ActionTimeout),
-        ApplicationError::Unreachable(_) => {
-            ClientError::retryable(ErrorCode::ApplicationUnavailable)
-        }
-        ApplicationError::Lost(_) | ApplicationError::Unavailable(_) => {
-            ClientError::outcome_unknown(ErrorCode::ApplicationUnavailable)
-        }
-        ApplicationError::Busy => ClientError::busy(),
-        ApplicationError::Exhausted(_) => ClientError::outcome_unknown(ErrorCode::Busy),
-        ApplicationError::Failed(_) => ClientError::outcome_unknown(ErrorCode::InternalError),
     }
 }

@@ -1,10 +1,9 @@
 //! How the application is, over all connections to it: each worker has one of its own, and
 //! clients of every worker count.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::BTreeSet;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Endpoint;
 use crate::problem::Problem;
@@ -52,6 +51,6 @@ impl ApplicationState {
     }
 
     fn connections(&self) -> MutexGuard<'_, Vec<Option<String>>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock()
     }
 }

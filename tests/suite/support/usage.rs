@@ -25,12 +25,18 @@ impl Process {
         fs::read_dir(format!("/proc/{}/fd", self.0)).expect("a running process").count()
     }
 
-    /// Proportional set size, in bytes.
+    /// What it has written to, in bytes. Its program's own pages are shared with every other
+    /// gateway that runs from the same file, and would seem to grow when one of those ends.
     pub fn memory(self) -> i64 {
         let path = format!("/proc/{}/smaps_rollup", self.0);
         let text = fs::read_to_string(path).expect("a running process");
-        let pss = text.lines().find_map(|line| line.strip_prefix("Pss:")).expect("Pss");
-        let kib = pss.trim().trim_end_matches(" kB").parse::<i64>().expect("a number");
+        let anonymous = text.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+        let kib = anonymous
+            .expect("a size")
+            .trim()
+            .trim_end_matches(" kB")
+            .parse::<i64>()
+            .expect("a number");
         kib * 1024
     }
 

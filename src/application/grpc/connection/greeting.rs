@@ -8,12 +8,13 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
@@ -88,7 +89,7 @@ impl Received {
     }
 
     fn beginning(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.beginning.lock().unwrap_or_else(PoisonError::into_inner)
+        self.beginning.lock()
     }
 }
 

@@ -1,0 +1,183 @@
+//! How a session comes to be subscribed: the client asks and the application decides, or the
+//! application wants it so.
+
+use std::collections::HashSet;
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{
+    Session,
+    errors::{check_error, exchange_missing, invalid_key, key_error, of_key, unknown_exchange},
+};
+use crate::{
+    application::{ApplicationError, CheckReason, Decision, SessionSnapshot},
+    event::{Exchange, Topic},
+    hub::ExchangeState,
+    metrics::Decided,
+    protocol::{ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, Outcome, Tag},
+};
+
+/// One key of a `Subscribe`, before the application is asked.
+enum Candidate {
+    Refused(ClientError),
+    Ask(Topic, KeyForm),
+    /// Held, or named before in the same message. A re-check may end the one and the
+    /// application refuse the other before it is answered.
+    Known(Topic, KeyForm),
+}
+
+impl Session {
+    /// One reply per key, in the order asked, or one for them all where it is not the
+    /// keys that matter. The outcome is that of the first key that failed.
+    pub(super) async fn subscribe(
+        &self,
+        message: &ClientMessage<'_>,
+    ) -> Result<Outcome, ClientError> {
+        let request = message.topics()?;
+        let name = request.exchange.ok_or_else(exchange_missing)?;
+        let exchange = self.ready_exchange(&name)?;
+        let keys = match request.keys {
+            KeySelection::Missing => vec![RawValue::NULL],
+            KeySelection::Named(keys) => keys,
+        };
+        self.check_key_count(&keys)?;
+        let candidates = self.candidates(&exchange, &keys);
+        let (mut decisions, failed) = match self.ask(&exchange, &candidates).await? {
+            Ok(decisions) => (decisions.into_iter(), None),
+            Err(failed) => (Vec::new().into_iter(), Some(failed)),
+        };
+        let not_allowed = |topic: &Topic, form| match &failed {
+            Some(failed) => of_key(failed.clone(), topic, form),
+            None => key_error(ErrorCode::SubscriptionDenied, topic, form),
+        };
+        let mut outcome = Outcome::Ok;
+        for candidate in candidates {
+            if self.hears_no_more() {
+                break;
+            }
+            let refusal = match candidate {
+                Candidate::Refused(error) => error,
+                Candidate::Ask(topic, form) => match decisions.next() {
+                    Some(Decision::Allow) => {
+                        self.start(topic, form, message.tag);
+                        continue;
+                    }
+                    _ => not_allowed(&topic, form),
+                },
+                Candidate::Known(topic, form) => match self.holds(&topic) {
+                    true => key_error(ErrorCode::AlreadySubscribed, &topic, form),
+                    false => not_allowed(&topic, form),
+                },
+            };
+            outcome = outcome.or(self.tell_error(message.tag, &refusal));
+        }
+        Ok(outcome)
+    }
+
+    /// The application's wish: counts as allowed. What cannot be is told to the client.
+    pub(super) fn add_subscription(&self, exchange: &str, routing_key: &str) {
+        let sent = to_raw_value(routing_key).expect("text always serializes");
+        let candidates =
+            self.ready_exchange(exchange).map(|exchange| self.candidates(&exchange, &[&sent]));
+        for candidate in candidates.unwrap_or_else(|error| vec![Candidate::Refused(error)]) {
+            match candidate {
+                Candidate::Refused(error) => {
+                    self.tell_error(None, &error);
+                }
+                Candidate::Ask(topic, form) => self.start(topic, form, None),
+                Candidate::Known(topic, form) => {
+                    let error = key_error(ErrorCode::AlreadySubscribed, &topic, form);
+                    self.tell_error(None, &error);
+                }
+            }
+        }
+    }
+
+    fn ready_exchange(&self, name: &str) -> Result<Exchange, ClientError> {
+        let exchange = Exchange::new(name).map_err(|_| unknown_exchange(name))?;
+        match self.services.hub.exchange_state(&exchange) {
+            ExchangeState::Ready => Ok(exchange),
+            ExchangeState::Unknown => Err(unknown_exchange(name)),
+            ExchangeState::Unavailable => {
+                Err(ClientError::retryable(ErrorCode::ExchangeUnavailable).detail("exchange", name))
+            }
+        }
+    }
+
+    fn candidates(&self, exchange: &Exchange, keys: &[&RawValue]) -> Vec<Candidate> {
+        let state = self.lock();
+        let mut asked: HashSet<Topic> = HashSet::new();
+        let mut candidate = |sent: &RawValue| {
+            let (topic, form) = match KeyForm::read(exchange, sent) {
+                Ok(read) => read,
+                Err(error) => return Candidate::Refused(invalid_key(exchange, sent, &error)),
+            };
+            let held = &state.subscriptions.held;
+            if held.contains_key(&topic) || asked.contains(&topic) {
+                return Candidate::Known(topic, form);
+            }
+            if held.len() + asked.len() >= self.services.max_subscriptions {
+                let error = key_error(ErrorCode::TooManySubscriptions, &topic, form);
+                return Candidate::Refused(error);
+            }
+            asked.insert(topic.clone());
+            Candidate::Ask(topic, form)
+        };
+        keys.iter().map(|sent| candidate(sent)).collect()
+    }
+
+    /// One call for all keys; none where there is nothing left to ask. The outer error is
+    /// about the exchange, the inner one about each key: the application could not be asked.
+    async fn ask(
+        &self,
+        exchange: &Exchange,
+        candidates: &[Candidate],
+    ) -> Result<Result<Vec<Decision>, ClientError>, ClientError> {
+        let topics: Vec<Topic> = candidates
+            .iter()
+            .filter_map(|candidate| match candidate {
+                Candidate::Ask(topic, _) => Some(topic.clone()),
+                Candidate::Refused(_) | Candidate::Known(..) => None,
+            })
+            .collect();
+        if topics.is_empty() {
+            return Ok(Ok(Vec::new()));
+        }
+        let snapshot = self.snapshot();
+        let answer = self.check(&snapshot, &topics, CheckReason::Subscribe).await;
+        match answer {
+            Ok(decisions) if decisions.contains(&Decision::UnknownExchange) => {
+                Err(unknown_exchange(exchange.as_str()))
+            }
+            Ok(decisions) => Ok(Ok(decisions)),
+            Err(error) => {
+                tracing::debug!(session = %snapshot.id, %error, "subscription check failed");
+                Ok(Err(check_error(&error).because(error.problem())))
+            }
+        }
+    }
+
+    pub(super) async fn check(
+        &self,
+        snapshot: &SessionSnapshot,
+        topics: &[Topic],
+        reason: CheckReason,
+    ) -> Result<Vec<Decision>, ApplicationError> {
+        let answer = self.services.application.check_subscriptions(snapshot, topics, reason).await;
+        let count = |decided, topics| self.metrics().checked(reason.into(), decided, topics);
+        match &answer {
+            Ok(decisions) => decisions.iter().for_each(|one| count((*one).into(), 1)),
+            Err(_) => count(Decided::Failed, topics.len()),
+        }
+        answer
+    }
+
+    fn holds(&self, topic: &Topic) -> bool {
+        self.lock().subscriptions.held.contains_key(topic)
+    }
+
+    fn start(&self, topic: Topic, form: KeyForm, tag: Option<&Tag>) {
+        self.services.hub.subscribe(&topic, form, &self.outbox, tag);
+        self.lock().subscriptions.insert(topic, form);
+    }
+}
