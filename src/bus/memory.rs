@@ -140,8 +140,8 @@ async fn deliver(
     while let Some((topic, body, pushed_at)) = waiting.recv().await {
         let pushed_at = Some(pushed_at);
         lag.read(pushed_at);
-        let event = Event { topic, body, position: Some(Position(position)), pushed_at };
-        listener.event(event).await;
+        let event = Event { topic, body, position: Some(Position::single(position)), pushed_at };
+        listener.events(&exchange, vec![event], 0).await;
         position += 1;
     }
 }
