@@ -17,7 +17,7 @@ use self::status::Lag;
 pub use self::{
     exchanges::ExchangeConfig,
     replicas::{Answers, AskError, Replicas},
-    status::{BusStatus, ExchangeStatus, Skipped},
+    status::{BusStatus, EventsPerMessage, ExchangeStatus, Skipped},
 };
 use crate::event::{Event, Exchange, OutgoingEvent};
 
