@@ -1,10 +1,11 @@
 //! The numbers are the library's: relaxed atomics, but a lock in a histogram and, shared by
 //! who counts, in a family. Here is what it leaves open.
 
-use std::{hash::Hash, sync::atomic::AtomicU64};
+use std::{fmt, hash::Hash, sync::atomic::AtomicU64};
 
 use prometheus_client::{
-    metrics::{family::Family, gauge, histogram::Histogram},
+    encoding::{EncodeMetric, MetricEncoder, NoLabelSet},
+    metrics::{MetricType, family::Family, gauge, histogram::Histogram},
     registry::Metric,
 };
 
@@ -38,6 +39,28 @@ impl Drop for Raised {
 /// How long something took, in seconds.
 pub fn durations() -> Histogram {
     Histogram::new(BOUNDS)
+}
+
+/// A histogram that was counted elsewhere.
+#[derive(Debug)]
+pub struct Counted {
+    /// Upper bounds, and how many are in each and in none before it.
+    pub buckets: Vec<(f64, u64)>,
+    pub sum: f64,
+}
+
+impl EncodeMetric for Counted {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let count = self.buckets.iter().map(|(_, count)| count).sum();
+        // Without the last one the page is not complete.
+        let mut buckets = self.buckets.clone();
+        buckets.push((f64::INFINITY, 0));
+        encoder.encode_histogram::<NoLabelSet>(self.sum, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
 }
 
 /// A metric for each of these, from the start: so a first time is an increase.

@@ -22,10 +22,13 @@ use super::{
     ActionKind, CallRefused, CallStatus, Closed, ErrorLabel, Metrics, Outcome, Pushed, Refused,
     Rpc,
     label::{By, CheckedFor, Decided},
-    number::{Gauge, by, durations, each, labelled, pairs},
+    number::{Counted, Gauge, by, durations, each, labelled, pairs},
     process,
 };
-use crate::{bus::BusStatus, logging};
+use crate::{
+    bus::{BusStatus, EventsPerMessage},
+    logging,
+};
 
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -256,6 +259,16 @@ fn bus(page: &mut Registry, bus: &BusStatus) {
         "How often a log was not read though it was published to, and reading was begun anew",
         ConstCounter::new(bus.stalls),
     );
+    page.register(
+        "myxi_bus_messages_published",
+        "Messages with events that the broker confirmed to this replica",
+        ConstCounter::new(bus.published.all_messages()),
+    );
+    page.register(
+        "myxi_bus_events_per_message",
+        "Events in each of these messages",
+        events_per_message(&bus.published),
+    );
     let exchanges = || bus.exchanges.iter();
     page.register(
         "myxi_bus_exchange_attached",
@@ -278,4 +291,10 @@ fn bus(page: &mut Registry, bus: &BusStatus) {
         "Entries of the bus's logs that are no events and were passed over, by reason",
         skipped,
     );
+}
+
+fn events_per_message(published: &EventsPerMessage) -> Counted {
+    let bounds = EventsPerMessage::BOUNDS.map(|most| most as f64);
+    let buckets = bounds.into_iter().zip(published.messages).collect();
+    Counted { buckets, sum: published.events as f64 }
 }
