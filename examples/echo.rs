@@ -10,14 +10,14 @@ use futures_util::{SinkExt, StreamExt};
 use myxi::{
     application::ClientInfo,
     config::Config,
-    edge::{self, ClientSocket},
-    ids::ReplicaId,
-    protocol::CloseReason,
-    server::{bounds, front},
-    session::driver::fault,
+    edge::{self, ClientSocket, websocket::fault},
+    metrics::Metrics,
+    net::listener::Listener,
+    protocol::ErrorCode,
+    server::{bounds, edge},
+    session::socket::Fault,
 };
-use tokio::net::TcpListener;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, protocol::CloseFrame};
 
 /// Room for the largest messages that the conformance cases send.
 const FLAGS: [&str; 4] = [
@@ -31,13 +31,13 @@ const FLAGS: [&str; 4] = [
 async fn main() -> anyhow::Result<()> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
     let config = Config::from_flags(FLAGS).map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-    let front = Arc::new(front(&config, ReplicaId::random(), Arc::default(), Arc::default()));
+    let edge = Arc::new(edge(&config, Arc::new(Metrics::new(ErrorCode::NAMES))));
     let bounds = bounds(&config);
-    let listener = TcpListener::bind(address).await?;
+    let listener = Listener::bind(address.parse()?)?;
     println!("{}", listener.local_addr()?);
     loop {
         let accepted = bounds.accept(&listener).await;
-        tokio::spawn(http::serve_with(front.clone(), accepted, echo));
+        tokio::spawn(edge::serve(edge.clone(), accepted, echo));
     }
 }
 
@@ -63,9 +63,10 @@ async fn answer(
         Ok(Message::Close(_)) => socket.flush().await.map(|()| false),
         Ok(_) => socket.flush().await.map(|()| true),
         Err(error) => {
-            let reason = fault(&error);
-            if reason.code != CloseReason::ABNORMAL {
-                socket.send(Message::Close(Some((&reason).into()))).await?;
+            if let Fault::Violation(close) = fault(error) {
+                let reason = close.reason.as_ref().into();
+                let frame = CloseFrame { code: close.code.into(), reason };
+                socket.send(Message::Close(Some(frame))).await?;
             }
             Ok(false)
         }

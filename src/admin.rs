@@ -19,15 +19,11 @@ mod topics;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use tokio::{
-    net::TcpListener,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
 pub use self::{access::Access, history::History, tail::Tail, topics::Topics};
 use self::{
@@ -39,7 +35,10 @@ use crate::{
     health::Health,
     ids::ReplicaId,
     metrics::Metrics,
-    net::small_http::{self, BodyError},
+    net::{
+        listener::Listener,
+        small_http::{self, BodyError},
+    },
     session::directory::Directory,
 };
 
@@ -69,7 +68,7 @@ pub struct About {
 }
 
 /// Serves until it is dropped, and keeps the history up.
-pub async fn serve(listener: TcpListener, admin: Admin) {
+pub async fn serve(listener: Listener, admin: Admin) {
     let admin = Arc::new(admin);
     let remembering = admin.clone();
     let answer = move |request, peer| {
@@ -141,7 +140,7 @@ impl Admin {
             let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only POST");
             return Err(refusal.with(header::ALLOW, "POST"));
         }
-        self.access.check_deed(request.headers())?;
+        self.access.check_post(request.headers())?;
         let body = small_http::read_body(request.into_body(), BODY_MAX).await?;
         Ok(match deed {
             Deed::Push => answer::ok(&push::push(&self.gateway, &body).await?),
@@ -185,14 +184,4 @@ impl From<BodyError> for Refusal {
             BodyError::Broken => Self::new(StatusCode::BAD_REQUEST, error.to_string()),
         }
     }
-}
-
-fn now_ms() -> u64 {
-    unix_ms(SystemTime::now())
-}
-
-/// Milliseconds since 1970, as JavaScript counts.
-fn unix_ms(at: SystemTime) -> u64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,35 +11,39 @@ use serde_json::value::RawValue;
 use crate::{
     event::{EventBody, Topic},
     ids::SessionId,
-    protocol::CloseReason,
+    metrics::{CheckedFor, Decided},
+    protocol::Close,
 };
 
 /// The application's decisions. Every call is bounded by a deadline of its own.
 #[async_trait]
-pub trait ActionHandler: Send + Sync {
+pub trait Application: Send + Sync {
     async fn handle_action(
         &self,
-        session: &SessionInfo,
+        session: &SessionSnapshot,
         action: Action<'_>,
-    ) -> Result<ActionReply, HandlerError>;
+    ) -> Result<ActionReply, ApplicationError>;
 
     /// One decision for each topic, by index.
     async fn check_subscriptions(
         &self,
-        session: &SessionInfo,
+        session: &SessionSnapshot,
         topics: &[Topic],
         reason: CheckReason,
-    ) -> Result<Vec<Decision>, HandlerError>;
+    ) -> Result<Vec<Decision>, ApplicationError>;
 
-    async fn session_opened(&self, session: &SessionInfo) -> Result<Admission, HandlerError>;
+    async fn session_opened(
+        &self,
+        session: &SessionSnapshot,
+    ) -> Result<Admission, ApplicationError>;
 
     /// Best effort: a failure is logged where it happens.
-    async fn session_closed(&self, session: &SessionInfo, reason: &CloseReason, lived: Duration);
+    async fn session_closed(&self, session: &SessionSnapshot, reason: &Close, lived: Duration);
 }
 
 /// Everything the application decides from.
 #[derive(Debug, Clone)]
-pub struct SessionInfo {
+pub struct SessionSnapshot {
     pub id: SessionId,
     pub client: Arc<ClientInfo>,
     /// JSON, set by the application; absent: not authenticated.
@@ -74,7 +78,7 @@ pub struct ActionReply {
     /// (exchange, routing key) as the application wrote them: a wrong one is told to the client.
     pub subscribe: Vec<(String, String)>,
     pub events: Vec<EventBody>,
-    pub disconnect: Option<CloseReason>,
+    pub disconnect: Option<Close>,
 }
 
 #[derive(Debug, Default)]
@@ -105,16 +109,35 @@ pub enum Decision {
     UnknownExchange,
 }
 
+impl From<CheckReason> for CheckedFor {
+    fn from(reason: CheckReason) -> Self {
+        match reason {
+            CheckReason::Subscribe => Self::Subscribe,
+            CheckReason::Recheck => Self::Recheck,
+        }
+    }
+}
+
+impl From<Decision> for Decided {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow => Self::Allow,
+            Decision::Deny => Self::Deny,
+            Decision::UnknownExchange => Self::UnknownExchange,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub enum Admission {
     Accept { update: SessionUpdate, events: Vec<EventBody> },
-    Refuse(CloseReason),
+    Refuse(Close),
 }
 
 /// How asking the application failed. Written out, the application's words are escaped:
 /// they may quote a client.
 #[derive(Debug, thiserror::Error)]
-pub enum HandlerError {
+pub enum ApplicationError {
     /// The application said no, with an error for the client.
     #[error("the application answered {code:?}")]
     Refused { code: Box<str>, details: BTreeMap<String, Box<RawValue>>, retryable: bool },
@@ -152,7 +175,7 @@ pub enum HandlerError {
     Failed(String),
 }
 
-impl HandlerError {
+impl ApplicationError {
     /// In the words of whoever told of it, as they came: they may hold anything.
     pub fn problem(&self) -> String {
         match self {

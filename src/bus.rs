@@ -4,21 +4,21 @@
 //! fleet. `tests/suite/bus.rs` holds both to the same promises. What a fleet has beside it,
 //! questions from one replica to another, is a trait of its own ([`Replicas`]).
 
-mod exchanges;
 pub mod memory;
 pub mod rabbitmq;
 mod replicas;
+mod skipped;
 mod status;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use self::status::Lag;
 pub use self::{
-    exchanges::ExchangeConfig,
     replicas::{Answers, AskError, Replicas},
-    status::{BusStatus, EventsPerMessage, ExchangeStatus, Skipped},
+    skipped::{SkipReason, Skipped},
+    status::{BusStatus, EventsPerMessage, ExchangeStatus},
 };
+use self::{skipped::SkipCounts, status::Lag};
 use crate::event::{Event, Exchange, OutgoingEvent};
 
 /// Carries events between replicas.

@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     application::grpc::Endpoint,
-    bus::{ExchangeConfig, rabbitmq::BrokerUrl},
+    bus::rabbitmq::{BrokerUrl, ExchangeConfig},
     edge::forwarded::TrustedProxies,
     logging::LogConfig,
     net::{origin::OriginPolicy, token::BearerToken},
@@ -43,7 +43,7 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Names besides localhost and IP addresses under which the admin listener may be asked.
     pub admin_hosts: Vec<String>,
-    pub action_handler: HandlerConfig,
+    pub application: ApplicationConfig,
     pub session_opened: SessionOpened,
     pub recheck_interval: Duration,
     /// Handshake headers that the application gets to see.
@@ -86,7 +86,7 @@ pub struct AdminConfig {
 
 /// The application's `ActionHandler`.
 #[derive(Debug, Clone)]
-pub struct HandlerConfig {
+pub struct ApplicationConfig {
     pub endpoint: Endpoint,
     pub token: Option<BearerToken>,
     pub timeout: Duration,

@@ -18,6 +18,7 @@ use tonic::transport::{Channel, Endpoint, Server as GrpcServer, server::TcpIncom
 use self::application::{Application, EXCHANGE, TOKEN};
 use crate::{
     config::{Config, DemoConfig},
+    net::listener::Listener,
     proto::{action_handler_server::ActionHandlerServer, gateway_client::GatewayClient},
     server::{Server, StopSignals},
 };
@@ -29,8 +30,7 @@ pub async fn run(config: DemoConfig) -> anyhow::Result<()> {
     let signals = StopSignals::new()?;
     let application = TcpListener::bind("127.0.0.1:0").await?;
     let application_address = application.local_addr()?;
-    let page = TcpListener::bind(config.page_listen)
-        .await
+    let page = Listener::bind(config.page_listen)
         .with_context(|| format!("cannot listen on {} (--page-listen)", config.page_listen))?;
     let page_address = page.local_addr()?;
 

@@ -1,14 +1,12 @@
 //! What travels: topics and the events pushed to them. Validated once, where they enter;
 //! whoever holds one of these values need not check it again.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
+
+use crate::time::UnixTime;
 
 /// AMQP short strings hold 255 bytes; with the longest prefix of ours (`myxi.log.`) a
 /// name of this length still fits well.
@@ -105,8 +103,7 @@ impl PushedAt {
     const AGE_MAX: Duration = Duration::from_secs(3600);
 
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+        Self(UnixTime::now().micros())
     }
 
     /// How long ago that was by the clock of this gateway: zero, where that one is ahead.

@@ -3,8 +3,8 @@
 //! It knows the bus and the peers only: even a single replica publishes through the bus,
 //! so that there is one path for every event.
 
+mod callers;
 mod connection;
-mod door;
 mod load;
 pub mod peers;
 mod serve;
@@ -14,15 +14,16 @@ use std::sync::Arc;
 use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
+use self::peers::{PeerError, Peers};
 pub use self::serve::serve;
 use crate::{
     bus::{EventBus, PublishError},
     event::{EventBody, Exchange, InvalidEvent, OutgoingEvent, Topic},
-    gateway_api::peers::{PeerError, Peers, SessionCommand},
     ids::{SessionId, random_id},
-    metrics::{By, Metrics, Pushed},
+    metrics::{Metrics, Pushed},
     proto::{self, gateway_server::Gateway},
-    protocol::CloseReason,
+    protocol::Close,
+    session::directory::SessionCommand,
 };
 
 /// What one `PushEvents` may hold, as its proto file promises.
@@ -56,7 +57,7 @@ impl GatewayApi {
     ) -> Vec<(String, Result<(), Status>)> {
         let mut outgoing = Vec::with_capacity(events.len());
         let count = |fate: Pushed| {
-            self.metrics.events_published.get_or_create(&By(fate)).inc();
+            self.metrics.events_published[fate].inc();
         };
         let mut results: Vec<_> = events
             .into_iter()
@@ -89,10 +90,10 @@ impl GatewayApi {
         OutgoingEvent::new(topic, body, id, self.max_event_size).map_err(invalid)
     }
 
-    async fn perform(&self, session_id: &str, command: &SessionCommand) -> Result<(), Status> {
+    async fn command(&self, session_id: &str, command: &SessionCommand) -> Result<(), Status> {
         let id = SessionId::parse(session_id)
             .ok_or_else(|| Status::invalid_argument("session_id must be 16 hex digits"))?;
-        self.peers.perform(id, command).await.map_err(|error| match error {
+        self.peers.command(id, command).await.map_err(|error| match error {
             PeerError::NoSuchSession(_) => Status::not_found(error.to_string()),
             PeerError::Unreachable | PeerError::Unavailable(_) | PeerError::NoAnswer => {
                 Status::unavailable(error.to_string())
@@ -149,7 +150,7 @@ impl Gateway for GatewayApi {
         if size > self.max_event_size {
             return Err(invalid(InvalidEvent::TooBig { size, max: self.max_event_size }));
         }
-        self.perform(&request.session_id, &SessionCommand::Send(body)).await?;
+        self.command(&request.session_id, &SessionCommand::Send(body)).await?;
         Ok(Response::new(proto::SendEventResponse {}))
     }
 
@@ -158,16 +159,28 @@ impl Gateway for GatewayApi {
         request: Request<proto::DisconnectSessionRequest>,
     ) -> Result<Response<proto::DisconnectSessionResponse>, Status> {
         let request = load::message(request);
-        if request.code != 0 && CloseReason::chosen(request.code).is_none() {
+        if request.code != 0 && Close::chosen(request.code).is_none() {
             let problem = "code must be 1000, 4000 to 4999, or 0 for 4500";
             return Err(Status::invalid_argument(problem));
         }
-        let reason = CloseReason::by_application(request.code, &request.reason);
-        if reason.reason.len() < request.reason.len() {
+        let close = Close::by_application(request.code, &request.reason);
+        if close.reason.len() < request.reason.len() {
             return Err(Status::invalid_argument("reason must be at most 123 bytes"));
         }
-        self.perform(&request.session_id, &SessionCommand::Disconnect(reason)).await?;
+        self.command(&request.session_id, &SessionCommand::Disconnect(close)).await?;
         Ok(Response::new(proto::DisconnectSessionResponse {}))
+    }
+}
+
+impl From<&Result<(), PublishError>> for Pushed {
+    fn from(published: &Result<(), PublishError>) -> Self {
+        match published {
+            Ok(()) => Self::Ok,
+            Err(PublishError::UnknownExchange(_)) => Self::UnknownExchange,
+            Err(PublishError::Unavailable(_)) => Self::Unavailable,
+            Err(PublishError::Overloaded(_)) => Self::Overloaded,
+            Err(PublishError::Unconfirmed) => Self::Unconfirmed,
+        }
     }
 }
 

@@ -10,6 +10,11 @@ pub fn random_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
+/// For what is never the same twice beside others whose name begins alike: 16 hex digits.
+pub fn random_suffix() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
 /// One running gateway process: 8 hex digits, drawn at random when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReplicaId(u32);

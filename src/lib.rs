@@ -32,4 +32,5 @@ pub mod protocol;
 pub mod server;
 pub mod session;
 pub mod text;
+pub mod time;
 pub mod workers;

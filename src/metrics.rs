@@ -1,82 +1,81 @@
 //! What is counted: for Prometheus at `/metrics`, and for the operator's console.
 //!
-//! One [`Metrics`] per process, made in `server` and handed to whoever counts. An event to
-//! many sessions costs relaxed additions here and, for the one that is timed, a histogram's
-//! lock. Labels come from fixed sets ([`label`]): what a client wrote is never one.
+//! One [`Metrics`] per process, made in `server` and handed to whoever counts. Counting is
+//! relaxed additions to what is at hand, without a lock but where an action failed. Labels
+//! come from fixed sets ([`label`]): what a client wrote is never one. Nothing here knows
+//! those who count; what is theirs, they convert to a label.
 
 mod actions;
+mod by_label;
 mod label;
+mod now;
 mod number;
 mod page;
 mod process;
 mod recent;
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use prometheus_client::{
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
-    registry::Registry,
-};
-use strum::VariantArray;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::time::Instant;
 
-use self::{
-    actions::ActionTable,
-    label::{CheckedFor, Decided, Label},
-    recent::Recent,
-};
 pub use self::{
-    actions::{ActionRow, Ended, LastError},
+    actions::{ActionRow, LastError},
     label::{
-        ActionKind, By, CallRefused, CallStatus, Closed, ErrorLabel, Outcome, Pushed, Refused, Rpc,
+        ActionKind, CallRefused, CallStatus, CheckedFor, Closed, Decided, ErrorLabel, OutcomeLabel,
+        Pushed, Refused, Rpc,
     },
-    number::{Gauge, Raised},
-    page::{CONTENT_TYPE, Now},
+    now::{BusNow, ExchangeNow, Now},
+    number::{Buckets, Gauge, Raised},
+    page::CONTENT_TYPE,
     recent::Quantiles,
 };
-use crate::application::{CheckReason, Decision, HandlerError};
+use self::{
+    actions::{ActionTable, Failure, Over},
+    by_label::ByLabel,
+    label::Label,
+    number::Durations,
+    recent::Recent,
+};
+use crate::time::UnixTime;
 
 /// Everything that is counted since the start of the process.
 #[derive(Debug)]
 pub struct Metrics {
     /// Clients' TCP connections that are open now.
     pub connections: Gauge,
-    pub handshakes_refused: Family<By<Refused>, Counter>,
+    pub handshakes_refused: ByLabel<Refused, Counter>,
     pub sessions_opened: Counter,
-    pub sessions_closed: Family<By<Closed>, Counter>,
+    pub sessions_closed: ByLabel<Closed, Counter>,
     /// Of messages' text, without what frames them.
     pub received_bytes: Counter,
     pub sent_bytes: Counter,
     /// Held now, by all sessions together.
     pub subscriptions: Gauge,
 
-    actions: Family<By<Outcome>, Counter>,
-    action_durations: Family<By<ActionKind>, Histogram>,
-    errors: Family<By<ErrorLabel>, Counter>,
+    actions: ByLabel<OutcomeLabel, Counter>,
+    action_durations: ByLabel<ActionKind, Durations>,
+    errors: ByLabel<ErrorLabel, Counter>,
 
-    calls_in_flight: Family<By<Rpc>, Gauge>,
-    calls: Family<(By<Rpc>, By<CallStatus>), Counter>,
-    call_durations: Family<By<Rpc>, Histogram>,
-    checks: Family<(By<CheckedFor>, By<Decided>), Counter>,
+    calls_in_flight: ByLabel<Rpc, Gauge>,
+    calls: ByLabel<(Rpc, CallStatus), Counter>,
+    call_durations: ByLabel<Rpc, Durations>,
+    checks: ByLabel<(CheckedFor, Decided), Counter>,
 
     /// Of the Gateway service, by the application.
-    pub gateway_calls_refused: Family<By<CallRefused>, Counter>,
-    pub events_published: Family<By<Pushed>, Counter>,
+    pub gateway_calls_refused: ByLabel<CallRefused, Counter>,
+    pub events_published: ByLabel<Pushed, Counter>,
     pub events_received: Counter,
     /// Events queued for subscribers: one event to a hundred of them counts a hundred.
     pub deliveries: Counter,
-    /// In seconds.
-    pub publish_to_write: Histogram,
+    pub publish_to_write: Durations,
 
     /// By name, for the console alone.
-    action_table: Mutex<ActionTable>,
-    recent_calls: Mutex<Recent>,
+    action_table: ActionTable,
+    recent_calls: Recent,
 
     started: Instant,
-    started_at: SystemTime,
+    started_at: UnixTime,
     /// All of the above that is on the page.
     counted: Registry,
 }
@@ -102,54 +101,61 @@ pub struct Totals {
     pub sent_bytes: u64,
 }
 
+/// One action that is over.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended<'a> {
+    pub kind: ActionKind,
+    /// `None` where the message had no name.
+    pub name: Option<&'a str>,
+    pub outcome: OutcomeLabel,
+    /// Why it failed, for the operator.
+    pub cause: Option<&'a str>,
+    /// When it began.
+    pub since: Instant,
+}
+
 /// Counting.
 impl Metrics {
     /// An action was carried out. What is a client's or the application's in it is kept for
     /// the console only.
-    pub fn action(&self, kind: ActionKind, ended: Ended<'_>) {
-        self.actions.get_or_create(&By(ended.outcome)).inc();
-        self.action_durations.get_or_create(&By(kind)).observe(ended.took.as_secs_f64());
-        lock(&self.action_table).count(ended, self.minute());
+    pub fn action(&self, ended: Ended<'_>) {
+        let now = Instant::now();
+        let took = now - ended.since;
+        self.actions[ended.outcome].inc();
+        self.action_durations[ended.kind].observe(took);
+        let failure = match ended.outcome {
+            OutcomeLabel::Ok => None,
+            OutcomeLabel::Error(code) => {
+                Some(Failure { code: self.errors.text(code), cause: ended.cause })
+            }
+        };
+        self.action_table.count(ended.name, Over { failure, took, minute: self.minute(now) });
     }
 
     /// An error was told to a client.
     pub fn error(&self, code: ErrorLabel) {
-        self.errors.get_or_create(&By(code)).inc();
+        self.errors[code].inc();
     }
 
     /// A call to the application begins.
     pub fn call(&self, rpc: Rpc) -> Call<'_> {
-        let in_flight = Raised::on(&self.calls_in_flight.get_or_create(&By(rpc)));
+        let in_flight = Raised::on(&self.calls_in_flight[rpc]);
         Call { metrics: self, rpc, since: Instant::now(), _in_flight: in_flight }
     }
 
     /// A call to the application did not even get its turn.
     pub fn call_without_turn(&self, rpc: Rpc) {
-        self.called(rpc, CallStatus::NoTurn);
+        self.calls[(rpc, CallStatus::NoTurn)].inc();
     }
 
-    /// The application was asked about so many topics.
-    pub fn checked(
-        &self,
-        reason: CheckReason,
-        topics: usize,
-        answer: &Result<Vec<Decision>, HandlerError>,
-    ) {
-        let count = |decided, topics| {
-            self.checks.get_or_create(&(By(reason.into()), By(decided))).inc_by(topics);
-        };
-        match answer {
-            Ok(decisions) => decisions.iter().for_each(|one| count((*one).into(), 1)),
-            Err(_) => count(Decided::Failed, topics as u64),
-        }
+    /// The application was asked about so many topics, and decided so.
+    pub fn checked(&self, reason: CheckedFor, decided: Decided, topics: usize) {
+        self.checks[(reason, decided)].inc_by(topics as u64);
     }
 
-    fn called(&self, rpc: Rpc, status: CallStatus) {
-        self.calls.get_or_create(&(By(rpc), By(status))).inc();
-    }
-
-    fn minute(&self) -> u64 {
-        self.started.elapsed().as_secs() / 60
+    /// Since the start.
+    fn minute(&self, now: Instant) -> u64 {
+        (now - self.started).as_secs() / 60
     }
 }
 
@@ -164,11 +170,12 @@ pub struct Call<'a> {
 
 impl Call<'_> {
     pub fn ended(self, status: CallStatus) {
-        let took = self.since.elapsed();
-        let durations = &self.metrics.call_durations;
-        durations.get_or_create(&By(self.rpc)).observe(took.as_secs_f64());
-        self.metrics.called(self.rpc, status);
-        lock(&self.metrics.recent_calls).record(self.metrics.minute(), took);
+        let Self { metrics, rpc, since, .. } = &self;
+        let now = Instant::now();
+        let took = now - *since;
+        metrics.call_durations[*rpc].observe(took);
+        metrics.calls[(*rpc, status)].inc();
+        metrics.recent_calls.record(metrics.minute(now), took);
     }
 }
 
@@ -176,15 +183,14 @@ impl Call<'_> {
 impl Metrics {
     pub fn totals(&self) -> Totals {
         let sessions_opened = self.sessions_opened.get();
-        let in_flight = |rpc: &Rpc| self.calls_in_flight.get_or_create(&By(*rpc)).get();
         Totals {
             connections: self.connections.get(),
-            sessions: sessions_opened.saturating_sub(sum(self.all_closed())),
+            sessions: sessions_opened.saturating_sub(sum(counts(&self.sessions_closed))),
             subscriptions: self.subscriptions.get(),
-            in_flight: Rpc::VARIANTS.iter().map(in_flight).sum(),
+            in_flight: self.calls_in_flight.iter().map(|(_, calls)| calls.get()).sum(),
             sessions_opened,
-            actions: sum(counts(&self.actions, Outcome::all())),
-            errors: sum(self.all_errors()),
+            actions: sum(counts(&self.actions)),
+            errors: sum(counts(&self.errors)),
             events: self.events_received.get(),
             deliveries: self.deliveries.get(),
             received_bytes: self.received_bytes.get(),
@@ -194,50 +200,38 @@ impl Metrics {
 
     /// By name, the most frequent first; whatever has no row of its own is in `other`.
     pub fn actions(&self) -> Vec<ActionRow> {
-        lock(&self.action_table).rows(self.minute())
+        self.action_table.rows(self.minute(Instant::now()))
     }
 
     /// Errors told to clients, by code, where there were any; `application` stands for the
     /// application's own codes.
     pub fn errors(&self) -> Vec<(&'static str, u64)> {
-        self.all_errors().filter(|(_, count)| *count > 0).collect()
+        counts(&self.errors).filter(|(_, count)| *count > 0).collect()
     }
 
     /// Sessions that ended, by reason, where there were any.
     pub fn closed(&self) -> Vec<(&'static str, u64)> {
-        self.all_closed().filter(|(_, count)| *count > 0).collect()
+        counts(&self.sessions_closed).filter(|(_, count)| *count > 0).collect()
     }
 
     /// Of all actions of the last one to two minutes.
     pub fn action_latency(&self) -> Option<Quantiles> {
-        lock(&self.action_table).latency(self.minute())
+        self.action_table.latency(self.minute(Instant::now()))
     }
 
     /// Of the calls to the application in the last one to two minutes.
     pub fn application_latency(&self) -> Option<Quantiles> {
-        lock(&self.recent_calls).quantiles(self.minute())
+        self.recent_calls.quantiles(self.minute(Instant::now()))
     }
 
-    pub fn started_unix_ms(&self) -> u64 {
-        let since = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn all_errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        counts(&self.errors, ErrorLabel::all())
-    }
-
-    fn all_closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        counts(&self.sessions_closed, Closed::VARIANTS.iter().copied())
+    pub fn started_at(&self) -> UnixTime {
+        self.started_at
     }
 }
 
-/// By the label's text.
-fn counts<L: Label>(
-    family: &Family<By<L>, Counter>,
-    labels: impl Iterator<Item = L>,
-) -> impl Iterator<Item = (&'static str, u64)> {
-    labels.map(|label| (label.into(), family.get_or_create(&By(label)).get()))
+/// By the labels' texts.
+fn counts<L: Label>(counters: &ByLabel<L, Counter>) -> impl Iterator<Item = (&'static str, u64)> {
+    counters.iter().map(|(text, counter)| (text, counter.get()))
 }
 
 fn sum(counts: impl Iterator<Item = (&'static str, u64)>) -> u64 {

@@ -1,5 +1,5 @@
 //! The types generated from `proto/`, for those who speak with others: the edges
-//! `action_handler::grpc` and `gateway_api`, the demo, whose application is at the other end
+//! `application::grpc` and `gateway_api`, the demo, whose application is at the other end
 //! of both, and the log on RabbitMQ, which other programs read and write too.
 
 #![allow(clippy::all, clippy::pedantic, missing_docs)]

@@ -4,78 +4,30 @@
 //! it is checked, never rebuilt.
 
 mod client;
+mod close;
 mod error;
+mod outcome;
 
-use std::sync::Arc;
+use std::time::Duration;
 
+pub use bytestring::ByteString as Frame;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-pub use tokio_tungstenite::tungstenite::Utf8Bytes as Frame;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 pub use self::{
     client::{ClientMessage, InvalidMessage, KeyForm, KeySelection, RoutingKey, TopicRequest},
+    close::Close,
     error::{ClientError, ErrorCode},
+    outcome::Outcome,
 };
 use crate::{
     event::{Event, Exchange},
     ids::SessionId,
+    time::UnixTime,
 };
 
 /// Any JSON value, echoed in every reply that its action causes.
 pub type Tag = RawValue;
-
-/// Why a connection ends: a WebSocket close code and at most 123 bytes of reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CloseReason {
-    pub code: u16,
-    pub reason: Arc<str>,
-}
-
-impl CloseReason {
-    /// Closed by the application: done, stay away.
-    pub const NORMAL: u16 = 1000;
-    pub const PROTOCOL_ERROR: u16 = 1002;
-    /// Never on the wire: the close frame had no code.
-    pub const NO_STATUS: u16 = 1005;
-    /// Never on the wire: the connection was lost without a closing handshake.
-    pub const ABNORMAL: u16 = 1006;
-    pub const INVALID_UTF8: u16 = 1007;
-    pub const TOO_BIG: u16 = 1009;
-    pub const SERVICE_RESTART: u16 = 1012;
-    pub const TRY_LATER: u16 = 1013;
-    pub const SLOW_CONSUMER: u16 = 3008;
-    /// Closed by the application, stay away: its default.
-    pub const APPLICATION: u16 = 4500;
-
-    /// What a control frame can hold beside the code.
-    const REASON_MAX: usize = 123;
-
-    pub fn new(code: u16, reason: &str) -> Self {
-        let end = (0..=reason.len().min(Self::REASON_MAX))
-            .rev()
-            .find(|&end| reason.is_char_boundary(end))
-            .unwrap_or(0);
-        Self { code, reason: reason[..end].into() }
-    }
-
-    /// The application's choice: 1000 or 4000 to 4999, anything else stands for 4500.
-    pub fn by_application(code: u32, reason: &str) -> Self {
-        Self::new(Self::chosen(code).unwrap_or(Self::APPLICATION), reason)
-    }
-
-    /// A code that an application may close with.
-    pub fn chosen(code: u32) -> Option<u16> {
-        let code = u16::try_from(code).ok()?;
-        matches!(code, Self::NORMAL | 4000..5000).then_some(code)
-    }
-}
-
-impl From<&CloseReason> for CloseFrame {
-    fn from(close: &CloseReason) -> Self {
-        Self { code: close.code.into(), reason: Frame::from(&*close.reason) }
-    }
-}
 
 /// One message to a client, in the order of its members on the wire.
 #[derive(Serialize)]
@@ -104,7 +56,7 @@ fn encode<P: Serialize>(message: &Message<'_, P>) -> Frame {
     serde_json::to_string(message).expect("text, numbers and raw JSON always serialize").into()
 }
 
-pub fn welcome(id: SessionId, ping_interval: std::time::Duration) -> Frame {
+pub fn welcome(id: SessionId, ping_interval: Duration) -> Frame {
     #[derive(Serialize)]
     struct Welcome {
         id: String,
@@ -173,16 +125,16 @@ pub fn your_subscriptions(tag: Option<&Tag>, subscriptions: &impl Serialize) -> 
     frame("YourSubscriptions", tag, YourSubscriptions { subscriptions })
 }
 
-pub fn pong(tag: Option<&Tag>, unix_seconds: u64) -> Frame {
+pub fn pong(tag: Option<&Tag>, now: UnixTime) -> Frame {
     #[derive(Serialize)]
     struct Pong {
         time: u64,
     }
-    frame("Pong", tag, Pong { time: unix_seconds })
+    frame("Pong", tag, Pong { time: now.seconds() })
 }
 
 /// Told before a close that wants the client back.
-pub fn reconnect(after: std::time::Duration) -> Frame {
+pub fn reconnect(after: Duration) -> Frame {
     #[derive(Serialize)]
     struct Reconnect {
         after_ms: u128,

@@ -3,54 +3,36 @@
 mod accepting;
 mod descriptors;
 mod drain;
+mod parts;
 mod signals;
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
-use self::{accepting::accept, drain::Drain};
-pub use self::{descriptors::bounds, signals::StopSignals};
+use self::{
+    accepting::accept,
+    drain::Drain,
+    parts::{Applications, Runtimes, access, exchanges, sessions, start_bus},
+};
+pub use self::{descriptors::bounds, parts::edge, signals::StopSignals};
 use crate::{
-    admin::{self, About, Access, Admin, History, Tail, Topics},
-    application::{
-        ActionHandler,
-        grpc::{ApplicationState, CallLimit, GrpcActionHandler, GrpcHandlerConfig, Shared},
-    },
-    bus::{
-        EventBus, Replicas,
-        memory::MemoryBus,
-        rabbitmq::{RabbitMqBus, RabbitMqConfig},
-    },
-    complaints::Complaints,
-    config::{BusConfig, Config, HandlerConfig, Limits, SessionOpened},
-    edge::{Door, Front, Subprotocols},
-    event::Exchange,
+    admin::{self, About, Admin, History, Tail, Topics},
+    config::Config,
     gateway_api::{
         self, GatewayApi,
         peers::{LocalAnswers, Peers},
     },
     health::Health,
     hub::Hub,
-    ids::{ReplicaId, SessionIds},
+    ids::ReplicaId,
     metrics::Metrics,
-    session::{actions::Services, directory::Directory, driver::SessionSettings},
+    net::listener::Listener,
+    protocol::ErrorCode,
+    session::directory::Directory,
     workers::{Worker, Workers},
 };
-
-/// Connections that may wait to be accepted, as far as the system lets them (on Linux
-/// `net.core.somaxconn`, 4096 unless changed). Whoever finds no room tries again after a
-/// second, then after three: everybody who lost a replica comes at once.
-const BACKLOG: u32 = 4096;
 
 /// Serves until a signal asks for an end.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -68,7 +50,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Comes back once everything listens; neither the broker nor the application need be up.
+    /// Returns once everything listens; neither the broker nor the application need be up.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let clients = bind("--listen", config.listen)?;
         let grpc = bind("--grpc-listen", config.grpc.listen)?;
@@ -76,15 +58,22 @@ impl Server {
         let addresses = (clients.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
 
         let replica = ReplicaId::random();
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let directory = Arc::new(Directory::default());
-        let front = Arc::new(front(&config, replica, directory.clone(), metrics.clone()));
-        let handlers = Handlers::new(&config, own_ports(addresses), metrics.clone());
+        let edge = Arc::new(edge(&config, metrics.clone()));
+        let sessions = Arc::new(sessions(&config, replica, directory.clone()));
+        let applications = Applications::new(&config, own_ports(addresses), metrics.clone());
         let max_outbox = config.limits.max_outbox;
         let hub = || Arc::new(Hub::new(exchanges(&config), max_outbox, metrics.clone()));
         let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
-        let here = Door::new(hubs[0].clone(), &config.limits, front.clone(), &handlers, 0);
-        let workers = workers(&config, here, &hubs[1..], &front, &handlers)?;
+        let runtimes = Runtimes {
+            limits: config.limits.clone(),
+            edge: edge.clone(),
+            sessions: sessions.clone(),
+            applications: applications.clone(),
+            metrics: metrics.clone(),
+        };
+        let workers = workers(&hubs, &runtimes)?;
         let topics = Arc::new(Topics::new(hubs));
         let tail = Arc::new(Tail::new(topics.clone()));
         let workers = Arc::new(Workers::new(workers, tail.clone(), metrics.clone()));
@@ -93,12 +82,12 @@ impl Server {
 
         let health = Arc::new(Health::new(
             bus.clone(),
-            handlers.shared.state.clone(),
+            applications.shared.state.clone(),
             config.ready_requires_bus,
         ));
         if config.health_on_listen {
             // Nothing is accepted yet: nobody was told otherwise.
-            let _ = front.health.set(health.clone());
+            let _ = edge.health.set(health.clone());
         }
         let mut tasks = JoinSet::new();
         let (stop_accepting, accepting_stopped) = watch::channel(false);
@@ -112,8 +101,8 @@ impl Server {
             about: About {
                 replica,
                 clients: addresses.0,
-                application: config.action_handler.endpoint.to_string(),
-                max_in_flight: config.action_handler.max_in_flight,
+                application: config.application.endpoint.to_string(),
+                max_in_flight: config.application.max_in_flight,
             },
             health: health.clone(),
             history: History::new(metrics.totals()),
@@ -129,23 +118,24 @@ impl Server {
             grpc,
             api,
             config.grpc.token.clone(),
-            told(grpc_stopped),
+            given(grpc_stopped),
         ));
 
         let (clients, grpc_address, admin) = addresses;
         tracing::info!(%replica, %clients, grpc = %grpc_address, %admin, "listening");
         let drain = Drain {
             config: config.drain,
-            action_timeout: config.action_handler.timeout,
+            action_timeout: config.application.timeout,
             max_connections: config.limits.max_connections,
             health,
             stop_accepting,
-            front,
+            edge,
+            sessions,
             stop_grpc,
             grpc: grpc_task,
             bus,
             tasks,
-            complaints: handlers.shared.complaints.clone(),
+            complaints: applications.shared.complaints.clone(),
         };
         Ok(Self { clients, grpc: grpc_address, admin, drain })
     }
@@ -168,49 +158,8 @@ impl Server {
     }
 }
 
-fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    listen(address).with_context(|| format!("cannot listen on {address} ({flag})"))
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // What is left of a former gateway's connections must not keep the next one out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Starts one handler on each runtime: each has a connection of its own.
-#[derive(Clone)]
-struct Handlers {
-    config: GrpcHandlerConfig,
-    shared: Shared,
-}
-
-impl Handlers {
-    fn new(
-        config: &Config,
-        own_ports: Arc<[(SocketAddr, &'static str)]>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let HandlerConfig { endpoint, token, timeout, max_in_flight } =
-            config.action_handler.clone();
-        let shared = Shared {
-            calls: Arc::new(CallLimit::new(max_in_flight)),
-            state: Arc::new(ApplicationState::new(&endpoint, config.worker_threads)),
-            complaints: Complaints::of("failed calls to the application"),
-            metrics,
-        };
-        // Half an outbox: a reply always fits one that is not half full.
-        let max_reply_size = config.limits.max_outbox / 2;
-        let config = GrpcHandlerConfig { endpoint, token, timeout, max_reply_size, own_ports };
-        Self { config, shared }
-    }
-
-    /// On the runtime that this is called in, which has this number.
-    fn start(&self, number: usize) -> Arc<dyn ActionHandler> {
-        Arc::new(GrpcActionHandler::start(self.config.clone(), self.shared.clone(), number))
-    }
+fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<Listener> {
+    Listener::bind(address).with_context(|| format!("cannot listen on {address} ({flag})"))
 }
 
 fn own_ports(
@@ -219,118 +168,23 @@ fn own_ports(
     [(clients, "--listen"), (grpc, "--grpc-listen"), (admin, "--admin-listen")].into()
 }
 
-/// What all connections share, as it is configured.
-pub fn front(
-    config: &Config,
-    replica: ReplicaId,
-    directory: Arc<Directory>,
-    metrics: Arc<Metrics>,
-) -> Front {
-    let session = SessionSettings {
-        ask_application_first: config.session_opened == SessionOpened::Required,
-        ping_interval: config.limits.ping_interval,
-        recheck_interval: config.recheck_interval,
-        max_unread_actions: config.limits.max_unread_actions,
-        // A few of the largest messages, or many small ones.
-        max_unread_bytes: 4 * config.limits.max_message_size,
-    };
-    let places = || Arc::new(Semaphore::new(config.limits.max_connections));
-    Front {
-        paths: config.paths.clone(),
-        subprotocols: Subprotocols::new(config.subprotocols.clone()),
-        health: OnceLock::new(),
-        origins: config.origins.clone(),
-        trusted_proxies: config.trusted_proxies.clone(),
-        forward_headers: config.forward_headers.clone(),
-        handshake_timeout: config.limits.handshake_timeout,
-        max_message_size: config.limits.max_message_size,
-        max_outbox: config.limits.max_outbox,
-        connections: places(),
-        farewells: places(),
-        session: Arc::new(session),
-        session_ids: SessionIds::new(replica),
-        directory,
-        complaints: Complaints::of("refused handshakes"),
-        metrics,
-    }
-}
-
-impl Door {
-    fn new(
-        hub: Arc<Hub>,
-        limits: &Limits,
-        front: Arc<Front>,
-        handlers: &Handlers,
-        number: usize,
-    ) -> Arc<Self> {
-        let metrics = front.metrics.clone();
-        let services = Services {
-            hub,
-            handler: handlers.start(number),
-            max_subscriptions: limits.max_subscriptions,
-            max_event_size: limits.max_event_size,
-            complaints: handlers.shared.complaints.clone(),
-            metrics,
-        };
-        Arc::new(Self { front, services: Arc::new(services) })
-    }
-}
-
-/// The first worker is this runtime, the others are threads, one for each further hub.
-fn workers(
-    config: &Config,
-    here: Arc<Door>,
-    hubs: &[Arc<Hub>],
-    front: &Arc<Front>,
-    handlers: &Handlers,
-) -> anyhow::Result<Vec<Worker>> {
-    let mut workers = vec![Worker::here(here)];
-    for (number, hub) in (1..).zip(hubs.iter().cloned()) {
-        let (limits, front, handlers) = (config.limits.clone(), front.clone(), handlers.clone());
-        let of_door = hub.clone();
-        let door = move || Door::new(of_door, &limits, front, &handlers, number);
-        let worker = Worker::spawn(format!("sessions-{number}"), hub, door);
+/// One for each hub: the first is this runtime, the others are threads.
+fn workers(hubs: &[Arc<Hub>], runtimes: &Runtimes) -> anyhow::Result<Vec<Worker>> {
+    let mut workers = Vec::with_capacity(hubs.len());
+    for (number, hub) in hubs.iter().cloned().enumerate() {
+        if number == 0 {
+            workers.push(Worker::here(runtimes.host(hub, number)));
+            continue;
+        }
+        let (runtimes, of_host) = (runtimes.clone(), hub.clone());
+        let host = move || runtimes.host(of_host, number);
+        let worker = Worker::spawn(format!("sessions-{number}"), hub, host);
         workers.push(worker.context("cannot start a worker thread")?);
     }
     Ok(workers)
 }
 
-fn exchanges(config: &Config) -> Vec<Exchange> {
-    config.exchanges.iter().map(|exchange| exchange.name.clone()).collect()
-}
-
-fn start_bus(
-    config: &Config,
-    replica: ReplicaId,
-    listener: Arc<Workers>,
-    answers: Arc<LocalAnswers>,
-) -> (Arc<dyn EventBus>, Arc<dyn Replicas>) {
-    let exchanges = config.exchanges.clone();
-    match &config.bus {
-        BusConfig::Memory => {
-            let bus = MemoryBus::start(exchanges, listener);
-            (bus.clone(), bus)
-        }
-        BusConfig::RabbitMq { urls } => {
-            let max_event_size = config.limits.max_event_size;
-            let config = RabbitMqConfig { urls: urls.clone(), exchanges, replica, max_event_size };
-            let bus = RabbitMqBus::start(config, listener, answers);
-            (bus.clone(), bus)
-        }
-    }
-}
-
-/// Who may ask the admin listener, which listens at `address`.
-fn access(config: &Config, address: SocketAddr) -> Access {
-    Access {
-        token: config.admin.token.clone(),
-        hosts: config.admin_hosts.clone(),
-        on_loopback: address.ip().to_canonical().is_loopback(),
-        complaints: Complaints::of("requests with a wrong token"),
-    }
-}
-
-/// Comes back when the word is given, or when nobody is left to give it.
-async fn told(mut word: watch::Receiver<bool>) {
+/// Resolves when the word is given, or when nobody is left to give it.
+async fn given(mut word: watch::Receiver<bool>) {
     let _ = word.wait_for(|given| *given).await;
 }

@@ -1,5 +1,98 @@
-//! One client's session: what it is, what its messages mean, and the task that lives it.
+//! One client's session: who it is and what it holds. What its messages mean is said in
+//! `session/actions.rs` and `session/subscriptions.rs`, its task is `session/driver.rs`, and its
+//! life, from its id to its farewell, `session/life.rs`.
 
-pub mod actions;
+mod actions;
 pub mod directory;
 pub mod driver;
+mod ending;
+pub mod life;
+mod opening;
+mod recheck;
+mod reply;
+pub mod socket;
+mod subscriptions;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use self::subscriptions::Subscriptions;
+use crate::{
+    application::{Application, SessionSnapshot},
+    complaints::Complaints,
+    hub::{Hub, outbox::Outbox},
+    metrics::Metrics,
+};
+
+/// What the sessions of one runtime share.
+pub struct Services {
+    pub hub: Arc<Hub>,
+    pub application: Arc<dyn Application>,
+    pub max_subscriptions: usize,
+    /// Bounds the JSON of one event, in bytes.
+    pub max_event_size: usize,
+    /// Shared with the application's client, which complains of the calls themselves.
+    pub complaints: Complaints,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Who the client is by now, what it is subscribed to, and what waits to be written to it.
+pub struct Session {
+    services: Arc<Services>,
+    outbox: Arc<Outbox>,
+    opened: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    snapshot: Arc<SessionSnapshot>,
+    /// The client was let in. Of one that was not, the application hears no more.
+    admitted: bool,
+    /// Grows with every change of auth: an answer to an older question counts no more.
+    auth_version: u64,
+    recheck_due: bool,
+    subscriptions: Subscriptions,
+}
+
+impl Session {
+    pub fn new(
+        services: Arc<Services>,
+        outbox: Arc<Outbox>,
+        snapshot: SessionSnapshot,
+    ) -> Arc<Self> {
+        let state = State {
+            snapshot: Arc::new(snapshot),
+            admitted: false,
+            auth_version: 0,
+            recheck_due: false,
+            subscriptions: Subscriptions::default(),
+        };
+        Arc::new(Self { services, outbox, opened: Instant::now(), state: Mutex::new(state) })
+    }
+
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.services.metrics
+    }
+
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub fn subscriptions(&self) -> usize {
+        self.lock().subscriptions.len()
+    }
+
+    /// What the application is told of it now.
+    pub fn snapshot(&self) -> Arc<SessionSnapshot> {
+        self.lock().snapshot.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -14,13 +14,13 @@ use std::{
 use async_trait::async_trait;
 
 use self::worker::Notice;
-pub use self::worker::Worker;
+pub use self::worker::{Host, Worker};
 use crate::{
     bus::BusListener,
     event::{Event, Exchange},
     hub::Delivery,
     metrics::Metrics,
-    net::accept::Accepted,
+    net::listener::Accepted,
 };
 
 /// Sees each event that comes, whoever wants it.

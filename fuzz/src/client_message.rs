@@ -93,7 +93,7 @@ fn code_of(error: &ClientError) -> String {
 fn check_tag(tag: Option<&Tag>, message: &[u8]) {
     let Some(tag) = tag else { return };
     assert!(is_verbatim(tag.get(), message), "a rebuilt tag: {tag}");
-    assert_eq!(protocol::done(tag).as_str(), format!(r#"{{"event":"Done","tag":{tag}}}"#));
+    assert_eq!(&*protocol::done(tag), format!(r#"{{"event":"Done","tag":{tag}}}"#));
 }
 
 fn check_error(tag: Option<&Tag>, error: &ClientError) {

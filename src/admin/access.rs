@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::answer::Refusal;
 use crate::{
     complaints::{Complaint, Complaints},
-    net::{origin::Origin, token::BearerToken},
+    net::{host, origin::Origin, token::BearerToken},
 };
 
 /// A browser that is told this asks its user for the token.
@@ -28,10 +28,9 @@ impl Access {
     /// A web page can make a browser ask under a name of its own (DNS rebinding), but not
     /// under an address or under `localhost`.
     pub fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let allowed = host(headers).is_some_and(|host| {
-            let name = host_name(host);
+        let allowed = host::requested(headers).is_some_and(|name| {
             name.eq_ignore_ascii_case("localhost")
-                || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+                || host::without_brackets(name).parse::<IpAddr>().is_ok()
                 || self.hosts.iter().any(|allowed| name.eq_ignore_ascii_case(allowed))
         });
         allowed.then_some(()).ok_or_else(|| {
@@ -43,7 +42,7 @@ impl Access {
     /// For everything but health.
     pub fn check_caller(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Refusal> {
         match &self.token {
-            Some(token) if token.is_borne_by_browser(headers) => Ok(()),
+            Some(token) if token.authorizes_browser(headers) => Ok(()),
             Some(_) => {
                 if headers.contains_key(header::AUTHORIZATION) {
                     let what = "the admin listener was asked with a wrong token";
@@ -64,7 +63,7 @@ impl Access {
 
     /// For whatever does something. Forms and scripts of other pages can send a POST, with
     /// what the browser knows of tokens, but not without their origin nor as JSON.
-    pub fn check_deed(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub fn check_post(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         if !is_same_origin(headers) {
             let text = "this needs an Origin header that is the listener's own";
             return Err(Refusal::new(StatusCode::FORBIDDEN, text));
@@ -77,22 +76,12 @@ impl Access {
     }
 }
 
-fn host(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::HOST)?.to_str().ok()
-}
-
-/// `Host` without its port.
-fn host_name(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    }
-}
-
 /// A proxy in front may speak TLS, so the scheme is the page's own.
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
-    let (Some(origin), None, Some(host)) = (origins.next(), origins.next(), host(headers)) else {
+    let (Some(origin), None, Some(host)) =
+        (origins.next(), origins.next(), headers.get(header::HOST))
+    else {
         return false;
     };
     let Some((scheme @ ("http" | "https"), authority)) =
@@ -101,6 +90,7 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
         return false;
     };
     let parsed = |authority| format!("{scheme}://{authority}").parse::<Origin>().ok();
+    let Ok(host) = host.to_str() else { return false };
     parsed(authority).is_some_and(|page| Some(page) == parsed(host))
 }
 

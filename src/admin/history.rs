@@ -10,8 +10,7 @@ use std::{
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::now_ms;
-use crate::metrics::Totals;
+use crate::{metrics::Totals, time::UnixTime};
 
 pub const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -24,7 +23,7 @@ pub struct History(Mutex<State>);
 
 struct State {
     points: VecDeque<Point>,
-    end_ms: u64,
+    last_taken: UnixTime,
     /// The last two looks, the newer one last.
     looks: [Look; 2],
 }
@@ -90,7 +89,11 @@ impl History {
     /// Begins with the totals as they are.
     pub fn new(totals: Totals) -> Self {
         let look = Look { at: Instant::now(), totals };
-        Self(Mutex::new(State { points: VecDeque::new(), end_ms: now_ms(), looks: [look; 2] }))
+        Self(Mutex::new(State {
+            points: VecDeque::new(),
+            last_taken: UnixTime::now(),
+            looks: [look; 2],
+        }))
     }
 
     /// Takes a point: to be done once in an [`INTERVAL`].
@@ -103,7 +106,7 @@ impl History {
             state.points.pop_front();
         }
         state.points.push_back(point);
-        state.end_ms = now_ms();
+        state.last_taken = UnixTime::now();
         state.looks = [last, look];
     }
 
@@ -118,7 +121,11 @@ impl History {
     pub fn columns(&self) -> Columns {
         let state = self.lock();
         let interval_ms = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);
-        Columns { interval_ms, end_ms: state.end_ms, series: Series::of(&state.points) }
+        Columns {
+            interval_ms,
+            end_ms: state.last_taken.millis(),
+            series: Series::of(&state.points),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

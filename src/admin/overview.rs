@@ -5,12 +5,12 @@ use serde::Serialize;
 use super::{
     Admin,
     history::{Gauges, Rates, ms},
-    now_ms, unix_ms,
 };
 use crate::{
     bus::BusStatus,
     health::Status,
     metrics::{ActionRow, LastError, Quantiles, Totals},
+    time::UnixTime,
 };
 
 #[derive(Debug, Serialize)]
@@ -118,8 +118,8 @@ impl Admin {
         Overview {
             version: env!("CARGO_PKG_VERSION"),
             replica: self.about.replica.to_string(),
-            started_ms: self.metrics.started_unix_ms(),
-            now_ms: now_ms(),
+            started_ms: self.metrics.started_at().millis(),
+            now_ms: UnixTime::now().millis(),
             clients: Clients { port: self.about.clients.port(), path: "/" },
             status: report.status,
             reasons: report.reasons,
@@ -199,7 +199,7 @@ impl From<BusStatus> for Bus {
 impl From<ActionRow> for Action {
     fn from(row: ActionRow) -> Self {
         let ActionRow { action, count, errors, last_error, latency } = row;
-        let last_error = last_error.map(|LastError { text, at }| Told { text, at_ms: unix_ms(at) });
+        let last_error = last_error.map(|LastError { text, at }| Told { text, at_ms: at.millis() });
         Self { action, count, errors, last_error, latency: latency.into() }
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     ids::SessionId,
     session::{
-        actions::Client,
+        Session,
         directory::{AT_ONCE, Directory},
     },
     text::cut,
@@ -52,29 +52,27 @@ pub async fn list(directory: &Directory, query: &Query<'_>) -> Result<Sessions, 
     let sort = Sort::read(query.text("sort"))?;
     let (search, page) = (query.needle("search")?, query.page()?);
     let (all, now) = (directory.all(), Instant::now());
-    let mut matching: Vec<(u64, SessionId, Arc<Client>)> = Vec::new();
+    let mut matching: Vec<(u64, SessionId, Arc<Session>)> = Vec::new();
     for some in all.chunks(AT_ONCE) {
-        let found = some.iter().filter(|client| search.is_empty() || matches(client, &search));
-        matching.extend(
-            found.map(|client| {
-                (sort.measure(client, now), client.outbox().session(), client.clone())
-            }),
-        );
+        let found = some.iter().filter(|session| search.is_empty() || matches(session, &search));
+        matching.extend(found.map(|session| {
+            (sort.measure(session, now), session.outbox().session(), session.clone())
+        }));
         yield_now().await;
     }
     let (total, found) = (all.len(), matching.len());
     let rows = page.of(&mut matching, |(one, id, _), (other, other_id, _)| {
         (Reverse(one), id).cmp(&(Reverse(other), other_id))
     });
-    let sessions = rows.iter().map(|(_, _, client)| Row::of(client, now)).collect();
+    let sessions = rows.iter().map(|(_, _, session)| Row::of(session, now)).collect();
     Ok(Sessions { total, matching: found, sessions })
 }
 
-fn matches(client: &Client, search: &str) -> bool {
-    let session = client.session();
-    holds(&session.id.to_string(), search)
-        || session.auth.as_ref().is_some_and(|auth| holds(auth, search))
-        || holds(&session.client.remote_address.to_string(), search)
+fn matches(session: &Session, search: &str) -> bool {
+    let snapshot = session.snapshot();
+    holds(&snapshot.id.to_string(), search)
+        || snapshot.auth.as_ref().is_some_and(|auth| holds(auth, search))
+        || holds(&snapshot.client.remote_address.to_string(), search)
 }
 
 impl Sort {
@@ -87,25 +85,25 @@ impl Sort {
         }
     }
 
-    fn measure(self, client: &Client, now: Instant) -> u64 {
+    fn measure(self, session: &Session, now: Instant) -> u64 {
         match self {
-            Self::Age => u64::try_from((now - client.opened()).as_nanos()).unwrap_or(u64::MAX),
-            Self::Subscriptions => client.subscriptions() as u64,
-            Self::Outbox => client.outbox().bytes() as u64,
+            Self::Age => u64::try_from((now - session.opened()).as_nanos()).unwrap_or(u64::MAX),
+            Self::Subscriptions => session.subscriptions() as u64,
+            Self::Outbox => session.outbox().bytes() as u64,
         }
     }
 }
 
 impl Row {
-    fn of(client: &Client, now: Instant) -> Self {
-        let session = client.session();
+    fn of(session: &Session, now: Instant) -> Self {
+        let snapshot = session.snapshot();
         Self {
-            id: session.id.to_string(),
-            identity: session.auth.as_ref().map(|auth| cut(auth, IDENTITY_SHOWN)),
-            remote: session.client.remote_address.to_string(),
-            age_ms: u64::try_from((now - client.opened()).as_millis()).unwrap_or(u64::MAX),
-            subscriptions: client.subscriptions(),
-            outbox_bytes: client.outbox().bytes(),
+            id: snapshot.id.to_string(),
+            identity: snapshot.auth.as_ref().map(|auth| cut(auth, IDENTITY_SHOWN)),
+            remote: snapshot.client.remote_address.to_string(),
+            age_ms: u64::try_from((now - session.opened()).as_millis()).unwrap_or(u64::MAX),
+            subscriptions: session.subscriptions(),
+            outbox_bytes: session.outbox().bytes(),
         }
     }
 }

@@ -15,11 +15,10 @@ use tokio::time::Instant;
 
 use super::{
     answer::{Refusal, holds},
-    now_ms,
     query::Query,
     topics::Topics,
 };
-use crate::{event::Event, text::cut, workers::Watcher};
+use crate::{event::Event, text::cut, time::UnixTime, workers::Watcher};
 
 /// Events that are kept.
 const KEPT: usize = 200;
@@ -96,7 +95,7 @@ impl Tail {
         let payload = event.body.payload.get();
         let passed = Passed {
             seq: state.seq,
-            at_ms: now_ms(),
+            at_ms: UnixTime::now().millis(),
             exchange: event.topic.exchange.to_string(),
             routing_key: event.topic.routing_key().into(),
             event: event.body.name.to_string(),

@@ -155,6 +155,7 @@ mod tests {
     use crate::{
         hub::outbox::Outbox,
         ids::{ReplicaId, SessionIds},
+        metrics::Metrics,
         protocol::KeyForm,
     };
 
@@ -162,7 +163,7 @@ mod tests {
 
     fn hub(keys: std::ops::Range<u32>) -> Arc<Hub> {
         let exchange = Exchange::new("widgets").expect("valid");
-        let hub = Hub::new([exchange.clone()], OUTBOX, Arc::default());
+        let hub = Hub::new([exchange.clone()], OUTBOX, Arc::new(Metrics::new(&[])));
         let session = SessionIds::new(ReplicaId::random()).next();
         let outbox = Outbox::new(session, OUTBOX);
         for key in keys {

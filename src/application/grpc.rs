@@ -40,7 +40,8 @@ pub use self::{
     state::ApplicationState,
 };
 use super::{
-    Action, ActionHandler, ActionReply, Admission, CheckReason, Decision, HandlerError, SessionInfo,
+    Action, ActionReply, Admission, Application, ApplicationError, CheckReason, Decision,
+    SessionSnapshot,
 };
 use crate::{
     complaints::Complaints,
@@ -48,7 +49,7 @@ use crate::{
     metrics::{CallStatus, Metrics, Rpc},
     net::token::BearerToken,
     proto,
-    protocol::CloseReason,
+    protocol::Close,
 };
 
 /// What one `CheckSubscriptions` may ask, as its proto file promises.
@@ -58,7 +59,7 @@ const TOPICS_PER_CHECK: usize = 1_000;
 const SESSION_CLOSED_UNWANTED: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
-pub struct GrpcHandlerConfig {
+pub struct GrpcConfig {
     pub endpoint: Endpoint,
     pub token: Option<BearerToken>,
     /// The deadline of each call.
@@ -80,7 +81,7 @@ pub struct Shared {
 
 /// Asks the application over gRPC, over a connection of its own.
 #[derive(Debug)]
-pub struct GrpcActionHandler {
+pub struct GrpcApplication {
     caller: Arc<Caller>,
     service: Arc<Service>,
     /// The deadline of each call.
@@ -117,11 +118,11 @@ impl Methods {
     }
 }
 
-impl GrpcActionHandler {
+impl GrpcApplication {
     /// Begins to connect, on the runtime that this is called in. `number` is this handler's
     /// place in the shared state.
-    pub fn start(config: GrpcHandlerConfig, shared: Shared, number: usize) -> Self {
-        let GrpcHandlerConfig { endpoint, token, timeout, max_reply_size, own_ports } = config;
+    pub fn start(config: GrpcConfig, shared: Shared, number: usize) -> Self {
+        let GrpcConfig { endpoint, token, timeout, max_reply_size, own_ports } = config;
         let Shared { calls, state, complaints, metrics } = shared;
         let methods = Methods::of(&endpoint.authority());
         let settings = Settings::new(endpoint, own_ports, timeout, max_reply_size);
@@ -179,8 +180,8 @@ impl GrpcActionHandler {
         &self,
         asked: Asked<'_>,
         ended: Ended,
-        result: Result<T, HandlerError>,
-    ) -> Result<T, HandlerError> {
+        result: Result<T, ApplicationError>,
+    ) -> Result<T, ApplicationError> {
         if let Err(error) = &result
             && let Some(complaint) = asked.complaint(ended, error)
         {
@@ -191,20 +192,20 @@ impl GrpcActionHandler {
 
     /// The application answers `HandleAction` with statuses that mean something to the
     /// client, unless it is not the right application, or does not take this for its gateway.
-    async fn of_action(&self, failure: CallFailure) -> HandlerError {
+    async fn of_action(&self, failure: CallFailure) -> ApplicationError {
         let CallFailure::Call(CallError::Status(code, message)) = failure else {
             return failure.of_question();
         };
         if let Code::Unimplemented | Code::Unauthenticated = code
             && let Some(why) = self.service.explains(code, self.timeout).await
         {
-            return HandlerError::Unavailable(why.to_string());
+            return ApplicationError::Unavailable(why.to_string());
         }
         match code {
-            Code::Unimplemented => HandlerError::Unimplemented,
-            Code::Unauthenticated => HandlerError::Unauthenticated,
-            Code::PermissionDenied => HandlerError::PermissionDenied,
-            Code::InvalidArgument => HandlerError::InvalidPayload(message),
+            Code::Unimplemented => ApplicationError::Unimplemented,
+            Code::Unauthenticated => ApplicationError::Unauthenticated,
+            Code::PermissionDenied => ApplicationError::PermissionDenied,
+            Code::InvalidArgument => ApplicationError::InvalidPayload(message),
             _ => CallFailure::Call(CallError::Status(code, message)).of_question(),
         }
     }
@@ -216,12 +217,12 @@ impl GrpcActionHandler {
 }
 
 #[async_trait]
-impl ActionHandler for GrpcActionHandler {
+impl Application for GrpcApplication {
     async fn handle_action(
         &self,
-        session: &SessionInfo,
+        session: &SessionSnapshot,
         action: Action<'_>,
-    ) -> Result<ActionReply, HandlerError> {
+    ) -> Result<ActionReply, ApplicationError> {
         let method = &self.methods.handle_action;
         let request = convert::action(session, action);
         let reply = self.call(method, Urgency::Client, &request).await;
@@ -236,10 +237,10 @@ impl ActionHandler for GrpcActionHandler {
 
     async fn check_subscriptions(
         &self,
-        session: &SessionInfo,
+        session: &SessionSnapshot,
         topics: &[Topic],
         reason: CheckReason,
-    ) -> Result<Vec<Decision>, HandlerError> {
+    ) -> Result<Vec<Decision>, ApplicationError> {
         let method = &self.methods.check_subscriptions;
         let urgency = match reason {
             CheckReason::Subscribe => Urgency::Client,
@@ -261,7 +262,10 @@ impl ActionHandler for GrpcActionHandler {
         Ok(decisions)
     }
 
-    async fn session_opened(&self, session: &SessionInfo) -> Result<Admission, HandlerError> {
+    async fn session_opened(
+        &self,
+        session: &SessionSnapshot,
+    ) -> Result<Admission, ApplicationError> {
         let method = &self.methods.session_opened;
         let request = proto::SessionOpenedRequest { session: Some(convert::session(session)) };
         let reply = self.call(method, Urgency::Client, &request).await;
@@ -270,7 +274,7 @@ impl ActionHandler for GrpcActionHandler {
         self.complain(Asked { rpc: method.rpc, session, action: None }, ended, admission)
     }
 
-    async fn session_closed(&self, session: &SessionInfo, reason: &CloseReason, lived: Duration) {
+    async fn session_closed(&self, session: &SessionSnapshot, reason: &Close, lived: Duration) {
         if !self.wants_session_closed() {
             return;
         }
@@ -308,25 +312,25 @@ enum CallFailure {
 
 impl CallFailure {
     /// To the gateway's own questions a status is never an answer, least of all a denial.
-    fn of_question(self) -> HandlerError {
+    fn of_question(self) -> ApplicationError {
         match self {
-            Self::NoTurn => HandlerError::Busy,
+            Self::NoTurn => ApplicationError::Busy,
             Self::Call(error) => match error {
-                CallError::Unreached(problem) => HandlerError::Unreachable(problem),
+                CallError::Unreached(problem) => ApplicationError::Unreachable(problem),
                 CallError::Timeout | CallError::Status(Code::DeadlineExceeded, _) => {
-                    HandlerError::Timeout
+                    ApplicationError::Timeout
                 }
-                CallError::Lost(problem) => HandlerError::Lost(problem),
-                CallError::Unreadable(problem) => HandlerError::Failed(problem),
+                CallError::Lost(problem) => ApplicationError::Lost(problem),
+                CallError::Unreadable(problem) => ApplicationError::Failed(problem),
                 CallError::Status(code, message) => {
                     let status: &str = CallStatus::from(code).into();
                     let answer = format!("it answered {status}: {message}");
                     match code {
                         Code::Unavailable | Code::Unimplemented | Code::Unauthenticated => {
-                            HandlerError::Unavailable(answer)
+                            ApplicationError::Unavailable(answer)
                         }
-                        Code::ResourceExhausted => HandlerError::Exhausted(answer),
-                        _ => HandlerError::Failed(answer),
+                        Code::ResourceExhausted => ApplicationError::Exhausted(answer),
+                        _ => ApplicationError::Failed(answer),
                     }
                 }
             },

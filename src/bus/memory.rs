@@ -18,8 +18,7 @@ use tokio::{
 };
 
 use super::{
-    AskError, BusListener, BusStatus, EventBus, ExchangeConfig, ExchangeStatus, Lag, PublishError,
-    Replicas,
+    AskError, BusListener, BusStatus, EventBus, ExchangeStatus, Lag, PublishError, Replicas,
 };
 use crate::{
     event::{Event, EventBody, Exchange, OutgoingEvent, Position, PushedAt, Topic},
@@ -49,11 +48,11 @@ type Waiting = (Topic, EventBody, PushedAt);
 
 impl MemoryBus {
     /// Attaches every exchange at once. Must be called inside a Tokio runtime.
-    pub fn start(exchanges: Vec<ExchangeConfig>, listener: Arc<dyn BusListener>) -> Arc<Self> {
+    pub fn start(exchanges: Vec<Exchange>, listener: Arc<dyn BusListener>) -> Arc<Self> {
         let attached = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
         let mut queues = HashMap::new();
-        for ExchangeConfig { name, .. } in exchanges {
+        for name in exchanges {
             let (events, waiting) = mpsc::channel(QUEUE);
             let lag = Arc::new(Lag::default());
             let delivering =

@@ -13,11 +13,11 @@
 pub mod batch;
 mod connection;
 mod entry;
+mod exchange;
 mod marker;
 mod message;
 mod nodes;
 mod not_published;
-mod poison;
 mod publisher;
 mod push;
 mod replica_queue;
@@ -37,7 +37,6 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::{task::JoinSet, time::Instant};
 
-pub use self::url::{BrokerUrl, InvalidBrokerUrl};
 use self::{
     connection::HELD_BACK,
     publisher::{Published, Publisher},
@@ -46,9 +45,13 @@ use self::{
     supervisor::{Link, Supervisor},
     window::Window,
 };
+pub use self::{
+    exchange::ExchangeConfig,
+    url::{BrokerUrl, InvalidBrokerUrl},
+};
 use super::{
-    Answers, AskError, BusListener, BusStatus, EventBus, ExchangeConfig, ExchangeStatus,
-    PublishError, Replicas, Skipped,
+    Answers, AskError, BusListener, BusStatus, EventBus, ExchangeStatus, PublishError, Replicas,
+    Skipped,
 };
 use crate::{
     event::{Exchange, OutgoingEvent},

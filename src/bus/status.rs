@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::Skipped;
 use crate::event::{Exchange, PushedAt};
 
 /// How the bus is.
@@ -95,29 +96,5 @@ impl EventsPerMessage {
     pub fn on_average(&self) -> Option<f64> {
         let messages = self.all_messages();
         (messages > 0).then(|| self.events as f64 / messages as f64)
-    }
-}
-
-/// Entries of the logs that were passed over, since the start, by what was wrong.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Skipped {
-    pub too_big: u64,
-    pub invalid_routing_key: u64,
-    pub no_event: u64,
-    /// Neither the broker nor the AMQP library could read it.
-    pub unreadable: u64,
-    /// Published by a gateway of a newer build; a gap was told.
-    pub newer: u64,
-}
-
-impl Skipped {
-    pub fn by_reason(&self) -> [(&'static str, u64); 5] {
-        [
-            ("too_big", self.too_big),
-            ("invalid_routing_key", self.invalid_routing_key),
-            ("no_event", self.no_event),
-            ("unreadable", self.unreadable),
-            ("newer", self.newer),
-        ]
     }
 }

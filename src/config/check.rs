@@ -6,7 +6,7 @@
 use std::thread;
 
 use super::{
-    BusConfig, Config, ConfigErrors, DemoConfig, DrainConfig, HandlerConfig, Limits, Note,
+    ApplicationConfig, BusConfig, Config, ConfigErrors, DemoConfig, DrainConfig, Limits, Note,
     exchanges,
     flags::{
         ApplicationFlags, BusFlags, ClientFlags, DemoFlags, LimitFlags, LogFlags, ProcessFlags,
@@ -18,7 +18,7 @@ use super::{
     units, values,
 };
 use crate::{
-    bus::ExchangeConfig, edge::forwarded::TrustedProxies, logging::LogConfig,
+    bus::rabbitmq::ExchangeConfig, edge::forwarded::TrustedProxies, logging::LogConfig,
     net::origin::OriginPolicy,
 };
 
@@ -43,12 +43,11 @@ pub fn demo(flags: &DemoFlags, variables: &Variables) -> Result<Box<DemoConfig>,
 
 fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) -> Option<Config> {
     let listeners = listen::listeners(&flags.listeners, None, variables, problems);
-    let application = &flags.application;
-    let action_handler = action_handler(application, problems);
-    let session_opened = problems.parse(&application.session_opened, values::session_opened);
-    let recheck_interval =
-        problems.parse(&application.recheck_interval, units::duration_above_zero);
-    let forward_headers = problems.parse_list(&application.forward_header, values::header_name);
+    let asked = &flags.application;
+    let application = application(asked, problems);
+    let session_opened = problems.parse(&asked.session_opened, values::session_opened);
+    let recheck_interval = problems.parse(&asked.recheck_interval, units::duration_above_zero);
+    let forward_headers = problems.parse_list(&asked.forward_header, values::header_name);
     let bus = bus(&flags.bus, problems);
     let exchanges = exchanges(&flags.bus, problems);
     let ready_requires_bus = problems.parse(&flags.bus.ready_requires_bus, values::switch);
@@ -68,7 +67,7 @@ fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) ->
         grpc,
         admin,
         admin_hosts: admin_hosts?,
-        action_handler: action_handler?,
+        application: application?,
         session_opened: session_opened?,
         recheck_interval: recheck_interval?,
         forward_headers: forward_headers?,
@@ -108,7 +107,7 @@ fn demo_config(
     })
 }
 
-fn action_handler(flags: &ApplicationFlags, problems: &mut Problems) -> Option<HandlerConfig> {
+fn application(flags: &ApplicationFlags, problems: &mut Problems) -> Option<ApplicationConfig> {
     let endpoint = match &flags.action_handler {
         Some(given) => problems.parse(given, values::action_handler),
         None => problems.missing(
@@ -119,7 +118,7 @@ fn action_handler(flags: &ApplicationFlags, problems: &mut Problems) -> Option<H
     let token = problems.parse_optional(flags.action_handler_token.as_ref(), values::token);
     let timeout = problems.parse(&flags.action_timeout, units::duration_above_zero);
     let max_in_flight = problems.count(&flags.max_in_flight);
-    Some(HandlerConfig {
+    Some(ApplicationConfig {
         endpoint: endpoint?,
         token: token?,
         timeout: timeout?,

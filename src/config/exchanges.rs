@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::units;
-use crate::{bus::ExchangeConfig, event::Exchange};
+use crate::{bus::rabbitmq::ExchangeConfig, event::Exchange};
 
 /// RabbitMQ refuses larger segments.
 const SEGMENT_BYTES_MAX: &str = "3GB";

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{
     AdminConfig, GrpcConfig, Note, flags::ListenerFlags, given::Given, problems::Problems, values,
 };
+use crate::net::host;
 
 /// Looks a variable of the environment up.
 pub type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -124,8 +125,7 @@ fn listen(flag: &Given, variables: &Variables, problems: &mut Problems) -> Optio
 }
 
 fn ip_address(text: &str) -> Result<IpAddr, String> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().map_err(|_| {
+    host::without_brackets(text).parse().map_err(|_| {
         format!("{text:?} is not an IP address; write for example 127.0.0.1, 0.0.0.0 or ::")
     })
 }

@@ -11,6 +11,7 @@ use crate::{
     edge::forwarded::TrustedProxies,
     logging::{self, LogFormat},
     net::{
+        host,
         origin::Origin,
         token::{BearerToken, InvalidToken},
     },
@@ -61,8 +62,7 @@ pub fn header_name(text: &str) -> Result<HeaderName, String> {
 }
 
 pub fn host_name(text: &str) -> Result<String, String> {
-    let valid = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-    valid.then(|| text.to_owned()).ok_or_else(|| {
+    host::is_name(text).then(|| text.to_owned()).ok_or_else(|| {
         format!("{text:?} is not a host name; write for example myxi.internal (without a port)")
     })
 }

@@ -9,6 +9,8 @@ use std::{
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+use crate::net::host;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The networks of `--trusted-proxy`.
@@ -56,8 +58,7 @@ impl TrustedProxies {
 /// `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
 fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?.trim();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse().ok();
+    let address = host::without_brackets(text).parse().ok();
     address
         .or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
         .map(|address| address.to_canonical())

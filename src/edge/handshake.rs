@@ -1,63 +1,123 @@
-//! Reads a request as a WebSocket handshake (RFC 6455, 4.2.1). Proxies write its headers in
-//! many ways: what may be a list is one over all its lines, split at commas.
+//! Whether a request becomes a WebSocket, what is said to one that does not, and what the
+//! application learns of one that does.
 
+use std::net::IpAddr;
+
+use bytes::Bytes;
 use http::{
-    HeaderMap, Request, Response,
+    Method, Request, Response, StatusCode,
     header::{self, HeaderName, HeaderValue},
 };
-use tokio_tungstenite::tungstenite::{Error, handshake::server::create_response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 
-/// The answer that accepts it, or why it is no handshake.
-pub fn accept<B>(request: &Request<B>) -> Result<Response<()>, Error> {
-    let mut plain = Request::new(());
-    *plain.method_mut() = request.method().clone();
-    *plain.version_mut() = request.version();
-    let headers = plain.headers_mut();
-    headers.clone_from(request.headers());
-    // The library reads the first line of each, and wants `Upgrade` to hold one name.
-    for (name, wanted) in [(header::CONNECTION, "upgrade"), (header::UPGRADE, "websocket")] {
-        if list(request.headers(), &name).any(|word| word.eq_ignore_ascii_case(wanted)) {
-            headers.insert(name, HeaderValue::from_static(wanted));
-        }
+use super::{Edge, headers};
+use crate::{application::ClientInfo, complaints::Complaint, metrics::Refused, net::small_http};
+
+/// Where the WebSocket is, beside `/`: the Ruby original's path.
+const PATH: &str = "/pushwss";
+
+/// A request that may be upgraded.
+pub(super) struct Handshake {
+    pub response: Response<()>,
+    pub place: OwnedSemaphorePermit,
+}
+
+/// Why it may not, for the person who sent it.
+pub(super) struct Refusal {
+    pub reason: Refused,
+    status: StatusCode,
+    headers: &'static [(HeaderName, &'static str)],
+    text: String,
+}
+
+/// What every WebSocket handshake needs, told to those that have none.
+const UPGRADE: &[(HeaderName, &str)] = &[
+    (header::UPGRADE, "websocket"),
+    (header::CONNECTION, "Upgrade"),
+    (header::SEC_WEBSOCKET_VERSION, "13"),
+];
+
+impl Refusal {
+    fn new(
+        reason: Refused,
+        status: StatusCode,
+        headers: &'static [(HeaderName, &'static str)],
+        text: impl Into<String>,
+    ) -> Self {
+        Self { reason, status, headers, text: text.into() }
     }
-    create_response(&plain)
-}
 
-/// Whether more follows the head than the frames of a WebSocket. Bytes of a body would be
-/// taken for frames, and carried out.
-pub fn has_body(headers: &HeaderMap) -> bool {
-    let some = |length: &HeaderValue| length.as_bytes().iter().any(|digit| *digit != b'0');
-    headers.contains_key(header::TRANSFER_ENCODING)
-        || headers.get_all(header::CONTENT_LENGTH).iter().any(some)
-}
-
-/// The members of a list header in their order; what is no text is left out.
-pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
-    let members = lines.flat_map(|line| line.split(',')).map(|one| one.trim_matches([' ', '\t']));
-    members.filter(|member| !member.is_empty())
-}
-
-/// The values of one header, as one; bytes that are no text are replaced.
-pub fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
-    // Cookies are no list (RFC 9113, 8.2.3): HTTP/2 splits them, and a proxy may pass on the parts.
-    let separator = if name == header::COOKIE { "; " } else { ", " };
-    let lines = headers.get_all(name).iter();
-    let values: Vec<_> = lines.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-    (!values.is_empty()).then(|| values.join(separator).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn members_are_found_over_all_lines_whatever_stands_around_them() {
-        let mut headers = HeaderMap::new();
-        for line in ["keep-alive,\tUpgrade ", "", " , ,", "x;q=1"] {
-            headers.append(header::CONNECTION, line.parse().expect("a header"));
+    pub(super) fn response(self) -> Response<Full<Bytes>> {
+        let mut response =
+            small_http::response(self.status, "text/plain; charset=utf-8", self.text + "\n");
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
-        let members: Vec<_> = list(&headers, &header::CONNECTION).collect();
-        assert_eq!(members, ["keep-alive", "Upgrade", "x;q=1"]);
+        response
+    }
+}
+
+pub(super) fn check(edge: &Edge, request: &Request<Incoming>) -> Result<Handshake, Refusal> {
+    if !edge.is_at(request.uri().path()) {
+        let text = "nothing here; the WebSocket is at / and at /pushwss, its library at /myxi.js";
+        return Err(Refusal::new(Refused::NotFound, StatusCode::NOT_FOUND, &[], text));
+    }
+    if request.method() != Method::GET {
+        let allow = &[(header::ALLOW, "GET")];
+        let text = "a WebSocket handshake is a GET";
+        return Err(Refusal::new(Refused::Method, StatusCode::METHOD_NOT_ALLOWED, allow, text));
+    }
+    let mut response = headers::accept(request).map_err(|error| {
+        let text =
+            format!("this is a WebSocket endpoint, connect with ws:// (version 13): {error}");
+        Refusal::new(Refused::NoWebSocket, StatusCode::UPGRADE_REQUIRED, UPGRADE, text)
+    })?;
+    if headers::has_body(request.headers()) {
+        let close = &[(header::CONNECTION, "close")];
+        let text = "a WebSocket handshake has no body";
+        return Err(Refusal::new(Refused::Body, StatusCode::BAD_REQUEST, close, text));
+    }
+    if let Err(refused) = edge.origins.check(request.headers()) {
+        edge.complaints.hear(Complaint::new(refused.to_string()));
+        let text = "pages of this origin may not connect";
+        return Err(Refusal::new(Refused::Origin, StatusCode::FORBIDDEN, &[], text));
+    }
+    let place = edge.connections.clone().try_acquire_owned().map_err(|_| {
+        let retry = &[(header::RETRY_AFTER, "1")];
+        Refusal::new(
+            Refused::Full,
+            StatusCode::SERVICE_UNAVAILABLE,
+            retry,
+            "too many connections, try again later",
+        )
+    })?;
+    if let Some(subprotocol) = edge.subprotocols.select(request.headers()) {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
+    Ok(Handshake { response, place })
+}
+
+impl Edge {
+    /// Whether the WebSocket is at this path; a slash at the end is a frequent slip.
+    fn is_at(&self, path: &str) -> bool {
+        let bare = path.strip_suffix('/').unwrap_or(path);
+        path == "/" || bare == PATH || self.paths.iter().any(|known| **known == *bare)
+    }
+}
+
+pub(super) fn client_info(edge: &Edge, peer: IpAddr, request: &Request<Incoming>) -> ClientInfo {
+    ClientInfo {
+        remote_address: edge.trusted_proxies.client_address(peer, request.headers()),
+        path: request.uri().path().into(),
+        query: request.uri().query().unwrap_or_default().into(),
+        headers: edge
+            .forward_headers
+            .iter()
+            .filter_map(|name| {
+                Some((name.as_str().into(), headers::joined(request.headers(), name)?))
+            })
+            .collect(),
     }
 }

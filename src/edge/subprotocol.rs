@@ -12,7 +12,7 @@ use http::{
     header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL},
 };
 
-use super::handshake;
+use super::headers;
 
 /// Names that are told; what more strangers ask for is not.
 const TOLD_MAX: usize = 8;
@@ -36,7 +36,7 @@ impl Subprotocols {
 
     /// The first that the client names and the gateway was told of.
     pub fn select(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let mut asked = handshake::list(headers, &SEC_WEBSOCKET_PROTOCOL).peekable();
+        let mut asked = headers::list(headers, &SEC_WEBSOCKET_PROTOCOL).peekable();
         let first = *asked.peek()?;
         let selected = asked.find(|name| self.known.iter().any(|known| **known == **name));
         if selected.is_none() && self.is_news(first) {

@@ -5,6 +5,7 @@
 
 mod decoder;
 mod output;
+mod socket;
 
 use std::{
     cell::RefCell,
@@ -15,7 +16,7 @@ use std::{
 
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_tungstenite::tungstenite::{
+use tungstenite::{
     Bytes, Error, Message,
     error::ProtocolError,
     protocol::{
@@ -27,8 +28,8 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-pub use self::decoder::Decoder;
 use self::output::Output;
+pub use self::{decoder::Decoder, socket::fault};
 
 /// One read takes at most this much.
 const READ_BUFFER: usize = 16 * 1024;

@@ -14,7 +14,8 @@ use crate::{
     bus::{Answers, AskError, Replicas},
     event::EventBody,
     ids::{ReplicaId, SessionId},
-    protocol::CloseReason,
+    protocol::Close,
+    session::directory::{LocalSessions, SessionCommand},
 };
 
 /// A healthy replica answers within milliseconds; a caller should not wait for another.
@@ -22,19 +23,6 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Of questions and answers. Replicas of different builds meet during a rollout.
 const VERSION: u32 = 1;
-
-/// What can be done to one session.
-#[derive(Debug, Clone)]
-pub enum SessionCommand {
-    Send(EventBody),
-    Disconnect(CloseReason),
-}
-
-/// The sessions of this replica.
-pub trait LocalSessions: Send + Sync {
-    /// `false`: no such session here.
-    fn perform(&self, id: SessionId, command: &SessionCommand) -> bool;
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
@@ -70,9 +58,9 @@ impl Peers {
         Self { replica, sessions, replicas }
     }
 
-    pub async fn perform(&self, id: SessionId, command: &SessionCommand) -> Result<(), PeerError> {
+    pub async fn command(&self, id: SessionId, command: &SessionCommand) -> Result<(), PeerError> {
         if id.replica() == self.replica {
-            let done = self.sessions.perform(id, command);
+            let done = self.sessions.command(id, command);
             return done.then_some(()).ok_or(PeerError::NoSuchSession(id));
         }
         let question = Question::new(id, command).to_json();
@@ -102,7 +90,7 @@ impl Answers for LocalAnswers {
     async fn answer(&self, question: Vec<u8>) -> Vec<u8> {
         let question = serde_json::from_slice::<Question>(&question).ok();
         let answer = match question.and_then(Question::read) {
-            Some((id, command)) if self.0.perform(id, &command) => Answer::Done,
+            Some((id, command)) if self.0.command(id, &command) => Answer::Done,
             Some(_) => Answer::NoSuchSession,
             None => Answer::NotUnderstood,
         };
@@ -151,7 +139,7 @@ impl<'a> Question<'a> {
             SessionCommand::Send(EventBody { name, payload }) => {
                 Command::Send { event: name.as_ref().into(), payload }
             }
-            SessionCommand::Disconnect(CloseReason { code, reason }) => {
+            SessionCommand::Disconnect(Close { code, reason }) => {
                 Command::Disconnect { code: *code, reason: reason.as_ref().into() }
             }
         };
@@ -171,7 +159,7 @@ impl<'a> Question<'a> {
                 SessionCommand::Send(EventBody::new(&event, payload.get()).ok()?)
             }
             Command::Disconnect { code, reason } => {
-                SessionCommand::Disconnect(CloseReason::by_application(code.into(), &reason))
+                SessionCommand::Disconnect(Close::by_application(code.into(), &reason))
             }
         };
         Some((SessionId::parse(&self.session)?, command))

@@ -5,7 +5,6 @@ use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 use tokio::{
-    net::TcpListener,
     sync::{Semaphore, oneshot},
     time::sleep,
 };
@@ -19,13 +18,13 @@ use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use super::{
     EVENTS_BYTES_MAX, GatewayApi,
-    connection::Connection,
-    door::Door,
+    callers::Callers,
+    connection::Http2Connection,
     load::{Call, Load},
 };
 use crate::{
     metrics::CallRefused,
-    net::{accept::accept_stream, token::BearerToken},
+    net::{listener::Listener, token::BearerToken},
     proto::{
         DESCRIPTORS,
         gateway_server::{GatewayServer, SERVICE_NAME},
@@ -76,12 +75,12 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Serves until `shutdown`, then finishes what is in flight, boundedly. With a token,
 /// everything but the health check asks for it.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     api: GatewayApi,
     token: Option<BearerToken>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let door = Door::new(token, api.metrics.clone());
+    let callers = Callers::new(token, api.metrics.clone());
     // The bound is on what a message is when it is decompressed, too.
     let gateway = GatewayServer::new(api)
         .max_decoding_message_size(MESSAGE_MAX)
@@ -99,7 +98,7 @@ pub async fn serve(
     let (health, health_server) = tonic_health::server::health_reporter();
     health.set_serving::<GatewayServer<GatewayApi>>().await;
 
-    let routes = Routes::new(door)
+    let routes = Routes::new(callers)
         .add(Access::Open, STREAMS_MAX, health_server.max_decoding_message_size(NAME_MAX))
         .add(Access::Token, STREAMS_MAX, v1.max_decoding_message_size(NAME_MAX))
         .add(Access::Token, STREAMS_MAX, v1alpha.max_decoding_message_size(NAME_MAX))
@@ -136,14 +135,11 @@ pub async fn serve(
 }
 
 /// Connections for ever, within the bound.
-fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
+fn accept(listener: Listener) -> impl Stream<Item = io::Result<Http2Connection>> {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     stream::unfold((listener, permits), |(listener, permits)| async {
         let permit = permits.clone().acquire_owned().await.ok()?;
-        let (stream, _) = accept_stream(&listener).await;
-        // Fails only on a socket that is gone already.
-        let _ = stream.set_nodelay(true);
-        let connection = Connection::new(stream, permit);
+        let connection = Http2Connection::new(listener.accept().await, permit);
         Some((Ok(connection), (listener, permits)))
     })
 }
@@ -155,7 +151,7 @@ type Route = BoxCloneSyncService<HttpRequest, HttpResponse, Infallible>;
 /// Services by the name that stands first in a request's path. (tonic's own router would
 /// bring a web framework along.)
 struct Routes {
-    door: Door,
+    callers: Callers,
     services: Vec<(&'static str, Access, Load, Route)>,
 }
 
@@ -167,8 +163,8 @@ enum Access {
 }
 
 impl Routes {
-    fn new(door: Door) -> Self {
-        Self { door, services: Vec::new() }
+    fn new(callers: Callers) -> Self {
+        Self { callers, services: Vec::new() }
     }
 
     fn add<S>(mut self, access: Access, calls_max: usize, service: S) -> Self
@@ -195,7 +191,7 @@ impl Routes {
             .find(|(service, ..)| name == Some(*service))
             .ok_or(CallRefused::NoService)?;
         if *access == Access::Token {
-            self.door.check(request)?;
+            self.callers.check(request)?;
         }
         let call = load.admit().ok_or(CallRefused::Overload)?;
         Ok((route.clone(), call))
@@ -210,7 +206,7 @@ impl Routes {
         let routes = Arc::new(self);
         service_fn(move |request: HttpRequest| {
             let found =
-                routes.find(&request).map_err(|reason| routes.door.refuse(&request, reason));
+                routes.find(&request).map_err(|reason| routes.callers.refuse(&request, reason));
             async move {
                 match found {
                     Ok((route, call)) => {

@@ -16,7 +16,7 @@ pub use self::turns::Turns;
 use crate::{
     event::PushedAt,
     ids::SessionId,
-    protocol::{self, CloseReason, Frame},
+    protocol::{self, Close, Frame},
 };
 
 /// What a client is asked to wait before it connects elsewhere, more or less: enough to
@@ -50,7 +50,7 @@ struct State {
     frames: VecDeque<Frame>,
     bytes: usize,
     /// Once set nothing more is taken in.
-    sealed: Option<CloseReason>,
+    sealed: Option<Close>,
     draining: bool,
     /// Until then nothing is written: what is sent to the session meanwhile waits.
     greeted: bool,
@@ -141,7 +141,7 @@ impl Outbox {
 
     /// Closes the connection once everything queued before has been written; nothing is
     /// where there was no greeting. The first reason stays.
-    pub fn seal(&self, reason: CloseReason) {
+    pub fn seal(&self, reason: Close) {
         let mut state = self.lock();
         if state.sealed.is_none() {
             state.seal(reason);
@@ -153,7 +153,7 @@ impl Outbox {
         let after = RECONNECT_AFTER.mul_f64(rand::random_range(0.75..1.25));
         self.push(protocol::reconnect(after));
         let reason = "the gateway is being restarted, come back";
-        self.seal(CloseReason::new(CloseReason::SERVICE_RESTART, reason));
+        self.seal(Close::new(Close::SERVICE_RESTART, reason));
     }
 
     /// Asks the session to finish what it has read and to send its client elsewhere.
@@ -168,7 +168,7 @@ impl Outbox {
         self.lock().bytes
     }
 
-    pub fn sealed(&self) -> Option<CloseReason> {
+    pub fn sealed(&self) -> Option<Close> {
         self.lock().sealed.clone()
     }
 
@@ -233,7 +233,7 @@ impl State {
             self.bytes = 0;
             self.followed = None;
             let reason = "slow consumer: too many bytes wait to be read";
-            self.seal(CloseReason::new(CloseReason::SLOW_CONSUMER, reason));
+            self.seal(Close::new(Close::SLOW_CONSUMER, reason));
             return false;
         }
         self.frames.push_back(frame);
@@ -252,7 +252,7 @@ impl State {
         }
     }
 
-    fn seal(&mut self, reason: CloseReason) {
+    fn seal(&mut self, reason: Close) {
         self.sealed = Some(reason);
         self.portion.written(true);
         self.wake();

@@ -1,17 +1,18 @@
 //! Actions by name, for the console. Names are the clients' to choose, so there are only so
-//! many rows. Those that succeeded once are the application's; names that only fail, which
-//! anybody can invent, have rows of their own and push out each other.
+//! many rows. Those that succeeded once are the application's ([`names`]); names that only
+//! fail, which anybody can invent, have rows of their own and push out each other.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::{Duration, SystemTime},
-};
+mod names;
+mod row;
 
+use std::{collections::VecDeque, sync::Mutex};
+
+pub use self::row::{ActionRow, Failure, LastError, Over};
+use self::{names::Names, row::Row};
 use super::{
-    label::Outcome,
+    lock,
     recent::{Quantiles, Recent},
 };
-use crate::text::cut;
 
 /// More actions than an application has, few enough to look through.
 const NAMES_MAX: usize = 50;
@@ -19,96 +20,60 @@ const NAMES_MAX: usize = 50;
 const FAILING_MAX: usize = 20;
 const NAME_LENGTH_MAX: usize = 64;
 
-/// Of an error's text, in characters.
-const ERROR_MAX: usize = 300;
-
 /// What the rest is counted under.
 const OTHER: &str = "other";
 
+type Named = (Box<str>, Box<Row>);
+
 #[derive(Debug, Default)]
 pub struct ActionTable {
-    by_name: HashMap<Box<str>, Row>,
-    /// That never succeeded; the one that has not been seen for longest comes first.
-    failing: VecDeque<(Box<str>, Row)>,
+    names: Names,
+    /// That never succeeded; the one that has not been seen for longest comes first. Whoever
+    /// adds a name holds this.
+    failing: Mutex<VecDeque<Named>>,
     other: Row,
     /// Of all names together.
     recent: Recent,
 }
 
-#[derive(Debug, Default)]
-struct Row {
-    count: u64,
-    errors: u64,
-    last_error: Option<LastError>,
-    recent: Recent,
-}
-
-/// The actions of one name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ActionRow {
-    pub action: Box<str>,
-    /// Since the start, with those that failed.
-    pub count: u64,
-    pub errors: u64,
-    pub last_error: Option<LastError>,
-    /// Of the last one to two minutes.
-    pub latency: Option<Quantiles>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastError {
-    /// What the client was told, and what the operator is told beside it.
-    pub text: Box<str>,
-    pub at: SystemTime,
-}
-
-/// One action that is over.
-#[derive(Debug, Clone, Copy)]
-pub struct Ended<'a> {
-    /// `None` where the message had no name.
-    pub name: Option<&'a str>,
-    pub outcome: Outcome,
-    /// Why it failed, for the operator.
-    pub cause: Option<&'a str>,
-    pub took: Duration,
-}
-
 impl ActionTable {
-    pub fn count(&mut self, ended: Ended<'_>, minute: u64) {
-        self.recent.record(minute, ended.took);
-        self.row(ended.name, ended.outcome).count(ended, minute);
+    /// `name`: `None` where the message had none.
+    pub fn count(&self, name: Option<&str>, over: Over<'_>) {
+        self.recent.record(over.minute, over.took);
+        match name.and_then(|name| self.names.get(name)) {
+            Some(row) => row.count(over),
+            None => self.count_rare(name, over),
+        }
     }
 
-    fn row(&mut self, name: Option<&str>, outcome: Outcome) -> &mut Row {
-        let Some(name) = name.filter(|name| is_presentable(name)) else { return &mut self.other };
-        if self.by_name.contains_key(name) {
-            return self.by_name.get_mut(name).unwrap_or(&mut self.other);
+    /// One of a name that never succeeded before, or has no row of its own.
+    fn count_rare(&self, name: Option<&str>, over: Over<'_>) {
+        let Some(name) = name.filter(|name| is_presentable(name)) else {
+            return self.other.count(over);
+        };
+        let mut failing = lock(&self.failing);
+        if let Some(row) = self.names.get(name) {
+            return row.count(over);
         }
-        let at = self.failing.iter().position(|(failing, _)| **failing == *name);
-        let row = at.and_then(|at| self.failing.remove(at)).map(|(_, row)| row);
-        if outcome != Outcome::Ok {
-            let displaced = (self.failing.len() >= FAILING_MAX).then(|| self.failing.pop_front());
-            if let Some((_, displaced)) = displaced.flatten() {
-                self.other.take_in(displaced);
-            }
-            self.failing.push_back((name.into(), row.unwrap_or_default()));
-            return self.failing.back_mut().map_or(&mut self.other, |(_, row)| row);
+        let row = take(&mut failing, name).unwrap_or_default();
+        row.count(over);
+        if over.failure.is_none() {
+            self.names.add(name, row).unwrap_or_else(|row| self.other.take_in(&row));
+            return;
         }
-        if self.by_name.len() >= NAMES_MAX {
-            row.into_iter().for_each(|row| self.other.take_in(row));
-            return &mut self.other;
+        failing.push_back((name.into(), row));
+        if failing.len() > FAILING_MAX
+            && let Some((_, displaced)) = failing.pop_front()
+        {
+            self.other.take_in(&displaced);
         }
-        self.by_name.entry(name.into()).or_insert(row.unwrap_or_default())
     }
 
     pub fn rows(&self, minute: u64) -> Vec<ActionRow> {
-        let named = self.by_name.iter().map(|(name, row)| (&**name, row));
-        let failing = self.failing.iter().map(|(name, row)| (&**name, row));
-        let all = named.chain(failing).chain([(OTHER, &self.other)]);
-        let mut rows: Vec<_> = all
-            .filter(|(_, row)| row.count > 0)
-            .map(|(name, row)| row.read(name, minute))
-            .collect();
+        let failing = lock(&self.failing);
+        let failing = failing.iter().map(|(name, row)| (&**name, &**row));
+        let all = self.names.iter().chain(failing).chain([(OTHER, &self.other)]);
+        let mut rows: Vec<_> = all.filter_map(|(name, row)| row.read(name, minute)).collect();
         rows.sort_by(|a, b| (b.count, &a.action).cmp(&(a.count, &b.action)));
         rows
     }
@@ -118,36 +83,9 @@ impl ActionTable {
     }
 }
 
-impl Row {
-    fn count(&mut self, ended: Ended<'_>, minute: u64) {
-        self.count += 1;
-        self.recent.record(minute, ended.took);
-        if ended.outcome == Outcome::Ok {
-            return;
-        }
-        self.errors += 1;
-        let code: &str = ended.outcome.into();
-        let whole = ended.cause.map_or_else(|| code.into(), |cause| format!("{code}: {cause}"));
-        let text = cut(&whole, ERROR_MAX).into();
-        self.last_error = Some(LastError { text, at: SystemTime::now() });
-    }
-
-    /// Another row that has no place any more.
-    fn take_in(&mut self, row: Self) {
-        self.count += row.count;
-        self.errors += row.errors;
-        self.recent.take_in(&row.recent);
-    }
-
-    fn read(&self, name: &str, minute: u64) -> ActionRow {
-        ActionRow {
-            action: name.into(),
-            count: self.count,
-            errors: self.errors,
-            last_error: self.last_error.clone(),
-            latency: self.recent.quantiles(minute),
-        }
-    }
+fn take(failing: &mut VecDeque<Named>, name: &str) -> Option<Box<Row>> {
+    let at = failing.iter().position(|(known, _)| **known == *name)?;
+    failing.remove(at).map(|(_, row)| row)
 }
 
 fn is_presentable(name: &str) -> bool {
@@ -157,16 +95,15 @@ fn is_presentable(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::label::ErrorLabel, *};
-    use crate::protocol::ErrorCode;
+    use std::time::Duration;
 
-    fn error(code: ErrorCode) -> Outcome {
-        Outcome::Error(ErrorLabel(Some(code)))
-    }
+    use super::*;
 
-    fn count(table: &mut ActionTable, name: &str, outcome: Outcome) {
-        let took = Duration::from_millis(1);
-        table.count(Ended { name: Some(name), outcome, cause: None, took }, 0);
+    const OK: Option<Failure<'_>> = None;
+    const FAILED: Option<Failure<'_>> = Some(Failure { code: "InternalError", cause: None });
+
+    fn count(table: &ActionTable, name: &str, failure: Option<Failure<'_>>) {
+        table.count(Some(name), Over { failure, took: Duration::from_millis(1), minute: 0 });
     }
 
     fn counts(table: &ActionTable) -> Vec<(String, u64, u64)> {
@@ -176,12 +113,12 @@ mod tests {
 
     #[test]
     fn a_name_that_only_fails_keeps_what_it_had_when_it_succeeds() {
-        let mut table = ActionTable::default();
-        count(&mut table, "Hello", error(ErrorCode::InternalError));
+        let table = ActionTable::default();
+        count(&table, "Hello", FAILED);
         assert_eq!(counts(&table), [("Hello".to_owned(), 1, 1)]);
         for number in 0..FAILING_MAX {
-            count(&mut table, &format!("Fails{number}"), error(ErrorCode::Busy));
-            count(&mut table, "Hello", Outcome::Ok);
+            count(&table, &format!("Fails{number}"), FAILED);
+            count(&table, "Hello", OK);
         }
         assert_eq!(counts(&table)[0], ("Hello".to_owned(), 21, 1));
         assert_eq!(table.rows(0).len(), FAILING_MAX + 1);
@@ -189,13 +126,13 @@ mod tests {
 
     #[test]
     fn names_that_only_fail_displace_the_oldest_of_themselves() {
-        let mut table = ActionTable::default();
+        let table = ActionTable::default();
         for number in 0..NAMES_MAX {
-            count(&mut table, &format!("Good{number}"), Outcome::Ok);
+            count(&table, &format!("Good{number}"), OK);
         }
         for number in 0..1_000 {
-            count(&mut table, &format!("Invented{number}"), error(ErrorCode::InvalidAction));
-            count(&mut table, "Broken", error(ErrorCode::InternalError));
+            count(&table, &format!("Invented{number}"), FAILED);
+            count(&table, "Broken", FAILED);
         }
         let counts = counts(&table);
         let named =
@@ -208,47 +145,43 @@ mod tests {
     }
 
     #[test]
-    fn the_last_error_is_told_with_its_cause() {
-        let mut table = ActionTable::default();
-        let took = Duration::from_millis(1);
-        let outcome = error(ErrorCode::InternalError);
-        for cause in ["first", &"é".repeat(1_000), "last"] {
-            table.count(Ended { name: Some("Fail"), outcome, cause: Some(cause), took }, 0);
-            let text = table.rows(0).remove(0).last_error.expect("an error").text;
-            let whole = format!("InternalError: {cause}");
-            assert_eq!(*text, *cut(&whole, ERROR_MAX));
-        }
-        count(&mut table, "Fail", Outcome::Ok);
-        let last = table.rows(0).remove(0).last_error.expect("an error");
-        assert_eq!(&*last.text, "InternalError: last");
-    }
-
-    #[test]
     fn strange_names_have_no_row() {
-        let mut table = ActionTable::default();
+        let table = ActionTable::default();
         let long = "x".repeat(65);
         for name in ["", "a b", "<b>", "é", "other", &long] {
-            count(&mut table, name, Outcome::Ok);
-            count(&mut table, name, error(ErrorCode::InvalidAction));
+            count(&table, name, OK);
+            count(&table, name, FAILED);
         }
-        let took = Duration::from_millis(1);
-        let outcome = error(ErrorCode::InvalidJSON);
-        table.count(Ended { name: None, outcome, cause: None, took }, 0);
+        table.count(None, Over { failure: FAILED, took: Duration::from_millis(1), minute: 0 });
         assert_eq!(counts(&table), [("other".to_owned(), 13, 7)]);
     }
 
     #[test]
     fn there_are_only_so_many_rows() {
-        let mut table = ActionTable::default();
+        let table = ActionTable::default();
         for number in 0..1_000 {
-            count(&mut table, &format!("Action{number}"), Outcome::Ok);
+            count(&table, &format!("Action{number}"), OK);
         }
-        count(&mut table, "Action7", Outcome::Ok);
-        count(&mut table, "Action999", error(ErrorCode::Busy));
-        count(&mut table, "Action999", Outcome::Ok);
+        count(&table, "Action7", OK);
+        count(&table, "Action999", FAILED);
+        count(&table, "Action999", OK);
         let counts = counts(&table);
         assert_eq!(counts.len(), NAMES_MAX + 1);
         assert_eq!(counts[0], ("other".to_owned(), 952, 1));
         assert_eq!(counts[1], ("Action7".to_owned(), 2, 0));
+    }
+
+    #[test]
+    fn threads_that_meet_at_a_new_name_share_its_row() {
+        for _ in 0..100 {
+            let table = ActionTable::default();
+            std::thread::scope(|threads| {
+                for failure in [OK, FAILED, OK, FAILED] {
+                    let table = &table;
+                    threads.spawn(move || (0..10).for_each(|_| count(table, "Hello", failure)));
+                }
+            });
+            assert_eq!(counts(&table), [("Hello".to_owned(), 40, 20)]);
+        }
     }
 }

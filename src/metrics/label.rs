@@ -1,35 +1,60 @@
-//! The values that labels may have: every one is known when this is compiled.
+//! The values that labels may have: every one is known when the metrics are made, and is
+//! counted by its place among them. Who counts something of its own converts it to one of
+//! these.
 
-use std::{fmt, hash::Hash};
-
-use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 use strum::{Display, IntoStaticStr, VariantArray};
 use tonic::Code;
 
-use crate::{
-    application::{CheckReason, Decision},
-    bus::PublishError,
-    protocol::{CloseReason, ErrorCode},
-};
-
-/// One label of a metric, as a type; its text is a value of the label.
-pub trait Label: Copy + Eq + Hash + Into<&'static str> {
+/// One label of a metric, as a type.
+pub trait Label: Place {
     const NAME: &'static str;
 }
 
-/// A label with its value, as the library wants it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct By<L>(pub L);
+/// What metrics are kept by: a label's value, or those of two.
+pub trait Place: Copy {
+    /// Among all values.
+    fn place(self) -> usize;
+}
 
-impl<L: Label> EncodeLabelSet for By<L> {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        let value: &'static str = self.0.into();
-        (L::NAME, value).encode(encoder.encode_label())
+/// The values of a label whose type names them all, each in its place.
+pub fn values<L: VariantArray + Copy + Into<&'static str>>() -> impl Iterator<Item = &'static str> {
+    L::VARIANTS.iter().map(|label| (*label).into())
+}
+
+macro_rules! labels {
+    ($($label:ident: $name:literal),* $(,)?) => {$(
+        impl Label for $label {
+            const NAME: &'static str = $name;
+        }
+
+        impl Place for $label {
+            fn place(self) -> usize {
+                self as usize
+            }
+        }
+    )*};
+}
+
+labels! {
+    Refused: "reason",
+    CallRefused: "reason",
+    Closed: "reason",
+    ActionKind: "kind",
+    Rpc: "rpc",
+    CallStatus: "status",
+    CheckedFor: "reason",
+    Decided: "decision",
+    Pushed: "result",
+}
+
+impl<A: Place, B: Place + VariantArray> Place for (A, B) {
+    fn place(self) -> usize {
+        self.0.place() * B::VARIANTS.len() + self.1.place()
     }
 }
 
 /// Why a connection became no WebSocket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Refused {
     NotFound,
@@ -46,12 +71,8 @@ pub enum Refused {
     Failed,
 }
 
-impl Label for Refused {
-    const NAME: &'static str = "reason";
-}
-
 /// Why a call of the Gateway service got no answer from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum CallRefused {
     /// It bore no `authorization` at all.
@@ -62,12 +83,8 @@ pub enum CallRefused {
     NoService,
 }
 
-impl Label for CallRefused {
-    const NAME: &'static str = "reason";
-}
-
 /// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Closed {
     /// The client sent a close frame, whatever its code.
@@ -86,29 +103,8 @@ pub enum Closed {
     Other,
 }
 
-impl Label for Closed {
-    const NAME: &'static str = "reason";
-}
-
-impl Closed {
-    /// A client can close with any code: only who closed tells what it means.
-    pub fn of(reason: &CloseReason, by_client: bool) -> Self {
-        match reason.code {
-            _ if by_client => Self::Client,
-            CloseReason::ABNORMAL => Self::Lost,
-            CloseReason::PROTOCOL_ERROR | CloseReason::INVALID_UTF8 => Self::ProtocolError,
-            CloseReason::TOO_BIG => Self::TooBig,
-            CloseReason::SERVICE_RESTART => Self::Drain,
-            CloseReason::TRY_LATER => Self::TryLater,
-            CloseReason::SLOW_CONSUMER => Self::SlowConsumer,
-            CloseReason::NORMAL | 4000..5000 => Self::Application,
-            _ => Self::Other,
-        }
-    }
-}
-
 /// Who carries an action out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum ActionKind {
     /// Forwarded.
@@ -119,11 +115,7 @@ pub enum ActionKind {
     Gateway,
 }
 
-impl Label for ActionKind {
-    const NAME: &'static str = "kind";
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray, Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray, Display)]
 pub enum Rpc {
     HandleAction,
     CheckSubscriptions,
@@ -131,13 +123,9 @@ pub enum Rpc {
     SessionClosed,
 }
 
-impl Label for Rpc {
-    const NAME: &'static str = "rpc";
-}
-
 /// How a call ended: the application's gRPC status in capitals, or in small letters
 /// what kept it from answering.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum CallStatus {
     Ok,
@@ -170,10 +158,6 @@ pub enum CallStatus {
     Unreadable,
 }
 
-impl Label for CallStatus {
-    const NAME: &'static str = "status";
-}
-
 impl From<Code> for CallStatus {
     fn from(code: Code) -> Self {
         match code {
@@ -199,28 +183,15 @@ impl From<Code> for CallStatus {
 }
 
 /// Why the application was asked about a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum CheckedFor {
     Subscribe,
     Recheck,
 }
 
-impl Label for CheckedFor {
-    const NAME: &'static str = "reason";
-}
-
-impl From<CheckReason> for CheckedFor {
-    fn from(reason: CheckReason) -> Self {
-        match reason {
-            CheckReason::Subscribe => Self::Subscribe,
-            CheckReason::Recheck => Self::Recheck,
-        }
-    }
-}
-
 /// What became of that question, for each topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Decided {
     Allow,
@@ -230,22 +201,8 @@ pub enum Decided {
     Failed,
 }
 
-impl Label for Decided {
-    const NAME: &'static str = "decision";
-}
-
-impl From<Decision> for Decided {
-    fn from(decision: Decision) -> Self {
-        match decision {
-            Decision::Allow => Self::Allow,
-            Decision::Deny => Self::Deny,
-            Decision::UnknownExchange => Self::UnknownExchange,
-        }
-    }
-}
-
 /// What became of an event that was to be published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Pushed {
     Ok,
@@ -256,35 +213,19 @@ pub enum Pushed {
     Unconfirmed,
 }
 
-impl Label for Pushed {
-    const NAME: &'static str = "result";
+/// An error that a client was told, by its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorLabel {
+    /// One of the application's own codes.
+    Application,
+    /// One of the gateway's: its place among those that the metrics were made with.
+    Gateway(usize),
 }
-
-impl From<&Result<(), PublishError>> for Pushed {
-    fn from(published: &Result<(), PublishError>) -> Self {
-        match published {
-            Ok(()) => Self::Ok,
-            Err(PublishError::UnknownExchange(_)) => Self::UnknownExchange,
-            Err(PublishError::Unavailable(_)) => Self::Unavailable,
-            Err(PublishError::Overloaded(_)) => Self::Overloaded,
-            Err(PublishError::Unconfirmed) => Self::Unconfirmed,
-        }
-    }
-}
-
-/// A code of an error that a client was told. `None`: one of the application's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ErrorLabel(pub Option<ErrorCode>);
 
 impl ErrorLabel {
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        ErrorCode::VARIANTS.iter().copied().map(Some).chain([None]).map(Self)
-    }
-}
-
-impl From<ErrorLabel> for &'static str {
-    fn from(label: ErrorLabel) -> Self {
-        label.0.map_or("application", ErrorCode::into)
+    /// Each in its place.
+    pub(super) fn values(codes: &[&'static str]) -> impl Iterator<Item = &'static str> {
+        ["application"].into_iter().chain(codes.iter().copied())
     }
 }
 
@@ -292,51 +233,38 @@ impl Label for ErrorLabel {
     const NAME: &'static str = "code";
 }
 
+impl Place for ErrorLabel {
+    fn place(self) -> usize {
+        match self {
+            Self::Application => 0,
+            Self::Gateway(code) => 1 + code,
+        }
+    }
+}
+
 /// How an action ended for its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutcomeLabel {
     Ok,
     Error(ErrorLabel),
 }
 
-impl Outcome {
-    /// This one, or where all was well so far the other.
-    pub fn or(self, other: Self) -> Self {
-        match self {
-            Self::Ok => other,
-            Self::Error(_) => self,
-        }
-    }
-
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        [Self::Ok].into_iter().chain(ErrorLabel::all().map(Self::Error))
+impl OutcomeLabel {
+    /// Each in its place.
+    pub(super) fn values(codes: &[&'static str]) -> impl Iterator<Item = &'static str> {
+        ["ok"].into_iter().chain(ErrorLabel::values(codes))
     }
 }
 
-impl From<Outcome> for &'static str {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Ok => "ok",
-            Outcome::Error(error) => error.into(),
-        }
-    }
-}
-
-impl Label for Outcome {
+impl Label for OutcomeLabel {
     const NAME: &'static str = "outcome";
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_that_borrows_a_code_is_still_the_client() {
-        let reason = CloseReason::new(CloseReason::SLOW_CONSUMER, "");
-        assert_eq!(Closed::of(&reason, true), Closed::Client);
-        assert_eq!(Closed::of(&reason, false), Closed::SlowConsumer);
-        let reason = CloseReason::new(CloseReason::NORMAL, "");
-        assert_eq!(Closed::of(&reason, true), Closed::Client);
-        assert_eq!(Closed::of(&reason, false), Closed::Application);
+impl Place for OutcomeLabel {
+    fn place(self) -> usize {
+        match self {
+            Self::Ok => 0,
+            Self::Error(error) => 1 + error.place(),
+        }
     }
 }

@@ -1,20 +1,20 @@
-//! The numbers are the library's: relaxed atomics, but a lock in a histogram and, shared by
-//! who counts, in a family. Here is what it leaves open.
+//! The numbers are the library's: relaxed atomics. Here is what it leaves open, or counts
+//! behind a lock.
 
-use std::{fmt, hash::Hash, sync::atomic::AtomicU64};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeMetric, MetricEncoder, NoLabelSet},
-    metrics::{MetricType, family::Family, gauge, histogram::Histogram},
+    metrics::{MetricType, TypedMetric, family::Family, gauge},
     registry::Metric,
 };
-
-use super::label::By;
-
-/// Upper bounds of a histogram's buckets in seconds, from what a loopback call takes to what
-/// nobody waits for.
-const BOUNDS: [f64; 15] =
-    [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// How many there are now. What is taken away was added before.
 pub type Gauge = gauge::Gauge<u64, AtomicU64>;
@@ -36,49 +36,70 @@ impl Drop for Raised {
     }
 }
 
-/// How long something took, in seconds.
-pub fn durations() -> Histogram {
-    Histogram::new(BOUNDS)
+/// How long something took: a histogram in seconds. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Durations(Arc<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// The last one has no bound.
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    nanos: AtomicU64,
+}
+
+/// Upper bounds of the buckets in microseconds, from what a loopback call takes to what
+/// nobody waits for.
+const BOUNDS: [u64; 15] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000,
+];
+
+impl Durations {
+    pub fn observe(&self, took: Duration) {
+        let bucket = BOUNDS.partition_point(|bound| Duration::from_micros(*bound) < took);
+        self.0.buckets[bucket].fetch_add(1, Relaxed);
+        self.0.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+impl EncodeMetric for Durations {
+    /// The sum may hold a duration that the buckets lack yet.
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let bounds = BOUNDS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
+        let counts = self.0.buckets.iter().map(|count| count.load(Relaxed));
+        let buckets: Vec<_> = bounds.zip(counts).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let seconds = Duration::from_nanos(self.0.nanos.load(Relaxed)).as_secs_f64();
+        encoder.encode_histogram::<NoLabelSet>(seconds, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
+impl TypedMetric for Durations {
+    const TYPE: MetricType = MetricType::Histogram;
 }
 
 /// A histogram that was counted elsewhere.
-#[derive(Debug)]
-pub struct Counted {
+#[derive(Debug, Clone, Default)]
+pub struct Buckets {
     /// Upper bounds, and how many are in each and in none before it.
-    pub buckets: Vec<(f64, u64)>,
+    pub counts: Vec<(f64, u64)>,
     pub sum: f64,
 }
 
-impl EncodeMetric for Counted {
+impl EncodeMetric for Buckets {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let count = self.buckets.iter().map(|(_, count)| count).sum();
-        // Without the last one the page is not complete.
-        let mut buckets = self.buckets.clone();
-        buckets.push((f64::INFINITY, 0));
+        let buckets: Vec<_> = self.counts.iter().copied().chain([(f64::INFINITY, 0)]).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
         encoder.encode_histogram::<NoLabelSet>(self.sum, count, &buckets, None)
     }
 
     fn metric_type(&self) -> MetricType {
         MetricType::Histogram
     }
-}
-
-/// A metric for each of these, from the start: so a first time is an increase.
-pub fn each<S: Clone + Eq + Hash, M>(
-    sets: impl IntoIterator<Item = S>,
-    metric: fn() -> M,
-) -> Family<S, M> {
-    let family = Family::new_with_constructor(metric);
-    sets.into_iter().for_each(|set| drop(family.get_or_create(&set)));
-    family
-}
-
-pub fn by<L: Copy>(values: &[L]) -> impl Iterator<Item = By<L>> {
-    values.iter().copied().map(By)
-}
-
-pub fn pairs<A: Copy, B: Copy>(ones: &[A], others: &[B]) -> impl Iterator<Item = (By<A>, By<B>)> {
-    by(ones).flat_map(|one| by(others).map(move |other| (By(one.0), other)))
 }
 
 /// Gauges as they are now, by values of a label that are not known before.
@@ -95,6 +116,8 @@ pub fn labelled<'a>(
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::{encoding::text, registry::Registry};
+
     use super::*;
 
     #[test]
@@ -105,5 +128,27 @@ mod tests {
         assert_eq!(gauge.get(), 1);
         drop(other);
         assert_eq!(gauge.get(), 0);
+    }
+
+    #[test]
+    fn a_duration_is_in_every_bucket_whose_bound_it_does_not_exceed() {
+        let (durations, mut page) = (Durations::default(), Registry::default());
+        page.register("took", "Took", durations.clone());
+        for micros in [0, 250, 251, 10_000_000, 10_000_001] {
+            durations.observe(Duration::from_micros(micros));
+        }
+        let mut text = String::new();
+        text::encode(&mut text, &page).expect("a string takes everything");
+        for line in [
+            "took_sum 20.000502",
+            "took_count 5",
+            "took_bucket{le=\"0.00025\"} 2",
+            "took_bucket{le=\"0.0005\"} 3",
+            "took_bucket{le=\"5.0\"} 3",
+            "took_bucket{le=\"10.0\"} 4",
+            "took_bucket{le=\"+Inf\"} 5",
+        ] {
+            assert!(text.lines().any(|said| said == line), "{line}: {text}");
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! How long things took lately, for people: quantiles of the last one to two minutes. What
-//! is older is forgotten, unlike in a histogram for Prometheus.
+//! is older is forgotten, unlike in a histogram for Prometheus. Recorded without a lock:
+//! where a minute begins, a record or two may be lost.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 /// Buckets grow by a quarter of an octave: a quantile is within a tenth of the truth.
 const PER_OCTAVE: f64 = 4.0;
@@ -11,14 +15,14 @@ const FIRST_MICROS: f64 = 10.0;
 const BUCKETS: usize = 96;
 
 /// This minute's, and those of the last.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 pub struct Recent([Minute; 2]);
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Minute {
     /// Since the start.
-    minute: u64,
-    counts: [u32; BUCKETS],
+    minute: AtomicU64,
+    counts: [AtomicU32; BUCKETS],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,42 +31,49 @@ pub struct Quantiles {
     pub p99: Duration,
 }
 
-impl Default for Recent {
+impl Default for Minute {
     fn default() -> Self {
-        let never = Minute { minute: 0, counts: [0; BUCKETS] };
-        Self([never.clone(), never])
+        Self { minute: AtomicU64::new(0), counts: [const { AtomicU32::new(0) }; BUCKETS] }
     }
 }
 
 impl Recent {
-    pub fn record(&mut self, minute: u64, took: Duration) {
-        let window = &mut self.0[usize::from(minute % 2 == 1)];
-        if window.minute != minute {
-            *window = Minute { minute, counts: [0; BUCKETS] };
-        }
-        let count = &mut window.counts[bucket(took)];
-        *count = count.saturating_add(1);
+    pub fn record(&self, minute: u64, took: Duration) {
+        self.window(minute).counts[bucket(took)].fetch_add(1, Relaxed);
     }
 
     /// What another recorded in these minutes.
-    pub fn take_in(&mut self, other: &Self) {
-        for (window, other) in self.0.iter_mut().zip(&other.0) {
-            if window.minute < other.minute {
-                *window = other.clone();
-            } else if window.minute == other.minute {
-                for (count, more) in window.counts.iter_mut().zip(other.counts) {
-                    *count = count.saturating_add(more);
-                }
+    pub fn take_in(&self, other: &Self) {
+        for other in &other.0 {
+            let minute = other.minute.load(Relaxed);
+            let window = self.window(minute);
+            if window.minute.load(Relaxed) > minute {
+                continue;
+            }
+            for (count, more) in window.counts.iter().zip(&other.counts) {
+                count.fetch_add(more.load(Relaxed), Relaxed);
             }
         }
+    }
+
+    /// The counts of this minute, empty where it begins.
+    fn window(&self, minute: u64) -> &Minute {
+        let window = &self.0[usize::from(minute % 2 == 1)];
+        let is_over = |known: u64| known < minute;
+        // One of those who meet here empties it.
+        if is_over(window.minute.load(Relaxed)) && is_over(window.minute.fetch_max(minute, Relaxed))
+        {
+            window.counts.iter().for_each(|count| count.store(0, Relaxed));
+        }
+        window
     }
 
     /// `None` where nothing was recorded.
     pub fn quantiles(&self, minute: u64) -> Option<Quantiles> {
         let mut counts = [0_u64; BUCKETS];
-        for window in self.0.iter().filter(|window| window.minute + 1 >= minute) {
-            for (sum, count) in counts.iter_mut().zip(window.counts) {
-                *sum += u64::from(count);
+        for window in self.0.iter().filter(|window| window.minute.load(Relaxed) + 1 >= minute) {
+            for (sum, count) in counts.iter_mut().zip(&window.counts) {
+                *sum += u64::from(count.load(Relaxed));
             }
         }
         let total: u64 = counts.iter().sum();
@@ -102,7 +113,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_near_the_truth() {
-        let mut recent = Recent::default();
+        let recent = Recent::default();
         assert_eq!(recent.quantiles(0), None);
         for micros in 1..=1_000 {
             recent.record(0, Duration::from_micros(micros * 100));
@@ -114,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_is_older_than_two_minutes_is_forgotten() {
-        let mut recent = Recent::default();
+        let recent = Recent::default();
         recent.record(5, Duration::from_secs(1));
         assert!(recent.quantiles(5).is_some());
         assert!(recent.quantiles(6).is_some());
@@ -126,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_two_recorded_is_one() {
-        let (mut one, mut other) = (Recent::default(), Recent::default());
+        let (one, other) = (Recent::default(), Recent::default());
         one.record(4, Duration::from_secs(1));
         one.record(5, Duration::from_millis(1));
         other.record(5, Duration::from_millis(1));
@@ -140,7 +151,7 @@ mod tests {
 
     #[test]
     fn extremes_have_a_bucket() {
-        let mut recent = Recent::default();
+        let recent = Recent::default();
         recent.record(0, Duration::ZERO);
         recent.record(0, Duration::MAX);
         let Quantiles { p50, p99 } = recent.quantiles(0).expect("two were recorded");

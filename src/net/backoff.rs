@@ -23,13 +23,13 @@ impl Backoff {
     }
 
     /// How long to wait now.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let pause = self.next.mul_f64(rand::random_range(0.5..1.0));
         self.next = (self.next * 2).min(self.longest);
         pause
     }
 
     pub async fn wait(&mut self) {
-        sleep(self.next()).await;
+        sleep(self.pause()).await;
     }
 }

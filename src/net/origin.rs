@@ -6,8 +6,7 @@ use std::{fmt, str::FromStr};
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// Of a name in the DNS; also keeps a hostile header's line in the log short.
-const HOST_MAX: usize = 253;
+use super::host::{self, HOST_MAX};
 
 /// As much of a broken header as is worth logging.
 const SHOWN_MAX: usize = 64;
@@ -52,7 +51,7 @@ impl FromStr for Origin {
         if authority.is_empty() && !matches!(&*scheme, "http" | "https" | "ws" | "wss") {
             return Ok(Self::Opaque { scheme: scheme.into() });
         }
-        let (host, port) = host_and_port(authority).ok_or(InvalidOrigin)?;
+        let (host, port) = host::split_port(authority).ok_or(InvalidOrigin)?;
         let own_port = match scheme.as_str() {
             "http" => Some(80),
             "https" => Some(443),
@@ -116,7 +115,7 @@ impl OriginPolicy {
         }
         let text = header.to_str().map_err(|_| OriginRefused::Malformed(shown(header)))?;
         let origin: Origin = text.parse().map_err(|_| OriginRefused::Malformed(shown(header)))?;
-        let same_host = match (origin.web_host(), own_host(headers)) {
+        let same_host = match (origin.web_host(), host::requested(headers)) {
             (Some(page), Some(own)) => page.eq_ignore_ascii_case(own),
             _ => false,
         };
@@ -125,37 +124,6 @@ impl OriginPolicy {
         }
         Err(OriginRefused::NotAllowed(origin))
     }
-}
-
-fn own_host(headers: &HeaderMap) -> Option<&str> {
-    let (host, _) = host_and_port(headers.get(header::HOST)?.to_str().ok()?)?;
-    Some(host)
-}
-
-/// Splits `host`, `host:port`, `[v6]` and `[v6]:port`; a v6 host keeps its brackets.
-fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let host_end = match authority.strip_prefix('[') {
-        Some(rest) => rest.find(']')? + 2,
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    let (host, rest) = authority.split_at(host_end);
-    let port = match rest {
-        "" => None,
-        _ => Some(rest.strip_prefix(':').filter(|port| is_decimal(port))?.parse().ok()?),
-    };
-    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let is_host_byte = |b: u8| match v6 {
-        Some(_) => b.is_ascii_hexdigit() || b":.".contains(&b),
-        None => b.is_ascii_alphanumeric() || b"-._".contains(&b),
-    };
-    let bare = v6.unwrap_or(host);
-    let valid = !bare.is_empty() && host.len() <= HOST_MAX && bare.bytes().all(is_host_byte);
-    valid.then_some((host, port))
-}
-
-/// `u16::from_str` would take a plus sign.
-fn is_decimal(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn shown(header: &HeaderValue) -> String {

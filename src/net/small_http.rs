@@ -11,9 +11,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{sync::Semaphore, time::timeout};
 
-use crate::net::accept::Bounds;
+use super::listener::{Bounds, Listener};
 
 /// Probes, and some people with their browsers, each of which keeps half a dozen.
 const CONNECTIONS_MAX: usize = 256;
@@ -34,7 +34,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves until it is dropped. Who asks is told by its address; nothing that `answer` waits
 /// for may be without a bound.
 pub async fn serve<F>(
-    listener: TcpListener,
+    listener: Listener,
     answer: impl Fn(Request<Incoming>, IpAddr) -> F + Send + Sync + 'static,
 ) where
     F: Future<Output = Response<Full<Bytes>>> + Send,
@@ -47,7 +47,7 @@ pub async fn serve<F>(
         let answer = answer.clone();
         let places = bounds.sockets.clone();
         tokio::spawn(async move {
-            let peer = accepted.peer;
+            let peer = accepted.connection.peer();
             let service = service_fn(|request| {
                 let response = answer(request, peer);
                 let crowded = CONNECTIONS_MAX - places.available_permits() > CONNECTIONS_KEPT;
@@ -63,7 +63,7 @@ pub async fn serve<F>(
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(accepted.stream), service);
+                .serve_connection(TokioIo::new(accepted.connection), service);
             let mut connection = pin!(connection);
             // What goes wrong with a reader's connection is the reader's to tell.
             if timeout(CONNECTION_TIME, connection.as_mut()).await.is_err() {

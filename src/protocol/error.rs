@@ -4,10 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::{RawValue, to_raw_value};
-use strum::{IntoStaticStr, VariantArray};
+use strum::{IntoStaticStr, VariantNames};
+
+use crate::metrics::ErrorLabel;
 
 /// The gateway's own error codes. An application may answer with codes of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantNames)]
 pub enum ErrorCode {
     InvalidJSON,
     InvalidAction,
@@ -24,6 +26,18 @@ pub enum ErrorCode {
     ExchangeUnavailable,
     Busy,
     InternalError,
+}
+
+impl ErrorCode {
+    /// All of them, as clients are told them.
+    pub const NAMES: &[&str] = Self::VARIANTS;
+}
+
+/// `None`: a code of the application's own.
+impl From<Option<ErrorCode>> for ErrorLabel {
+    fn from(code: Option<ErrorCode>) -> Self {
+        code.map_or(Self::Application, |code| Self::Gateway(code as usize))
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
-use super::told;
-use crate::{net::accept::Bounds, workers::Workers};
+use super::given;
+use crate::{
+    net::listener::{Bounds, Listener},
+    workers::Workers,
+};
 
 /// Hands each connection to the next worker, until it is told to stop.
 pub(super) async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     bounds: Bounds,
     workers: Arc<Workers>,
     stop: watch::Receiver<bool>,
@@ -24,6 +27,6 @@ pub(super) async fn accept(
     };
     tokio::select! {
         () = serving => {}
-        () = told(stop) => {}
+        () = given(stop) => {}
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::{config::Config, net::accept::Bounds};
+use crate::{config::Config, net::listener::Bounds};
 
 /// Descriptors kept for listeners, the broker, the application and the Gateway service.
 const RESERVED_DESCRIPTORS: usize = 64;

@@ -11,7 +11,8 @@ use tokio::{
 };
 
 use crate::{
-    bus::EventBus, complaints::Complaints, config::DrainConfig, edge::Front, health::Health,
+    bus::EventBus, complaints::Complaints, config::DrainConfig, edge::Edge, health::Health,
+    session::life::Sessions,
 };
 
 /// Few sessions need no more spreading than this: the next one's turn comes at the latest
@@ -34,7 +35,8 @@ pub(super) struct Drain {
     pub max_connections: usize,
     pub health: Arc<Health>,
     pub stop_accepting: watch::Sender<bool>,
-    pub front: Arc<Front>,
+    pub edge: Arc<Edge>,
+    pub sessions: Arc<Sessions>,
     pub stop_grpc: watch::Sender<bool>,
     pub grpc: JoinSet<Result<(), tonic::transport::Error>>,
     pub bus: Arc<dyn EventBus>,
@@ -51,7 +53,7 @@ impl Drain {
         self.stop_accepting.send_replace(true);
         let turns_end = Instant::now() + self.config.drain_time;
         let cut_off = turns_end + self.action_timeout;
-        if timeout_at(cut_off, self.sessions(turns_end)).await.is_err() {
+        if timeout_at(cut_off, self.send_away(turns_end)).await.is_err() {
             self.cut_off().await;
         }
         let deadline = Instant::now() + FAREWELL;
@@ -60,12 +62,12 @@ impl Drain {
         self.bus.close(deadline).await;
         drop(self.tasks);
         self.complaints.say_the_rest();
-        self.front.complaints.say_the_rest();
+        self.edge.complaints.say_the_rest();
     }
 
-    /// Asks one session after another to finish; comes back when all have.
-    async fn sessions(&self, turns_end: Instant) {
-        let mut sessions = self.front.directory.all();
+    /// Asks one session after another to finish, until all have.
+    async fn send_away(&self, turns_end: Instant) {
+        let mut sessions = self.sessions.directory.all();
         sessions.shuffle(&mut rand::rng());
         tracing::info!(sessions = sessions.len(), "sending the clients away");
         let turns = turns(Instant::now(), turns_end, sessions.len());
@@ -74,7 +76,7 @@ impl Drain {
             session.outbox().drain();
         }
         while timeout(LATECOMERS, self.all_gone()).await.is_err() {
-            self.front.directory.all().iter().for_each(|session| session.outbox().drain());
+            self.sessions.directory.all().iter().for_each(|session| session.outbox().drain());
         }
     }
 
@@ -82,15 +84,15 @@ impl Drain {
     async fn all_gone(&self) {
         // More permits than fit the argument would be more sockets than a system has.
         let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
-        let _ = self.front.connections.acquire_many(all).await;
-        let _ = self.front.farewells.acquire_many(all).await;
+        let _ = self.edge.connections.acquire_many(all).await;
+        let _ = self.sessions.farewells.acquire_many(all).await;
     }
 
     /// What has not finished by now is closed as it is.
     async fn cut_off(&self) {
-        let sessions = self.front.directory.all();
+        let sessions = self.sessions.directory.all();
         // Sessions that ended, which the application has not been told of.
-        let untold = self.max_connections - self.front.farewells.available_permits();
+        let untold = self.max_connections - self.sessions.farewells.available_permits();
         let sessions_left = sessions.len();
         tracing::warn!(sessions_left, untold, "the drain's time is over, closing what is left");
         for session in sessions {

@@ -7,34 +7,47 @@ use std::{
 
 use tokio::task::yield_now;
 
+use super::Session;
 use crate::{
-    gateway_api::peers::{LocalSessions, SessionCommand},
+    event::EventBody,
     ids::SessionId,
-    protocol,
-    session::actions::Client,
+    protocol::{self, Close},
 };
 
 /// Sessions that are looked at before others have their turn: some tens of microseconds.
 pub const AT_ONCE: usize = 128;
 
+/// What can be done to one session.
+#[derive(Debug, Clone)]
+pub enum SessionCommand {
+    Send(EventBody),
+    Disconnect(Close),
+}
+
+/// The sessions of this replica.
+pub trait LocalSessions: Send + Sync {
+    /// `false`: no such session here.
+    fn command(&self, id: SessionId, command: &SessionCommand) -> bool;
+}
+
 #[derive(Default)]
 pub struct Directory {
-    sessions: Mutex<HashMap<SessionId, Arc<Client>>>,
+    sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
 }
 
 impl Directory {
     /// The session can be found until the entry is dropped.
-    pub fn enter(self: &Arc<Self>, client: Arc<Client>) -> Entry {
-        let id = client.outbox().session();
-        self.lock().insert(id, client);
+    pub fn enter(self: &Arc<Self>, session: Arc<Session>) -> Entry {
+        let id = session.outbox().session();
+        self.lock().insert(id, session);
         Entry { directory: self.clone(), id }
     }
 
-    pub fn get(&self, id: SessionId) -> Option<Arc<Client>> {
+    pub fn get(&self, id: SessionId) -> Option<Arc<Session>> {
         self.lock().get(&id).cloned()
     }
 
-    pub fn all(&self) -> Vec<Arc<Client>> {
+    pub fn all(&self) -> Vec<Arc<Session>> {
         self.lock().values().cloned().collect()
     }
 
@@ -43,27 +56,27 @@ impl Directory {
     pub async fn outbox_bytes(&self) -> u64 {
         let mut sum = 0;
         for some in self.all().chunks(AT_ONCE) {
-            sum += some.iter().map(|client| client.outbox().bytes() as u64).sum::<u64>();
+            sum += some.iter().map(|session| session.outbox().bytes() as u64).sum::<u64>();
             yield_now().await;
         }
         sum
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Client>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Session>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl LocalSessions for Directory {
-    fn perform(&self, id: SessionId, command: &SessionCommand) -> bool {
-        let Some(client) = self.get(id) else { return false };
-        let outbox = client.outbox();
+    fn command(&self, id: SessionId, command: &SessionCommand) -> bool {
+        let Some(session) = self.get(id) else { return false };
+        let outbox = session.outbox();
         match command {
             SessionCommand::Send(event) => {
                 outbox.try_push(protocol::event(&event.name, None, &event.payload))
             }
-            SessionCommand::Disconnect(reason) => {
-                outbox.seal(reason.clone());
+            SessionCommand::Disconnect(close) => {
+                outbox.seal(close.clone());
                 true
             }
         }

@@ -1,8 +1,11 @@
-//! One client's life: a state machine that a single task drives over any stream and sink of
-//! WebSocket messages. Reading, acting and writing go on beside each other, so a client
-//! that does not read holds up nobody, not even its own actions.
+//! The task that a session lives in: a state machine over a [`Socket`]. Reading, acting and
+//! writing go on beside each other, so a client that does not read holds up nobody, not even
+//! its own actions.
 
 mod closing;
+mod keepalive;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
@@ -13,37 +16,27 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Sink, Stream, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_tungstenite::tungstenite::{Bytes, Error as SocketError, Message};
 
-use self::closing::Phase;
-pub use self::closing::fault;
+use self::{
+    closing::Phase,
+    keepalive::{Due, Keepalive, Silence},
+};
+use super::{
+    Session,
+    socket::{Fault, Incoming, Outgoing, Socket},
+};
 use crate::{
     event::PushedAt,
-    protocol::{CloseReason, Frame},
-    session::actions::Client,
+    protocol::{Close, Frame},
 };
-
-/// How many pings may go unanswered before the client counts as gone.
-const MISSED_PINGS_MAX: u32 = 2;
 
 /// A right that was taken away must not live on until the next re-check because one failed.
 const RECHECK_RETRY: Duration = Duration::from_secs(2);
 
-/// What carries a client's messages.
-pub trait Socket:
-    Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Unpin
-{
-}
-
-impl<S> Socket for S where
-    S: Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Unpin
-{
-}
-
 #[derive(Debug, Clone)]
-pub struct SessionSettings {
+pub struct DriverSettings {
     pub ask_application_first: bool,
     pub ping_interval: Duration,
     pub recheck_interval: Duration,
@@ -51,11 +44,13 @@ pub struct SessionSettings {
     pub max_unread_actions: usize,
     /// The same bound in bytes.
     pub max_unread_bytes: usize,
+    /// Draws what an interval is multiplied by.
+    pub jitter: fn() -> f64,
 }
 
 /// How a session ended.
 pub struct End {
-    pub reason: CloseReason,
+    pub close: Close,
     /// The client closed; then the code is its own choice.
     pub by_client: bool,
     /// What the application was asked and has not answered yet. It has a deadline, and is
@@ -63,50 +58,29 @@ pub struct End {
     pub unfinished: Option<BoxFuture<'static, ()>>,
 }
 
-/// Lives one session. The socket is left to the caller, who knows how to let go of it.
-pub async fn run<S: Socket>(
+/// Drives the session to its end. The socket is left to the caller, who knows how to let go
+/// of it.
+pub async fn drive<S: Socket>(
     socket: &mut S,
-    client: Arc<Client>,
-    settings: Arc<SessionSettings>,
+    session: Arc<Session>,
+    settings: Arc<DriverSettings>,
 ) -> End {
-    let now = Instant::now();
-    let opening = client.clone().open(settings.ask_application_first, settings.ping_interval);
-    let mut session = Session {
-        socket,
-        unread: VecDeque::new(),
-        unread_bytes: 0,
-        acting: Some(Box::pin(opening)),
-        rechecking: None,
-        recheck_due: false,
-        auth_changed: false,
-        unflushed: false,
-        followed: None,
-        closed_by_client: false,
-        phase: Phase::Open,
-        next_ping: now + settings.ping_interval,
-        missed_pings: 0,
-        wrote_since_ping: false,
-        next_recheck: now + jittered(settings.recheck_interval),
-        timer: Box::pin(sleep_until(now + settings.ping_interval)),
-        client,
-        settings,
-    };
-    let reason = poll_fn(|cx| session.poll(cx)).await;
-    let by_client = session.closed_by_client;
-    End { reason, by_client, unfinished: session.acting.take() }
+    let mut driver = Driver::new(socket, session, settings);
+    let close = poll_fn(|cx| driver.poll(cx)).await;
+    End { close, by_client: driver.closed_by_client, unfinished: driver.acting.take() }
 }
 
-struct Session<'a, S> {
+struct Driver<'a, S> {
     socket: &'a mut S,
-    client: Arc<Client>,
-    settings: Arc<SessionSettings>,
+    session: Arc<Session>,
+    settings: Arc<DriverSettings>,
     phase: Phase,
     /// Messages read that wait for their turn.
     unread: VecDeque<Frame>,
     unread_bytes: usize,
     /// The one action under way; at first, the opening.
     acting: Option<BoxFuture<'static, ()>>,
-    /// Answers whether the application has answered.
+    /// Resolves to whether the application has answered.
     rechecking: Option<BoxFuture<'static, bool>>,
     recheck_due: bool,
     /// What is or will be asked follows a change of auth, and must be answered.
@@ -116,15 +90,37 @@ struct Session<'a, S> {
     /// When an event was pushed that the socket holds: it is timed until it is written.
     followed: Option<PushedAt>,
     closed_by_client: bool,
-    next_ping: Instant,
-    missed_pings: u32,
-    wrote_since_ping: bool,
+    keepalive: Keepalive,
     next_recheck: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
-impl<S: Socket> Session<'_, S> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+impl<'a, S: Socket> Driver<'a, S> {
+    fn new(socket: &'a mut S, session: Arc<Session>, settings: Arc<DriverSettings>) -> Self {
+        let now = Instant::now();
+        let opening = session.clone().open(settings.ask_application_first, settings.ping_interval);
+        let keepalive = Keepalive::new(settings.ping_interval, now);
+        Self {
+            socket,
+            phase: Phase::Open,
+            unread: VecDeque::new(),
+            unread_bytes: 0,
+            acting: Some(Box::pin(opening)),
+            rechecking: None,
+            recheck_due: false,
+            auth_changed: false,
+            unflushed: false,
+            followed: None,
+            closed_by_client: false,
+            next_recheck: now + settings.jittered(settings.recheck_interval),
+            timer: Box::pin(sleep_until(keepalive.next())),
+            keepalive,
+            session,
+            settings,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Close> {
         loop {
             let mut progress = self.poll_read(cx);
             progress |= self.poll_act(cx);
@@ -132,8 +128,8 @@ impl<S: Socket> Session<'_, S> {
             progress |= self.poll_write(cx);
             progress |= self.poll_timer(cx);
             progress |= self.advance();
-            if let Phase::Ended(reason) = &self.phase {
-                return Poll::Ready(reason.clone());
+            if let Phase::Ended(close) = &self.phase {
+                return Poll::Ready(close.clone());
             }
             if !progress {
                 return Poll::Pending;
@@ -144,9 +140,9 @@ impl<S: Socket> Session<'_, S> {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         while self.reads() {
-            let Poll::Ready(received) = Pin::new(&mut *self.socket).poll_next(cx) else { break };
+            let Poll::Ready(received) = self.socket.poll_receive(cx) else { break };
             progress = true;
-            self.missed_pings = 0;
+            self.keepalive.heard();
             self.receive(received);
         }
         progress
@@ -163,28 +159,24 @@ impl<S: Socket> Session<'_, S> {
         }
     }
 
-    fn receive(&mut self, received: Option<Result<Message, SocketError>>) {
+    fn receive(&mut self, received: Option<Result<Incoming, Fault>>) {
         if let Phase::Closing { .. } = self.phase {
             return self.receive_while_closing(received);
         }
         match received {
-            Some(Ok(Message::Text(text))) => self.queue(text),
-            Some(Ok(Message::Binary(bytes))) => match Frame::try_from(bytes) {
-                Ok(text) => self.queue(text),
-                Err(_) => self.seal(CloseReason::INVALID_UTF8, "a binary message must be UTF-8"),
-            },
-            Some(Ok(Message::Close(frame))) => self.closed_by_client(frame),
-            // Its answer waits in the socket.
-            Some(Ok(Message::Ping(_))) => self.unflushed = true,
-            Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
-            Some(Err(error)) => self.failed(&error),
+            Some(Ok(Incoming::Message(text))) => self.queue(text),
+            Some(Ok(Incoming::Close(close))) => self.closed_by_client(close),
+            Some(Ok(Incoming::Ping)) => self.unflushed = true,
+            Some(Ok(Incoming::Pong)) => {}
+            Some(Err(Fault::Violation(close))) => self.seal(close),
+            Some(Err(Fault::Lost(problem))) => self.lost(&problem),
             None => self.lost("connection lost"),
         }
     }
 
     fn queue(&mut self, text: Frame) {
         self.unread_bytes += text.len();
-        self.client.metrics().received_bytes.inc_by(text.len() as u64);
+        self.session.metrics().received_bytes.inc_by(text.len() as u64);
         self.unread.push_back(text);
     }
 
@@ -197,7 +189,7 @@ impl<S: Socket> Session<'_, S> {
                 return false;
             }
             self.acting = None;
-            if self.client.take_recheck_due() {
+            if self.session.take_recheck_due() {
                 // What is being asked is about an auth that is no more.
                 self.rechecking = None;
                 self.recheck_due = true;
@@ -207,11 +199,11 @@ impl<S: Socket> Session<'_, S> {
         }
         let acts = !matches!(self.phase, Phase::Closing { .. } | Phase::Ended(_));
         if acts
-            && !self.client.outbox().is_half_full()
+            && !self.session.outbox().is_half_full()
             && let Some(text) = self.unread.pop_front()
         {
             self.unread_bytes -= text.len();
-            self.acting = Some(Box::pin(self.client.clone().perform(text)));
+            self.acting = Some(Box::pin(self.session.clone().handle(text)));
             progress = true;
         }
         progress
@@ -224,15 +216,16 @@ impl<S: Socket> Session<'_, S> {
             if answered {
                 self.auth_changed = false;
             } else if self.auth_changed {
-                let retry = Instant::now() + jittered(RECHECK_RETRY);
+                let retry = Instant::now() + self.settings.jittered(RECHECK_RETRY);
                 self.next_recheck = self.next_recheck.min(retry);
             }
         }
         let start = self.recheck_due && matches!(self.phase, Phase::Open);
         if start {
             self.recheck_due = false;
-            self.next_recheck = Instant::now() + jittered(self.settings.recheck_interval);
-            self.rechecking = Some(Box::pin(self.client.clone().recheck()));
+            self.next_recheck =
+                Instant::now() + self.settings.jittered(self.settings.recheck_interval);
+            self.rechecking = Some(Box::pin(self.session.clone().recheck()));
         }
         start
     }
@@ -249,40 +242,39 @@ impl<S: Socket> Session<'_, S> {
     }
 
     /// Feeds everything that waits, then flushes once.
-    fn try_write(&mut self, cx: &mut Context<'_>) -> Result<bool, SocketError> {
+    fn try_write(&mut self, cx: &mut Context<'_>) -> Result<bool, Fault> {
         let mut wrote = false;
         let mut sent_bytes = 0;
-        let mut socket = Pin::new(&mut *self.socket);
         while self.phase.writes() {
-            if socket.as_mut().poll_ready(cx)?.is_pending() {
-                self.client.outbox().pass();
+            if self.socket.poll_ready(cx)?.is_pending() {
+                self.session.outbox().pass();
                 break;
             }
-            let message = match (self.client.outbox().poll_frame(cx), &mut self.phase) {
+            let message = match (self.session.outbox().poll_frame(cx), &mut self.phase) {
                 (Poll::Ready(Some((frame, followed))), _) => {
                     sent_bytes += frame.len();
                     self.followed = self.followed.or(followed);
-                    Message::Text(frame)
+                    Outgoing::Message(frame)
                 }
-                (Poll::Ready(None), Phase::Closing { reason, close_sent, .. }) => {
+                (Poll::Ready(None), Phase::Closing { close, close_sent, .. }) => {
                     *close_sent = true;
-                    Message::Close(Some((&*reason).into()))
+                    Outgoing::Close(close.clone())
                 }
                 (Poll::Ready(None) | Poll::Pending, _) => break,
             };
-            socket.as_mut().start_send(message)?;
+            self.socket.send(message)?;
             self.unflushed = true;
-            self.wrote_since_ping = true;
+            self.keepalive.wrote();
             wrote = true;
         }
         if sent_bytes > 0 {
-            self.client.metrics().sent_bytes.inc_by(sent_bytes as u64);
+            self.session.metrics().sent_bytes.inc_by(sent_bytes as u64);
         }
-        if self.unflushed && socket.poll_flush(cx)?.is_ready() {
+        if self.unflushed && self.socket.poll_flush(cx)?.is_ready() {
             self.unflushed = false;
             wrote = true;
             if let Some(took) = self.followed.take().and_then(PushedAt::age) {
-                self.client.metrics().publish_to_write.observe(took.as_secs_f64());
+                self.session.metrics().publish_to_write.observe(took);
             }
         }
         Ok(wrote)
@@ -290,7 +282,7 @@ impl<S: Socket> Session<'_, S> {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let wake_at = match self.phase {
-            Phase::Open => self.next_ping.min(self.next_recheck),
+            Phase::Open => self.keepalive.next().min(self.next_recheck),
             Phase::Closing { until, .. } | Phase::ClosedByClient { until, .. } => until,
             Phase::Draining | Phase::Ended(_) => return false,
         };
@@ -301,51 +293,52 @@ impl<S: Socket> Session<'_, S> {
             return false;
         }
         let now = Instant::now();
-        if let Phase::Closing { reason, until, .. } | Phase::ClosedByClient { reason, until } =
+        if let Phase::Closing { close, until, .. } | Phase::ClosedByClient { close, until } =
             &self.phase
         {
             if *until <= now {
-                self.phase = Phase::Ended(reason.clone());
+                self.phase = Phase::Ended(close.clone());
             }
             return true;
         }
         if self.next_recheck <= now {
             self.recheck_due = true;
-            self.next_recheck = now + jittered(self.settings.recheck_interval);
+            self.next_recheck = now + self.settings.jittered(self.settings.recheck_interval);
         }
-        if self.next_ping <= now {
-            self.next_ping = now + self.settings.ping_interval;
-            self.ping(cx);
+        if self.keepalive.next() <= now {
+            self.keep_alive(now, cx);
         }
         true
     }
 
-    fn ping(&mut self, cx: &mut Context<'_>) {
-        // A client that is behind need only go on reading: its answers may stand behind all
-        // that waits for it. One that is not read waits for the application.
-        let behind = self.client.outbox().is_half_full();
-        let alive = if behind { self.wrote_since_ping } else { !self.reads() };
-        self.wrote_since_ping = false;
-        if alive {
-            self.missed_pings = 0;
-        }
-        if self.missed_pings == MISSED_PINGS_MAX {
-            return match behind {
-                true => self.seal(CloseReason::SLOW_CONSUMER, "slow consumer: it does not read"),
-                false => self.lost("pings went unanswered"),
-            };
-        }
-        self.missed_pings += 1;
-        let mut socket = Pin::new(&mut *self.socket);
-        if let Poll::Ready(Ok(())) = socket.as_mut().poll_ready(cx) {
-            // A failure shows again at the flush.
-            self.unflushed = true;
-            let _ = socket.start_send(Message::Ping(Bytes::new()));
+    fn keep_alive(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let silence = if self.session.outbox().is_half_full() {
+            Silence::Behind
+        } else if self.reads() {
+            Silence::Own
+        } else {
+            Silence::Unread
+        };
+        match self.keepalive.due(now, silence) {
+            Due::Gone => self.lost("pings went unanswered"),
+            Due::NotReading => {
+                let reason = "slow consumer: it does not read";
+                self.seal(Close::new(Close::SLOW_CONSUMER, reason));
+            }
+            Due::Ping => {
+                if let Poll::Ready(Ok(())) = self.socket.poll_ready(cx) {
+                    // A failure shows again at the flush.
+                    self.unflushed = true;
+                    let _ = self.socket.send(Outgoing::Ping);
+                }
+            }
         }
     }
 }
 
-/// Spread, so that sessions that began together do not stay in step.
-fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(rand::random_range(0.75..1.25))
+impl DriverSettings {
+    /// Spread, so that sessions that began together do not stay in step.
+    fn jittered(&self, interval: Duration) -> Duration {
+        interval.mul_f64((self.jitter)())
+    }
 }

@@ -4,13 +4,21 @@
 
 use std::{io, sync::Arc, thread};
 
-use tokio::{net::TcpStream, runtime, sync::mpsc, task::JoinSet};
+use tokio::{runtime, sync::mpsc, task::JoinSet};
 
 use crate::{
-    edge::{self, Door},
+    application::ClientInfo,
+    edge::{self, ClientSocket, Edge},
     event::Exchange,
     hub::{Delivery, Hub},
-    net::accept::Accepted,
+    net::{
+        connection::{Connection, Detached},
+        listener::Accepted,
+    },
+    session::{
+        Services,
+        life::{Sessions, live},
+    },
 };
 
 /// Connections that may wait for a worker; accepting waits when it is full.
@@ -28,8 +36,16 @@ pub struct Worker {
 
 /// The connections' way in.
 enum Entrance {
-    Here(Arc<Door>),
-    Thread(mpsc::Sender<Accepted<std::net::TcpStream>>),
+    Here(Host),
+    Thread(mpsc::Sender<Accepted<Detached>>),
+}
+
+/// What takes the connections of one runtime and lives their sessions.
+#[derive(Clone)]
+pub struct Host {
+    pub edge: Arc<Edge>,
+    pub sessions: Arc<Sessions>,
+    pub services: Arc<Services>,
 }
 
 /// What the bus told, in the form that all workers share.
@@ -41,18 +57,18 @@ pub enum Notice {
 
 impl Worker {
     /// On the runtime that this is called in.
-    pub fn here(door: Arc<Door>) -> Self {
-        let hub = door.services.hub.clone();
+    pub fn here(host: Host) -> Self {
+        let hub = host.services.hub.clone();
         let (notices, queue) = mpsc::channel(NOTICES);
         tokio::spawn(run(hub.clone(), queue));
-        Self { hub, notices, entrance: Entrance::Here(door) }
+        Self { hub, notices, entrance: Entrance::Here(host) }
     }
 
-    /// Starts a thread. `make_door` runs on it, within its runtime.
+    /// Starts a thread. `make_host` runs on it, within its runtime, and has this hub.
     pub fn spawn(
         name: String,
         hub: Arc<Hub>,
-        make_door: impl FnOnce() -> Arc<Door> + Send + 'static,
+        make_host: impl FnOnce() -> Host + Send + 'static,
     ) -> io::Result<Self> {
         let (notices, queue) = mpsc::channel(NOTICES);
         let (accepted, connections) = mpsc::channel(CONNECTIONS);
@@ -60,7 +76,7 @@ impl Worker {
         let running = run(hub.clone(), queue);
         thread::Builder::new().name(name).spawn(move || {
             runtime.block_on(async move {
-                tokio::spawn(serve_all(make_door(), connections));
+                tokio::spawn(serve_all(make_host(), connections));
                 // No task: what comes from outside would stand behind all of the sessions'.
                 running.await;
             });
@@ -71,12 +87,10 @@ impl Worker {
     /// Hands over a connection; it is dropped when the worker is gone.
     pub async fn serve(&self, accepted: Accepted) -> io::Result<()> {
         match &self.entrance {
-            Entrance::Here(door) => {
-                tokio::spawn(edge::serve(door.clone(), accepted));
-            }
+            Entrance::Here(host) => host.serve(accepted),
             Entrance::Thread(connections) => {
                 // An error means that the gateway is stopping.
-                let _ = connections.send(accepted.unregistered()?).await;
+                let _ = connections.send(accepted.try_map(Connection::detach)?).await;
             }
         }
         Ok(())
@@ -103,15 +117,25 @@ async fn run(hub: Arc<Hub>, mut notices: mpsc::Receiver<Notice>) {
     }
 }
 
-async fn serve_all(
-    door: Arc<Door>,
-    mut connections: mpsc::Receiver<Accepted<std::net::TcpStream>>,
-) {
-    while let Some(accepted) = connections.recv().await {
-        match accepted.registered() {
-            Ok(accepted) => {
-                tokio::spawn(edge::serve(door.clone(), accepted));
+impl Host {
+    /// In a task of its own.
+    fn serve(&self, accepted: Accepted) {
+        let (sessions, services) = (self.sessions.clone(), self.services.clone());
+        let live = move |mut socket: ClientSocket, client: ClientInfo| {
+            let (sessions, services) = (sessions.clone(), services.clone());
+            async move {
+                live(&sessions, services, &mut socket, client).await;
+                socket
             }
+        };
+        tokio::spawn(edge::serve(self.edge.clone(), accepted, live));
+    }
+}
+
+async fn serve_all(host: Host, mut connections: mpsc::Receiver<Accepted<Detached>>) {
+    while let Some(accepted) = connections.recv().await {
+        match accepted.try_map(Detached::attach) {
+            Ok(accepted) => host.serve(accepted),
             Err(error) => tracing::warn!(%error, "a connection was dropped"),
         }
     }
@@ -123,20 +147,5 @@ impl Notice {
             Self::Event(delivery) => hub.deliver(delivery).await,
             Self::Gap(exchange) => hub.gap(exchange).await,
         }
-    }
-}
-
-impl Accepted {
-    /// Without a runtime, to be carried to another.
-    fn unregistered(self) -> io::Result<Accepted<std::net::TcpStream>> {
-        let Self { stream, peer, handshake, socket } = self;
-        Ok(Accepted { stream: stream.into_std()?, peer, handshake, socket })
-    }
-}
-
-impl Accepted<std::net::TcpStream> {
-    fn registered(self) -> io::Result<Accepted> {
-        let Self { stream, peer, handshake, socket } = self;
-        Ok(Accepted { stream: TcpStream::from_std(stream)?, peer, handshake, socket })
     }
 }

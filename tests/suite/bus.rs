@@ -13,10 +13,9 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, future::join_all};
 use myxi::{
     bus::{
-        Answers, AskError, BusListener, BusStatus, EventBus, ExchangeConfig, PublishError,
-        Replicas,
+        Answers, AskError, BusListener, BusStatus, EventBus, PublishError, Replicas, SkipReason,
         memory::MemoryBus,
-        rabbitmq::{RabbitMqBus, RabbitMqConfig},
+        rabbitmq::{ExchangeConfig, RabbitMqBus, RabbitMqConfig},
     },
     event::{Event, EventBody, Exchange, OutgoingEvent, Topic},
     ids::ReplicaId,
@@ -90,7 +89,9 @@ impl Answers for Echo {
 
 impl Replica {
     fn memory(exchanges: &[&str]) -> Self {
-        Self::start(|_, listener| MemoryBus::start(configs(exchanges), listener))
+        Self::start(|_, listener| {
+            MemoryBus::start(exchanges.iter().map(|name| exchange(name)).collect(), listener)
+        })
     }
 
     fn rabbitmq(urls: &[&str], exchanges: &[&str]) -> Self {
@@ -468,7 +469,7 @@ mod on_rabbitmq {
         // Of several next to each other all but the last may have been events; the batch takes
         // three offsets.
         assert_eq!(told, ["one", "two", "a gap", "three"]);
-        assert_eq!(replica.bus.status().skipped.unreadable, 24);
+        assert_eq!(replica.bus.status().skipped[SkipReason::Unreadable], 24);
         assert!(connection.is_some());
         assert_eq!(reading_connection(broker, &replica, &beside).await, connection);
     }

@@ -57,8 +57,8 @@ fn defaults_are_those_that_are_promised() {
     assert_eq!(config.listen, SocketAddr::from(([0, 0, 0, 0], 5005)));
     assert_eq!(config.grpc.listen, SocketAddr::from(([127, 0, 0, 1], 5006)));
     assert_eq!(config.admin.listen, SocketAddr::from(([127, 0, 0, 1], 5007)));
-    assert_eq!(config.action_handler.timeout, Duration::from_secs(3));
-    assert_eq!(config.action_handler.max_in_flight, 256);
+    assert_eq!(config.application.timeout, Duration::from_secs(3));
+    assert_eq!(config.application.max_in_flight, 256);
     assert_eq!(config.session_opened, SessionOpened::Off);
     assert_eq!(config.recheck_interval, Duration::from_secs(60));
     assert_eq!(config.bus, BusConfig::Memory);
@@ -108,9 +108,9 @@ fn what_is_written_is_what_is_used() {
     ]);
     assert!(config.listen.is_ipv6());
     assert_eq!(config.grpc.token.expect("a token").header(), "Bearer push-secret");
-    assert_eq!(config.action_handler.token.expect("a token").header(), "Bearer call-secret");
+    assert_eq!(config.application.token.expect("a token").header(), "Bearer call-secret");
     assert_eq!(config.admin.token.expect("a token").header(), "Bearer look-secret");
-    assert_eq!(config.action_handler.endpoint.to_string(), "http://127.0.0.1:50051");
+    assert_eq!(config.application.endpoint.to_string(), "http://127.0.0.1:50051");
     let names: Vec<_> = config.exchanges.iter().map(|exchange| exchange.name.as_str()).collect();
     assert_eq!(names, ["widgets", "gadgets", "gizmos"]);
     assert_eq!(config.exchanges[1].max_age, Duration::from_secs(30));

@@ -13,11 +13,15 @@ use myxi::{
     event::{Exchange, OutgoingEvent},
     gateway_api::{
         self, GatewayApi,
-        peers::{LocalAnswers, LocalSessions, Peers, SessionCommand},
+        peers::{LocalAnswers, Peers},
     },
     ids::{ReplicaId, SessionId, SessionIds},
+    metrics::Metrics,
+    net::listener::Listener,
+    protocol::ErrorCode,
+    session::directory::{LocalSessions, SessionCommand},
 };
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::{Code, Request, Status, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -101,7 +105,7 @@ impl TestSessions {
 }
 
 impl LocalSessions for TestSessions {
-    fn perform(&self, id: SessionId, command: &SessionCommand) -> bool {
+    fn command(&self, id: SessionId, command: &SessionCommand) -> bool {
         let here = id == self.id;
         if here {
             self.done.lock().unwrap().push(command.clone());
@@ -145,9 +149,9 @@ impl TestGateway {
             bus: bus.clone(),
             peers,
             max_event_size: MAX_EVENT_SIZE,
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::new(ErrorCode::NAMES)),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let token = token.map(|token| token.parse().unwrap());
         let (shutdown, stopped) = oneshot::channel();

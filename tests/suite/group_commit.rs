@@ -9,7 +9,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use myxi::{
-    bus::{ExchangeConfig, PublishError},
+    bus::{PublishError, rabbitmq::ExchangeConfig},
     event::{EventBody, OutgoingEvent, Topic},
     proto::LogBatch,
 };

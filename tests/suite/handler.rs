@@ -18,13 +18,14 @@ use h2::Reason;
 use http::Response;
 use myxi::{
     application::{
-        Action, ActionHandler, ActionReply, Admission, AuthUpdate, CheckReason, ClientInfo,
-        Decision, HandlerError, SessionInfo,
-        grpc::{ApplicationState, CallLimit, GrpcActionHandler, GrpcHandlerConfig, Shared},
+        Action, ActionReply, Admission, Application, ApplicationError, AuthUpdate, CheckReason,
+        ClientInfo, Decision, SessionSnapshot,
+        grpc::{ApplicationState, CallLimit, GrpcApplication, GrpcConfig, Shared},
     },
     event::{Exchange, Topic},
     ids::SessionId,
-    protocol::CloseReason,
+    metrics::Metrics,
+    protocol::{Close, ErrorCode},
 };
 use tokio::{
     io::AsyncWriteExt,
@@ -41,8 +42,8 @@ use crate::support::{
 /// Calls are bounded in time, and what comes by itself comes in seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn config(endpoint: &str) -> GrpcHandlerConfig {
-    GrpcHandlerConfig {
+fn config(endpoint: &str) -> GrpcConfig {
+    GrpcConfig {
         endpoint: endpoint.parse().unwrap(),
         token: None,
         timeout: Duration::from_secs(3),
@@ -53,24 +54,24 @@ fn config(endpoint: &str) -> GrpcHandlerConfig {
 
 /// The only handler of its gateway.
 struct Client {
-    handler: GrpcActionHandler,
+    handler: GrpcApplication,
     state: Arc<ApplicationState>,
 }
 
 impl Client {
-    fn start(config: GrpcHandlerConfig, calls: usize) -> Self {
+    fn start(config: GrpcConfig, calls: usize) -> Self {
         Self::sharing(config, Arc::new(CallLimit::new(calls)))
     }
 
-    fn sharing(config: GrpcHandlerConfig, calls: Arc<CallLimit>) -> Self {
+    fn sharing(config: GrpcConfig, calls: Arc<CallLimit>) -> Self {
         let state = Arc::new(ApplicationState::new(&config.endpoint, 1));
         let shared = Shared {
             calls,
             state: state.clone(),
             complaints: Default::default(),
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::new(ErrorCode::NAMES)),
         };
-        Self { handler: GrpcActionHandler::start(config, shared, 0), state }
+        Self { handler: GrpcApplication::start(config, shared, 0), state }
     }
 
     fn problem(&self) -> Option<String> {
@@ -90,9 +91,9 @@ impl Client {
 }
 
 impl Deref for Client {
-    type Target = GrpcActionHandler;
+    type Target = GrpcApplication;
 
-    fn deref(&self) -> &GrpcActionHandler {
+    fn deref(&self) -> &GrpcApplication {
         &self.handler
     }
 }
@@ -102,11 +103,11 @@ fn client(endpoint: &str) -> Client {
 }
 
 fn impatient(endpoint: &str, timeout: Duration) -> Client {
-    Client::start(GrpcHandlerConfig { timeout, ..config(endpoint) }, 1_000)
+    Client::start(GrpcConfig { timeout, ..config(endpoint) }, 1_000)
 }
 
-fn session() -> SessionInfo {
-    SessionInfo {
+fn session() -> SessionSnapshot {
+    SessionSnapshot {
         id: SessionId::parse("0123456789abcdef").unwrap(),
         client: Arc::new(ClientInfo {
             remote_address: "192.0.2.7".parse().unwrap(),
@@ -119,7 +120,7 @@ fn session() -> SessionInfo {
     }
 }
 
-async fn act(client: &GrpcActionHandler, name: &str) -> Result<ActionReply, HandlerError> {
+async fn act(client: &GrpcApplication, name: &str) -> Result<ActionReply, ApplicationError> {
     let action = Action { name, payload: "{}", tag: None };
     timeout(PATIENCE, client.handle_action(&session(), action)).await.expect("calls are bounded")
 }
@@ -130,9 +131,9 @@ fn topics(keys: &[&str]) -> Vec<Topic> {
 }
 
 async fn check(
-    client: &GrpcActionHandler,
+    client: &GrpcApplication,
     reason: CheckReason,
-) -> Result<Vec<Decision>, HandlerError> {
+) -> Result<Vec<Decision>, ApplicationError> {
     let session = session();
     let topics = topics(&["1", "2"]);
     let check = client.check_subscriptions(&session, &topics, reason);
@@ -140,25 +141,25 @@ async fn check(
 }
 
 /// The error's name, to compare outcomes by.
-fn kind(error: &HandlerError) -> &'static str {
+fn kind(error: &ApplicationError) -> &'static str {
     match error {
-        HandlerError::Refused { .. } => "Refused",
-        HandlerError::Unimplemented => "Unimplemented",
-        HandlerError::Unauthenticated => "Unauthenticated",
-        HandlerError::PermissionDenied => "PermissionDenied",
-        HandlerError::InvalidPayload(_) => "InvalidPayload",
-        HandlerError::Timeout => "Timeout",
-        HandlerError::Unreachable(_) => "Unreachable",
-        HandlerError::Lost(_) => "Lost",
-        HandlerError::Unavailable(_) => "Unavailable",
-        HandlerError::Exhausted(_) => "Exhausted",
-        HandlerError::Busy => "Busy",
-        HandlerError::Failed(_) => "Failed",
+        ApplicationError::Refused { .. } => "Refused",
+        ApplicationError::Unimplemented => "Unimplemented",
+        ApplicationError::Unauthenticated => "Unauthenticated",
+        ApplicationError::PermissionDenied => "PermissionDenied",
+        ApplicationError::InvalidPayload(_) => "InvalidPayload",
+        ApplicationError::Timeout => "Timeout",
+        ApplicationError::Unreachable(_) => "Unreachable",
+        ApplicationError::Lost(_) => "Lost",
+        ApplicationError::Unavailable(_) => "Unavailable",
+        ApplicationError::Exhausted(_) => "Exhausted",
+        ApplicationError::Busy => "Busy",
+        ApplicationError::Failed(_) => "Failed",
     }
 }
 
 #[track_caller]
-fn assert_kind<T: std::fmt::Debug>(result: &Result<T, HandlerError>, expected: &str) {
+fn assert_kind<T: std::fmt::Debug>(result: &Result<T, ApplicationError>, expected: &str) {
     match result {
         Err(error) if kind(error) == expected => {}
         other => panic!("expected {expected}, got {other:?}"),
@@ -221,7 +222,7 @@ async fn a_reply_arrives_whole() {
     let (empty, new) = (String::new(), String::from("new"));
     assert_eq!(reply.subscribe, [("widgets".into(), new), (empty.clone(), empty)]);
     assert_eq!(reply.unsubscribe, topics(&["old"]));
-    assert_eq!(reply.disconnect, Some(CloseReason::new(4001, "later")));
+    assert_eq!(reply.disconnect, Some(Close::new(4001, "later")));
 }
 
 #[tokio::test]
@@ -231,14 +232,14 @@ async fn a_refusal_carries_its_details() {
     app.on("Bare", |_| Ok(reply::error("SoldOut", "", false)));
     let client = client(&app.endpoint());
     match act(&client, "Buy").await {
-        Err(HandlerError::Refused { code, details, retryable: true }) => {
+        Err(ApplicationError::Refused { code, details, retryable: true }) => {
             assert_eq!(&*code, "SoldOut");
             assert_eq!(details["left"].get(), "1e400");
         }
         other => panic!("{other:?}"),
     }
     match act(&client, "Bare").await {
-        Err(HandlerError::Refused { details, retryable: false, .. }) => {
+        Err(ApplicationError::Refused { details, retryable: false, .. }) => {
             assert!(details.is_empty());
         }
         other => panic!("{other:?}"),
@@ -272,12 +273,12 @@ async fn each_status_of_an_action_means_what_the_contract_says() {
         assert_kind(&result, expected);
         let message = "größer als \"5\"";
         match result {
-            Err(HandlerError::InvalidPayload(heard)) => assert_eq!(heard, message),
+            Err(ApplicationError::InvalidPayload(heard)) => assert_eq!(heard, message),
             // As it came, for the log.
-            Err(HandlerError::Unavailable(heard)) => {
+            Err(ApplicationError::Unavailable(heard)) => {
                 assert_eq!(heard, format!("it answered UNAVAILABLE: {message}"));
             }
-            Err(HandlerError::Exhausted(heard)) => {
+            Err(ApplicationError::Exhausted(heard)) => {
                 assert_eq!(heard, format!("it answered RESOURCE_EXHAUSTED: {message}"));
             }
             _ => {}
@@ -378,7 +379,7 @@ async fn nonsense_in_a_reply_fails_the_whole_call() {
     ] {
         app.on("Act", move |_| Ok(reply.clone()));
         match act(&client, "Act").await {
-            Err(HandlerError::Failed(problem)) => assert!(problem.contains(field), "{problem}"),
+            Err(ApplicationError::Failed(problem)) => assert!(problem.contains(field), "{problem}"),
             other => panic!("{field}: {other:?}"),
         }
     }
@@ -530,7 +531,7 @@ async fn a_server_that_ends_the_call_at_the_deadline_timed_out_too() {
 #[tokio::test]
 async fn an_oversized_reply_fails_and_one_of_the_limit_does_not() {
     let app = TestHandler::start().await;
-    let config = GrpcHandlerConfig { max_reply_size: 200_000, ..config(&app.endpoint()) };
+    let config = GrpcConfig { max_reply_size: 200_000, ..config(&app.endpoint()) };
     let client = Client::start(config, 1);
     let payload = |size: usize| format!("\"{}\"", "x".repeat(size));
     app.on("Big", move |_| Ok(reply::events([("Big", payload(199_900).as_str())])));
@@ -577,7 +578,7 @@ async fn garbage_in_grpc_is_a_failure() {
         .await;
         let result = act(&client(&server.endpoint()), "Act").await;
         assert!(
-            matches!(&result, Err(HandlerError::Failed(_))),
+            matches!(&result, Err(ApplicationError::Failed(_))),
             "{body:?} {trailers:?}: {result:?}"
         );
     }
@@ -636,8 +637,7 @@ async fn a_call_that_a_closing_connection_did_not_take_goes_over_the_next() {
 async fn the_token_and_a_trace_of_its_own_go_with_each_call() {
     let app = TestHandler::start().await;
     app.on("Act", |_| Ok(reply::events([])));
-    let config =
-        GrpcHandlerConfig { token: Some("s3cret".parse().unwrap()), ..config(&app.endpoint()) };
+    let config = GrpcConfig { token: Some("s3cret".parse().unwrap()), ..config(&app.endpoint()) };
     assert!(!format!("{config:?}").contains("s3cret"));
     let client = Client::start(config, 1);
     let mut traces = Vec::new();
@@ -704,7 +704,7 @@ async fn a_turn_waited_for_is_not_taken_from_the_deadline() {
         tokio::time::sleep(pause).await;
         Ok(reply::events([]))
     });
-    let config = GrpcHandlerConfig { timeout: pause * 19 / 10, ..config(&app.endpoint()) };
+    let config = GrpcConfig { timeout: pause * 19 / 10, ..config(&app.endpoint()) };
     let client = Client::start(config, 1);
     let mut outcomes = Vec::new();
     // A busy machine may add to the pauses so much that time is up.
@@ -787,10 +787,10 @@ async fn a_session_is_accepted_or_refused() {
         other @ Admission::Refuse(_) => panic!("{other:?}"),
     }
     for (decision, refusal, expected) in [
-        (2, Some((4001, "later")), CloseReason::new(4001, "later")),
-        (2, Some((1000, "bye")), CloseReason::new(1000, "bye")),
-        (0, None, CloseReason::new(4500, "")),
-        (77, None, CloseReason::new(4500, "")),
+        (2, Some((4001, "later")), Close::new(4001, "later")),
+        (2, Some((1000, "bye")), Close::new(1000, "bye")),
+        (0, None, Close::new(4500, "")),
+        (77, None, Close::new(4500, "")),
     ] {
         app.on_opened(move |_| {
             let refusal =
@@ -812,7 +812,7 @@ async fn the_end_of_a_session_is_told_unless_it_is_not_wanted() {
     app.on("Act", |_| Ok(reply::events([])));
     let client = client(&app.endpoint());
     let close = || async {
-        let reason = CloseReason::new(CloseReason::ABNORMAL, "gone");
+        let reason = Close::new(Close::ABNORMAL, "gone");
         client.session_closed(&session(), &reason, Duration::from_millis(1_234)).await;
     };
     close().await;

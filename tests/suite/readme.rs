@@ -16,7 +16,6 @@ use std::{
 
 use myxi::{config::Config, protocol::ErrorCode};
 use serde_json::Value;
-use strum::VariantArray;
 
 use super::support::{DEADLINE, handler::free_address, python::python, rabbitmq::RabbitMq, unique};
 
@@ -63,8 +62,7 @@ fn the_kubernetes_sketch_is_a_valid_configuration() {
     let (_, args) = yaml.split_once("args: [serve,").expect("arguments of serve");
     let (args, _) = args.split_once(']').expect("a closed list");
     let config = Config::from_flags(args.split(',').map(str::trim)).expect("valid flags");
-    let grace =
-        config.drain.shutdown_delay + config.drain.drain_time + config.action_handler.timeout;
+    let grace = config.drain.shutdown_delay + config.drain.drain_time + config.application.timeout;
     let (_, configured) =
         yaml.split_once("terminationGracePeriodSeconds: ").expect("a grace period");
     let seconds: u64 = configured.split(' ').next().and_then(|n| n.parse().ok()).expect("seconds");
@@ -83,8 +81,7 @@ fn what_the_readme_installs_is_what_the_tests_use() {
 
 #[test]
 fn the_tables_name_every_error_code_and_every_flag_is_documented() {
-    for code in ErrorCode::VARIANTS {
-        let code: &str = code.into();
+    for code in ErrorCode::NAMES {
         assert!(README.contains(&format!("| `{code}` |")), "{code}");
     }
     let configuration = read("docs/configuration.md");

@@ -3,7 +3,7 @@
 
 use super::{CallError, CallFailure};
 use crate::{
-    application::{HandlerError, SessionInfo},
+    application::{ApplicationError, SessionSnapshot},
     complaints::Complaint,
     metrics::{CallStatus, Rpc},
 };
@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) rpc: Rpc,
-    pub(super) session: &'a SessionInfo,
+    pub(super) session: &'a SessionSnapshot,
     pub(super) action: Option<&'a str>,
 }
 
@@ -39,14 +39,14 @@ impl Ended {
 
 impl Asked<'_> {
     /// What an operator should know of it, if anything.
-    pub(super) fn complaint(&self, ended: Ended, error: &HandlerError) -> Option<Complaint> {
+    pub(super) fn complaint(&self, ended: Ended, error: &ApplicationError) -> Option<Complaint> {
         let problem = match error {
-            HandlerError::Refused { .. }
-            | HandlerError::Unimplemented
-            | HandlerError::Unauthenticated
-            | HandlerError::PermissionDenied
-            | HandlerError::InvalidPayload(_) => return None,
-            HandlerError::Timeout => ended.message.unwrap_or_else(|| error.problem()),
+            ApplicationError::Refused { .. }
+            | ApplicationError::Unimplemented
+            | ApplicationError::Unauthenticated
+            | ApplicationError::PermissionDenied
+            | ApplicationError::InvalidPayload(_) => return None,
+            ApplicationError::Timeout => ended.message.unwrap_or_else(|| error.problem()),
             _ => error.problem(),
         };
         let what = match ended.status {

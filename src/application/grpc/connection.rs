@@ -121,7 +121,7 @@ async fn reconnect(settings: &Settings, state: &ApplicationState, link: &watch::
     let mut calm = Backoff::new(CALM_FIRST, CALM_LAST);
     loop {
         let (problem, pause) = match connect(settings, failures).await {
-            Err(problem) => (problem, Some(backoff.next())),
+            Err(problem) => (problem, Some(backoff.pause())),
             Ok(opened) => {
                 link.send_replace(Link::Up(opened.live.clone()));
                 let since = Instant::now();
@@ -136,11 +136,11 @@ async fn reconnect(settings: &Settings, state: &ApplicationState, link: &watch::
                 tell(settings, state, &end);
                 match end {
                     End::SentAway(why) => {
-                        (format!("it sent this gateway away: {why}"), Some(calm.next()))
+                        (format!("it sent this gateway away: {why}"), Some(calm.pause()))
                     }
                     // One that was just lost is made again at once, unless it was lost at once too.
                     End::Closed(why) | End::Lost(why) | End::Replaced(why) => {
-                        (why, (failures > 0).then(|| backoff.next()))
+                        (why, (failures > 0).then(|| backoff.pause()))
                     }
                 }
             }

@@ -8,15 +8,15 @@ use serde_json::value::RawValue;
 
 use crate::{
     application::{
-        Action, ActionReply, Admission, AuthUpdate, CheckReason, Decision, HandlerError,
-        SessionInfo, SessionUpdate,
+        Action, ActionReply, Admission, ApplicationError, AuthUpdate, CheckReason, Decision,
+        SessionSnapshot, SessionUpdate,
     },
     event::{EventBody, Exchange, Topic},
     proto,
-    protocol::CloseReason,
+    protocol::Close,
 };
 
-pub(super) fn session(session: &SessionInfo) -> proto::Session {
+pub(super) fn session(session: &SessionSnapshot) -> proto::Session {
     let client = &session.client;
     proto::Session {
         id: session.id.to_string(),
@@ -35,7 +35,7 @@ fn owned<'a>(
     entries.into_iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-pub(super) fn action(session: &SessionInfo, action: Action<'_>) -> proto::HandleActionRequest {
+pub(super) fn action(session: &SessionSnapshot, action: Action<'_>) -> proto::HandleActionRequest {
     proto::HandleActionRequest {
         session: Some(self::session(session)),
         action: action.name.into(),
@@ -45,7 +45,7 @@ pub(super) fn action(session: &SessionInfo, action: Action<'_>) -> proto::Handle
 }
 
 pub(super) fn check(
-    session: &SessionInfo,
+    session: &SessionSnapshot,
     topics: &[Topic],
     reason: CheckReason,
 ) -> proto::CheckSubscriptionsRequest {
@@ -67,7 +67,7 @@ pub(super) fn check(
     }
 }
 
-pub(super) fn reply(reply: proto::HandleActionResponse) -> Result<ActionReply, HandlerError> {
+pub(super) fn reply(reply: proto::HandleActionResponse) -> Result<ActionReply, ApplicationError> {
     if let Some(error) = reply.error {
         return Err(refusal(error)?);
     }
@@ -87,10 +87,13 @@ pub(super) fn reply(reply: proto::HandleActionResponse) -> Result<ActionReply, H
     })
 }
 
-pub(super) fn decisions(decisions: &[i32], expected: usize) -> Result<Vec<Decision>, HandlerError> {
+pub(super) fn decisions(
+    decisions: &[i32],
+    expected: usize,
+) -> Result<Vec<Decision>, ApplicationError> {
     if decisions.len() != expected {
         let problem = format!("{} decisions for {expected} topics", decisions.len());
-        return Err(HandlerError::Failed(problem));
+        return Err(ApplicationError::Failed(problem));
     }
     let known = |&number| match proto::Decision::try_from(number) {
         Ok(proto::Decision::Allow) => Decision::Allow,
@@ -100,7 +103,9 @@ pub(super) fn decisions(decisions: &[i32], expected: usize) -> Result<Vec<Decisi
     Ok(decisions.iter().map(known).collect())
 }
 
-pub(super) fn admission(reply: proto::SessionOpenedResponse) -> Result<Admission, HandlerError> {
+pub(super) fn admission(
+    reply: proto::SessionOpenedResponse,
+) -> Result<Admission, ApplicationError> {
     if reply.decision == i32::from(proto::SessionDecision::Accept) {
         return Ok(Admission::Accept {
             update: reply.session_update.map(update).transpose()?.unwrap_or_default(),
@@ -112,28 +117,28 @@ pub(super) fn admission(reply: proto::SessionOpenedResponse) -> Result<Admission
 }
 
 /// The application's own error, which is one way for an action to end.
-fn refusal(error: proto::ActionError) -> Result<HandlerError, HandlerError> {
+fn refusal(error: proto::ActionError) -> Result<ApplicationError, ApplicationError> {
     if error.code.is_empty() {
-        return Err(HandlerError::Failed("error.code is empty".into()));
+        return Err(ApplicationError::Failed("error.code is empty".into()));
     }
     let details: BTreeMap<String, Box<RawValue>> = match error.details.as_str() {
         "" => BTreeMap::new(),
         details => serde_json::from_str(details).map_err(|e| {
-            HandlerError::Failed(format!("error.details is not a JSON object: {e}"))
+            ApplicationError::Failed(format!("error.details is not a JSON object: {e}"))
         })?,
     };
-    Ok(HandlerError::Refused { code: error.code.into(), details, retryable: error.retryable })
+    Ok(ApplicationError::Refused { code: error.code.into(), details, retryable: error.retryable })
 }
 
-fn events(events: Vec<proto::Event>) -> Result<Vec<EventBody>, HandlerError> {
+fn events(events: Vec<proto::Event>) -> Result<Vec<EventBody>, ApplicationError> {
     each("events", events, |event| EventBody::new(&event.event, &event.payload))
 }
 
-fn update(update: proto::SessionUpdate) -> Result<SessionUpdate, HandlerError> {
+fn update(update: proto::SessionUpdate) -> Result<SessionUpdate, ApplicationError> {
     let auth = match (update.set_auth, update.clear_auth) {
         (Some(_), true) => {
             let problem = "session_update both sets and clears auth";
-            return Err(HandlerError::Failed(problem.into()));
+            return Err(ApplicationError::Failed(problem.into()));
         }
         (Some(auth), false) => AuthUpdate::Set(json("session_update.set_auth", auth)?),
         (None, true) => AuthUpdate::Clear,
@@ -143,33 +148,33 @@ fn update(update: proto::SessionUpdate) -> Result<SessionUpdate, HandlerError> {
         .set_data
         .into_iter()
         .map(|(name, value)| Ok((name.into(), json("a value of session_update.set_data", value)?)))
-        .collect::<Result<_, HandlerError>>()?;
+        .collect::<Result<_, ApplicationError>>()?;
     let remove_data = update.remove_data.into_iter().map(Into::into).collect();
     Ok(SessionUpdate { auth, set_data, remove_data })
 }
 
 /// JSON text as it was written.
-fn json(field: &str, text: String) -> Result<Box<str>, HandlerError> {
+fn json(field: &str, text: String) -> Result<Box<str>, ApplicationError> {
     match serde_json::from_str::<&RawValue>(&text) {
         Ok(_) => Ok(text.into()),
-        Err(error) => Err(HandlerError::Failed(format!("{field} is not JSON: {error}"))),
+        Err(error) => Err(ApplicationError::Failed(format!("{field} is not JSON: {error}"))),
     }
 }
 
-fn disconnect(disconnect: &proto::Disconnect) -> CloseReason {
-    CloseReason::by_application(disconnect.code, &disconnect.reason)
+fn disconnect(disconnect: &proto::Disconnect) -> Close {
+    Close::by_application(disconnect.code, &disconnect.reason)
 }
 
 fn each<T, U, E: std::fmt::Display>(
     field: &str,
     items: Vec<T>,
     convert: impl Fn(T) -> Result<U, E>,
-) -> Result<Vec<U>, HandlerError> {
+) -> Result<Vec<U>, ApplicationError> {
     items
         .into_iter()
         .enumerate()
         .map(|(i, item)| {
-            convert(item).map_err(|e| HandlerError::Failed(format!("{field}[{i}]: {e}")))
+            convert(item).map_err(|e| ApplicationError::Failed(format!("{field}[{i}]: {e}")))
         })
         .collect()
 }

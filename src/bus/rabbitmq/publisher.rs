@@ -35,13 +35,12 @@ pub use self::{
     receipt::Pending,
 };
 use super::{
-    batch,
+    ExchangeConfig, batch,
     message::Message,
     not_published::NotPublished,
     supervisor::{Link, NOT_CONNECTED_YET, Problem},
     window::{MAX_WAITING, Quota},
 };
-use crate::bus::ExchangeConfig;
 
 /// How messages leave.
 #[derive(Debug, Clone, Copy)]

@@ -29,15 +29,15 @@ use self::{
     watchdog::{Advice, TICK, Watchdog},
 };
 use super::{
+    ExchangeConfig,
     connection::{BrokerConnection, BrokerError},
     entry::{self, Kind},
     marker,
-    poison::{Poison, PoisonCounts},
     publisher::Publisher,
     supervisor::{Link, NOT_CONNECTED_YET, Problem, backoff},
 };
 use crate::{
-    bus::{BusListener, ExchangeConfig, Lag},
+    bus::{BusListener, Lag, SkipCounts, SkipReason},
     event::{Event, Exchange, Position},
     net::backoff::Backoff,
 };
@@ -82,7 +82,7 @@ pub struct Health {
     pub problem: Problem,
     pub lag: Lag,
     /// Entries that are no events.
-    pub skipped: PoisonCounts,
+    pub skipped: SkipCounts,
     /// Gaps told.
     pub gaps: AtomicU64,
     /// How often nothing came though there was something to read.
@@ -241,7 +241,7 @@ impl Reader {
             Kind::Newer => {
                 trail.pass(entry::of(&delivery, trail.marker())?);
                 self.gap_due = true;
-                self.skip(offset, Poison::Newer);
+                self.skip(offset, SkipReason::Newer);
             }
             Kind::Event => {
                 trail.pass(entry::of(&delivery, trail.marker())?);
@@ -285,10 +285,10 @@ impl Reader {
     }
 
     /// Logs less and less, for whoever publishes nonsense may publish a lot of it.
-    fn skip(&self, offset: u64, poison: Poison) {
-        let skipped = self.health.skipped.count(poison);
+    fn skip(&self, offset: u64, reason: SkipReason) {
+        let skipped = self.health.skipped.count(reason);
         if skipped.is_power_of_two() {
-            let (exchange, what) = (&self.config.name, poison.what());
+            let (exchange, what) = (&self.config.name, reason.what());
             tracing::warn!(%exchange, offset, skipped, "skipped an entry of the log: {what}");
         }
     }

@@ -11,8 +11,14 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::connection::{BrokerConnection, BrokerError, within};
-use crate::{bus::ExchangeConfig, event::Exchange, ids::ReplicaId};
+use super::{
+    ExchangeConfig,
+    connection::{BrokerConnection, BrokerError, within},
+};
+use crate::{
+    event::Exchange,
+    ids::{ReplicaId, random_suffix},
+};
 
 /// Where events are published to, by replicas and by other programs.
 pub fn input_exchange(exchange: &Exchange) -> ShortString {
@@ -37,7 +43,7 @@ pub fn replica_key(replica: ReplicaId) -> ShortString {
 /// Another name each time, for each connection has another queue: the one before may still
 /// be held by a connection that the broker has not missed yet.
 pub fn new_replica_queue(replica: ReplicaId) -> ShortString {
-    format!("myxi.replica.{replica}.{:016x}", rand::random::<u64>()).into()
+    format!("myxi.replica.{replica}.{}", random_suffix()).into()
 }
 
 /// Makes sure that exchange, stream and binding exist. What exists with other settings is

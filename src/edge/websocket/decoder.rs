@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use bytes::Buf;
-use tokio_tungstenite::tungstenite::{
+use tungstenite::{
     Bytes, Error, Message,
     error::{CapacityError, ProtocolError},
     protocol::{

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use tokio_tungstenite::tungstenite::{
+use tungstenite::{
     Error,
     protocol::frame::{FrameHeader, coding::OpCode},
 };

@@ -156,7 +156,7 @@ mod tests {
     use crate::{
         hub::outbox::Outbox,
         ids::{ReplicaId, SessionIds},
-        protocol::{CloseReason, Frame},
+        protocol::{Close, Frame},
     };
 
     const OUTBOX: usize = 4_000;
@@ -239,7 +239,7 @@ mod tests {
     async fn who_ends_is_not_waited_for() {
         let (turns, session) = (Turns::new(OUTBOX), Session::new());
         session.fed(LARGE, &turns);
-        session.0.seal(CloseReason::new(CloseReason::ABNORMAL, "gone"));
+        session.0.seal(Close::new(Close::ABNORMAL, "gone"));
         assert_eq!(wait(&turns, LARGE).await, Duration::ZERO);
         let session = Session::new();
         session.fed(LARGE, &turns);

@@ -8,12 +8,12 @@ use std::{
 use async_trait::async_trait;
 use myxi::{
     application::{
-        Action, ActionHandler, ActionReply, Admission, CheckReason, Decision, HandlerError,
-        SessionInfo,
+        Action, ActionReply, Admission, Application, ApplicationError, CheckReason, Decision,
+        SessionSnapshot,
     },
     event::Topic,
     ids::SessionId,
-    protocol::CloseReason,
+    protocol::Close,
 };
 use tokio::sync::oneshot;
 
@@ -52,23 +52,23 @@ impl App {
         self.closed.lock().unwrap().clone()
     }
 
-    async fn ask(&self, session: SessionId, asked: Asked) -> Result<Given, HandlerError> {
+    async fn ask(&self, session: SessionId, asked: Asked) -> Result<Given, ApplicationError> {
         let (answer, answered) = oneshot::channel();
         self.questions().push(Question { session, asked, answer });
         match answered.await {
-            Ok(Given::Failure) | Err(_) => Err(HandlerError::Timeout),
+            Ok(Given::Failure) | Err(_) => Err(ApplicationError::Timeout),
             Ok(given) => Ok(given),
         }
     }
 }
 
 #[async_trait]
-impl ActionHandler for App {
+impl Application for App {
     async fn handle_action(
         &self,
-        session: &SessionInfo,
+        session: &SessionSnapshot,
         _: Action<'_>,
-    ) -> Result<ActionReply, HandlerError> {
+    ) -> Result<ActionReply, ApplicationError> {
         match self.ask(session.id, Asked::Action).await? {
             Given::Reply(reply) => Ok(reply),
             _ => panic!("the test gave a wrong answer"),
@@ -77,10 +77,10 @@ impl ActionHandler for App {
 
     async fn check_subscriptions(
         &self,
-        session: &SessionInfo,
+        session: &SessionSnapshot,
         topics: &[Topic],
         reason: CheckReason,
-    ) -> Result<Vec<Decision>, HandlerError> {
+    ) -> Result<Vec<Decision>, ApplicationError> {
         let asked = match reason {
             CheckReason::Subscribe => Asked::Subscribe(topics.to_vec()),
             CheckReason::Recheck => Asked::Recheck(topics.to_vec()),
@@ -91,11 +91,11 @@ impl ActionHandler for App {
         }
     }
 
-    async fn session_opened(&self, _: &SessionInfo) -> Result<Admission, HandlerError> {
+    async fn session_opened(&self, _: &SessionSnapshot) -> Result<Admission, ApplicationError> {
         panic!("nobody asked for this call")
     }
 
-    async fn session_closed(&self, session: &SessionInfo, _: &CloseReason, _: Duration) {
+    async fn session_closed(&self, session: &SessionSnapshot, _: &Close, _: Duration) {
         self.closed.lock().unwrap().push(session.id);
     }
 }

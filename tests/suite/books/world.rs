@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{FutureExt, future::BoxFuture};
 use myxi::{
-    application::{ActionReply, AuthUpdate, ClientInfo, Decision, SessionInfo, SessionUpdate},
+    application::{ActionReply, AuthUpdate, ClientInfo, Decision, SessionSnapshot, SessionUpdate},
     event::{self, Event, EventBody, Exchange, PushedAt},
     hub::{
         Delivery, Hub,
@@ -22,8 +22,8 @@ use myxi::{
     },
     ids::SessionId,
     metrics::Metrics,
-    protocol::CloseReason,
-    session::actions::{Client, Services},
+    protocol::{Close, ErrorCode},
+    session::{Services, Session as Client},
 };
 use serde_json::Value;
 
@@ -71,14 +71,14 @@ struct Session {
 impl World {
     pub fn new() -> Self {
         let app = Arc::<App>::default();
-        let metrics = Arc::<Metrics>::default();
+        let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let hub = Arc::new(Hub::new(["a", "b", "late"].map(exchange), OUTBOX, metrics.clone()));
         hub.attached(&exchange("a"));
         hub.attached(&exchange("b"));
         let waking = hub.clone();
         let services = Arc::new(Services {
             hub: hub.clone(),
-            handler: app.clone(),
+            application: app.clone(),
             max_subscriptions: MAX_SUBSCRIPTIONS,
             max_event_size: 1024,
             complaints: Default::default(),
@@ -125,7 +125,7 @@ impl World {
             Op::Drain(at) => self.session(*at).map_or(Ok(()), Session::drain)?,
             Op::Cut(at) => {
                 if let Some(session) = self.session(*at) {
-                    session.outbox.seal(CloseReason::by_application(4500, "cut"));
+                    session.outbox.seal(Close::by_application(4500, "cut"));
                     session.model.sealed = true;
                 }
             }
@@ -150,7 +150,8 @@ impl World {
             query: "".into(),
             headers: Box::default(),
         };
-        let info = SessionInfo { id, client: client.into(), auth: None, data: Default::default() };
+        let info =
+            SessionSnapshot { id, client: client.into(), auth: None, data: Default::default() };
         let client = Client::new(self.services.clone(), outbox.clone(), info);
         let opening = client.clone().open(false, Duration::from_secs(1));
         ensure!(poll(&mut (Box::pin(opening) as BoxFuture<()>)).is_some(), "not opened");
@@ -257,7 +258,7 @@ impl World {
     fn end(&mut self, at: usize) -> Result<()> {
         let Some(mut session) = self.sessions[at].take() else { return Ok(()) };
         session.read()?;
-        session.client.leave(CloseReason::new(CloseReason::ABNORMAL, "gone"));
+        session.client.end(Close::new(Close::ABNORMAL, "gone"));
         session.model.sealed = true;
         session.rechecking = None;
         session.unread.clear();
@@ -315,7 +316,7 @@ impl Session {
                 Action::Subscribe { exchange, .. } => is_attached(exchange, late_attached),
                 _ => true,
             };
-            let mut acting: BoxFuture<()> = Box::pin(self.client.clone().perform(text.into()));
+            let mut acting: BoxFuture<()> = Box::pin(self.client.clone().handle(text.into()));
             let done = poll(&mut acting).is_some();
             let pending = self.model.act(&action, tag, attached);
             ensure!(done == pending.is_none(), "asked or not: {action:?}, {pending:?}");
@@ -419,10 +420,10 @@ impl Session {
     }
 
     fn close(self) -> Result<()> {
-        let reason = CloseReason::new(CloseReason::ABNORMAL, "gone");
+        let reason = Close::new(Close::ABNORMAL, "gone");
         let client = self.client.clone();
         let mut closing: BoxFuture<()> =
-            Box::pin(async move { client.close(reason, Duration::ZERO).await });
+            Box::pin(async move { client.tell_application(reason, Duration::ZERO).await });
         ensure!(poll(&mut closing).is_some(), "not closed");
         let mut cx = Context::from_waker(Waker::noop());
         ensure!(self.outbox.poll_frame(&mut cx) == Poll::Ready(None), "it heard more");
@@ -516,7 +517,7 @@ fn reply(reply: &Reply) -> ActionReply {
             .map(|(e, key)| (e.to_string(), key.to_string()))
             .collect(),
         events: (0..reply.events).map(|_| event()).collect(),
-        disconnect: reply.disconnects.then(|| CloseReason::by_application(4500, "go")),
+        disconnect: reply.disconnects.then(|| Close::by_application(4500, "go")),
     }
 }
 

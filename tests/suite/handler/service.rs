@@ -142,7 +142,7 @@ async fn a_token_that_is_refused_later_is_seen_where_no_user_is_meant() {
 
     refuse_probes();
     app.on_closed(|_| Err(Status::unauthenticated("rotated")));
-    let reason = CloseReason::new(CloseReason::ABNORMAL, "gone");
+    let reason = Close::new(Close::ABNORMAL, "gone");
     client.session_closed(&session(), &reason, Duration::ZERO).await;
     client.problem_with("token").await;
 }

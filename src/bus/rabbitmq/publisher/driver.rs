@@ -24,16 +24,14 @@ use super::{
     sending::Sending,
 };
 use crate::{
-    bus::{
+    bus::rabbitmq::{
         ExchangeConfig,
-        rabbitmq::{
-            connection::{BrokerConnection, BrokerError, HELD_BACK, within},
-            entry,
-            not_published::NotPublished,
-            supervisor::{Link, Problem, backoff},
-            topology,
-            window::Quota,
-        },
+        connection::{BrokerConnection, BrokerError, HELD_BACK, within},
+        entry,
+        not_published::NotPublished,
+        supervisor::{Link, Problem, backoff},
+        topology,
+        window::Quota,
     },
     net::backoff::Backoff,
 };
@@ -162,7 +160,7 @@ impl Driver {
                 }
                 Left::Closed => return,
             }
-            let pause = self.backoff.next();
+            let pause = self.backoff.pause();
             if self.refuse_during(sleep(pause)).await.is_none() {
                 return;
             }

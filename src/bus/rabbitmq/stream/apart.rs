@@ -8,10 +8,12 @@ use super::{
     trail::Trail,
 };
 use crate::{
-    bus::rabbitmq::{
-        connection::{BrokerConnection, BrokerError, Unreadable},
-        entry,
-        poison::Poison,
+    bus::{
+        SkipReason,
+        rabbitmq::{
+            connection::{BrokerConnection, BrokerError, Unreadable},
+            entry,
+        },
     },
     event::Exchange,
 };
@@ -32,7 +34,7 @@ impl Reader {
             let from = From::Offset(suspect);
             let read = read_apart(connection, &self.config.name, from).await;
             let Some(unreadable) = read.err().and_then(|e| e.unreadable()) else { break };
-            self.skip(suspect, Poison::Unreadable);
+            self.skip(suspect, SkipReason::Unreadable);
             self.trail.iter_mut().for_each(|trail| trail.step_over(suspect));
             in_chunks += u32::from(unreadable == Unreadable::Chunk);
         }

@@ -1,35 +1,33 @@
 //! A session's subscriptions: asked for, added and ended by the application, re-checked.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Client;
+use super::Session;
 use crate::{
-    application::{CheckReason, Decision, HandlerError, SessionInfo},
+    application::{ApplicationError, CheckReason, Decision, SessionSnapshot},
     event::{Exchange, InvalidEvent, Topic},
     hub::{ExchangeState, outbox::Signal},
-    metrics::Outcome,
+    metrics::Decided,
     protocol::{
-        self, ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, RoutingKey, Tag,
+        self, ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, Outcome, RoutingKey,
+        Tag,
     },
 };
 
 /// What the session is subscribed to. The hub has the same topics.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    held: HashMap<Topic, Subscription>,
+    pub(super) held: HashMap<Topic, Subscription>,
     generations: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Subscription {
+pub(super) struct Subscription {
     form: KeyForm,
     /// Tells a subscription from an earlier one to the same topic.
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 impl Subscriptions {
@@ -56,7 +54,7 @@ enum Candidate {
     Known(Topic, KeyForm),
 }
 
-impl Client {
+impl Session {
     /// One reply per key, in the order asked, or one for them all where it is not the
     /// keys that matter. The outcome is that of the first key that failed.
     pub(super) async fn subscribe(
@@ -160,28 +158,32 @@ impl Client {
         if topics.is_empty() {
             return Ok(Ok(Vec::new()));
         }
-        let session = self.session();
-        let answer = self.check(&session, &topics, CheckReason::Subscribe).await;
+        let snapshot = self.snapshot();
+        let answer = self.check(&snapshot, &topics, CheckReason::Subscribe).await;
         match answer {
             Ok(decisions) if decisions.contains(&Decision::UnknownExchange) => {
                 Err(unknown_exchange(exchange.as_str()))
             }
             Ok(decisions) => Ok(Ok(decisions)),
             Err(error) => {
-                tracing::debug!(session = %session.id, %error, "subscription check failed");
+                tracing::debug!(session = %snapshot.id, %error, "subscription check failed");
                 Ok(Err(check_error(&error).because(error.problem())))
             }
         }
     }
 
-    async fn check(
+    pub(super) async fn check(
         &self,
-        session: &SessionInfo,
+        snapshot: &SessionSnapshot,
         topics: &[Topic],
         reason: CheckReason,
-    ) -> Result<Vec<Decision>, HandlerError> {
-        let answer = self.services.handler.check_subscriptions(session, topics, reason).await;
-        self.metrics().checked(reason, topics.len(), &answer);
+    ) -> Result<Vec<Decision>, ApplicationError> {
+        let answer = self.services.application.check_subscriptions(snapshot, topics, reason).await;
+        let count = |decided, topics| self.metrics().checked(reason.into(), decided, topics);
+        match &answer {
+            Ok(decisions) => decisions.iter().for_each(|one| count((*one).into(), 1)),
+            Err(_) => count(Decided::Failed, topics.len()),
+        }
         answer
     }
 
@@ -286,42 +288,6 @@ impl Client {
         self.outbox.push(protocol::unsubscribed(None, &topic.exchange, routing_key, true));
     }
 
-    /// Asks the application again for everything that is held. Only a clear no ends a
-    /// subscription, and only the one that was asked about: not one that came since, nor
-    /// one judged by an auth that is no longer so. Answers whether there was an answer.
-    pub async fn recheck(self: Arc<Self>) -> bool {
-        let (session, auth_version, asked) = {
-            let state = self.lock();
-            let held = state.subscriptions.held.iter();
-            let asked: Vec<_> =
-                held.map(|(topic, held)| (topic.clone(), held.generation)).collect();
-            (state.session.clone(), state.auth_version, asked)
-        };
-        if asked.is_empty() {
-            return true;
-        }
-        let (topics, generations): (Vec<Topic>, Vec<u64>) = asked.into_iter().unzip();
-        match self.check(&session, &topics, CheckReason::Recheck).await {
-            Ok(decisions) => {
-                for ((topic, generation), decision) in topics.iter().zip(generations).zip(decisions)
-                {
-                    if decision != Decision::Allow && self.still(topic, generation, auth_version) {
-                        self.end_subscription(topic);
-                    }
-                }
-                true
-            }
-            // Who asked has said why; nothing changes.
-            Err(_) => false,
-        }
-    }
-
-    fn still(&self, topic: &Topic, generation: u64, auth_version: u64) -> bool {
-        let state = self.lock();
-        let held = state.subscriptions.held.get(topic);
-        state.auth_version == auth_version && held.is_some_and(|held| held.generation == generation)
-    }
-
     /// A message that names more keys than a session may hold is not worth its replies.
     fn check_key_count(&self, keys: &[&RawValue]) -> Result<(), ClientError> {
         let max = self.services.max_subscriptions;
@@ -336,19 +302,21 @@ impl Client {
 /// What a failed check means to the client that subscribes. It asked a question and changed
 /// nothing, so nothing happened, however the call ended; but what broke the contract once
 /// would do so again.
-fn check_error(error: &HandlerError) -> ClientError {
+fn check_error(error: &ApplicationError) -> ClientError {
     match error {
-        HandlerError::Unreachable(_) | HandlerError::Lost(_) | HandlerError::Unavailable(_) => {
+        ApplicationError::Unreachable(_)
+        | ApplicationError::Lost(_)
+        | ApplicationError::Unavailable(_) => {
             ClientError::retryable(ErrorCode::ApplicationUnavailable)
         }
-        HandlerError::Timeout => ClientError::retryable(ErrorCode::ActionTimeout),
-        HandlerError::Busy | HandlerError::Exhausted(_) => ClientError::busy(),
-        HandlerError::Failed(_)
-        | HandlerError::Refused { .. }
-        | HandlerError::Unimplemented
-        | HandlerError::Unauthenticated
-        | HandlerError::PermissionDenied
-        | HandlerError::InvalidPayload(_) => ClientError::new(ErrorCode::InternalError),
+        ApplicationError::Timeout => ClientError::retryable(ErrorCode::ActionTimeout),
+        ApplicationError::Busy | ApplicationError::Exhausted(_) => ClientError::busy(),
+        ApplicationError::Failed(_)
+        | ApplicationError::Refused { .. }
+        | ApplicationError::Unimplemented
+        | ApplicationError::Unauthenticated
+        | ApplicationError::PermissionDenied
+        | ApplicationError::InvalidPayload(_) => ClientError::new(ErrorCode::InternalError),
     }
 }
 

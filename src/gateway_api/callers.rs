@@ -2,23 +2,23 @@
 //! passes `UNAUTHENTICATED` on, and it looks like its user's: so each reason is counted and,
 //! now and then, in the log.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use tonic::{Code, Status, transport::server::TcpConnectInfo};
+use tonic::{Code, Status};
 
 use crate::{
     complaints::{Complaint, Complaints},
-    metrics::{By, CallRefused, CallStatus, Metrics},
+    metrics::{CallRefused, CallStatus, Metrics},
     net::token::BearerToken,
 };
 
-pub(super) struct Door {
+pub(super) struct Callers {
     token: Option<BearerToken>,
     metrics: Arc<Metrics>,
     complaints: Complaints,
 }
 
-impl Door {
+impl Callers {
     pub(super) fn new(token: Option<BearerToken>, metrics: Arc<Metrics>) -> Self {
         Self { token, metrics, complaints: Complaints::of("refused calls to the Gateway service") }
     }
@@ -26,7 +26,7 @@ impl Door {
     /// Whether the request bears the token, where one is set.
     pub(super) fn check<B>(&self, request: &http::Request<B>) -> Result<(), CallRefused> {
         match &self.token {
-            Some(token) if !token.is_borne_by(request.headers()) => {
+            Some(token) if !token.authorizes(request.headers()) => {
                 let none = !request.headers().contains_key(http::header::AUTHORIZATION);
                 Err(if none { CallRefused::NoToken } else { CallRefused::WrongToken })
             }
@@ -36,12 +36,12 @@ impl Door {
 
     /// What the caller is told.
     pub(super) fn refuse<B>(&self, request: &http::Request<B>, reason: CallRefused) -> Status {
-        self.metrics.gateway_calls_refused.get_or_create(&By(reason)).inc();
+        self.metrics.gateway_calls_refused[reason].inc();
         let status = status(reason);
-        let peer = request.extensions().get().and_then(TcpConnectInfo::remote_addr);
+        let peer = request.extensions().get::<IpAddr>().copied();
         self.complaints.hear(Complaint {
             rpc: method(request.uri().path()),
-            peer: peer.map(|peer| peer.ip()),
+            peer,
             status: Some(CallStatus::from(status.code()).into()),
             problem: Some(status.message().into()),
             ..Complaint::new("a call to the Gateway service was refused")

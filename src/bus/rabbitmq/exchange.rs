@@ -1,10 +1,11 @@
-//! What is configured of each exchange.
+//! What is configured of each exchange: the bounds of its stream. Other buses know it by its
+//! name alone.
 
 use std::time::Duration;
 
 use crate::event::Exchange;
 
-/// One exchange of the configuration, the bounds of its log and how it is written.
+/// One exchange of the configuration, the bounds of its stream and how it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangeConfig {
     pub name: Exchange,
