@@ -1,25 +1,33 @@
 //! Group commit on RabbitMQ: what is pushed while messages are under way shares the next one.
 //! Looked at in the log itself, as another program reads it, and from the side of who pushes.
 
+mod entries;
+
 use std::{collections::HashMap, time::Duration};
 
-use futures_util::{StreamExt, future::join_all};
-use lapin::{
-    message::Delivery,
-    types::{AMQPValue, FieldTable, ShortString},
-};
+use futures_util::future::join_all;
 use myxi::{
     bus::{PublishError, rabbitmq::ExchangeConfig},
     event::{EventBody, OutgoingEvent, Topic},
-    proto::LogBatch,
 };
-use prost::Message;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
+use tonic::Code;
 
+use self::entries::{log, names};
 use crate::{
     bus::{MAX_EVENT_SIZE, Replica, all_ok, event, exchange},
-    support::{DEADLINE, program::Program, proxy::Proxy, rabbitmq::RabbitMq, unique, within},
+    support::{
+        DEADLINE,
+        gateway::{Gateway, push_request},
+        handler::{TestHandler, proto::PushEventsRequest},
+        http,
+        metrics::Scrape,
+        program::Program,
+        proxy::Proxy,
+        rabbitmq::RabbitMq,
+        unique, within,
+    },
 };
 
 /// Most events in a message, and most messages of an exchange that are unconfirmed.
@@ -51,74 +59,6 @@ fn large(exchange_name: &str, name: &str, bytes: usize) -> OutgoingEvent {
     let topic = Topic::new(exchange(exchange_name), "k").expect("a topic");
     let body = EventBody::new(name, &format!("\"{}\"", "x".repeat(bytes))).expect("a body");
     OutgoingEvent::new(topic, body, "id", MAX_EVENT_SIZE).expect("an event")
-}
-
-/// An entry of a log.
-#[derive(Debug)]
-struct Entry {
-    is_batch: bool,
-    /// Routing keys and names.
-    events: Vec<(String, String)>,
-}
-
-impl Entry {
-    /// What is no event, and no batch of them, is `None`.
-    fn of(delivery: &Delivery) -> Option<Self> {
-        match delivery.properties.kind().as_ref().map(ShortString::as_str) {
-            None => Some(Self { is_batch: false, events: vec![single(delivery)] }),
-            Some("myxi.batch") => {
-                let content_type = delivery.properties.content_type().as_ref();
-                let content_type = content_type.map(ShortString::as_str);
-                assert_eq!(content_type, Some("application/x-protobuf"));
-                assert!(delivery.data.len() <= 64 * 1024, "{} bytes", delivery.data.len());
-                let batch = LogBatch::decode(&delivery.data[..]).expect("a batch");
-                let events = batch.events.into_iter().map(|one| (one.routing_key, one.event));
-                Some(Self { is_batch: true, events: events.collect() })
-            }
-            Some(_) => None,
-        }
-    }
-}
-
-fn single(delivery: &Delivery) -> (String, String) {
-    let body: Value = serde_json::from_slice(&delivery.data).expect("JSON");
-    let name = body["event"].as_str().expect("a name").to_owned();
-    assert!(delivery.properties.message_id().is_some(), "{name}");
-    (delivery.routing_key.as_str().to_owned(), name)
-}
-
-/// What has come behind the first event, up to one that is pushed for this.
-async fn log(broker: &RabbitMq, replica: &Replica, exchange: &str) -> Vec<Entry> {
-    replica.publish_until_ok(|| event(exchange, "", "last")).await;
-    let connection = broker.connect().await;
-    let channel = connection.create_channel().await.expect("a channel");
-    channel.basic_qos(1_000, Default::default()).await.expect("a prefetch");
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-stream-offset".into(), AMQPValue::LongString("first".into()));
-    let log = format!("myxi.log.{exchange}");
-    let consuming =
-        channel.basic_consume(log.into(), "".into(), Default::default(), arguments.clone());
-    let mut consumer = consuming.await.expect("a consumer");
-    let mut entries = Vec::new();
-    let reading = async {
-        while let Some(delivery) = consumer.next().await {
-            let delivery = delivery.expect("an entry");
-            let acked = channel.basic_ack(delivery.delivery_tag, Default::default());
-            acked.await.expect("acked");
-            match Entry::of(&delivery) {
-                Some(entry) if entry.events[0].1 == "last" => break,
-                entry => entries.extend(entry),
-            }
-        }
-    };
-    within(DEADLINE, "the last event", reading).await;
-    entries.retain(|entry| entry.events[0].1 != "first");
-    entries
-}
-
-fn names(entries: &[Entry]) -> Vec<Vec<&str>> {
-    let events = entries.iter().map(|entry| entry.events.iter());
-    events.map(|events| events.map(|(_, name)| name.as_str()).collect()).collect()
 }
 
 #[tokio::test]
@@ -283,4 +223,31 @@ async fn closing_waits_for_what_gathers() {
     [a, b, c].iter().for_each(|results| all_ok(results));
     let refused = replica.publish(event(&name, "k", "?")).await;
     assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn metrics_and_console_say_how_many_events_share_a_message() {
+    let (broker, app, name) = (RabbitMq::shared().await, TestHandler::start().await, unique("a"));
+    let url = format!("--rabbitmq-url={}", broker.url());
+    let gateway = Gateway::with(&app, &[&url, &format!("--exchange={name};batch=on")]).await;
+    gateway.push(&name, "1", "Event", json!(0)).await;
+    let events = (0..300).map(|n| push_request(&name, "1", "Event", &json!(n))).collect();
+    let pushed = gateway.api().await.push_events(PushEventsRequest { events }).await;
+    let results = pushed.expect("a result each").into_inner().results;
+    assert!(results.iter().all(|one| one.code == Code::Ok as i32), "{results:?}");
+
+    Scrape::of(&gateway).await.shows([
+        ("myxi_bus_messages_published_total", 3),
+        ("myxi_bus_events_per_message_count", 3),
+        ("myxi_bus_events_per_message_sum", 301),
+        (r#"myxi_bus_events_per_message_bucket{le="1.0"}"#, 1),
+        (r#"myxi_bus_events_per_message_bucket{le="32.0"}"#, 1),
+        (r#"myxi_bus_events_per_message_bucket{le="64.0"}"#, 2),
+        (r#"myxi_bus_events_per_message_bucket{le="256.0"}"#, 3),
+    ]);
+    let (status, overview) = http::get(gateway.admin, "/api/overview", "localhost").await;
+    assert_eq!(status, 200, "{overview}");
+    let overview: Value = serde_json::from_str(&overview).expect("JSON");
+    let average = overview["bus"]["events_per_message"].as_f64().expect("a number");
+    assert!((100.0..101.0).contains(&average), "{average}");
 }
