@@ -67,7 +67,11 @@ pub async fn log(broker: &RabbitMq, replica: &Replica, exchange: &str) -> Vec<En
             let acked = channel.basic_ack(delivery.delivery_tag, Default::default());
             acked.await.expect("acked");
             match Entry::of(&delivery) {
-                Some(entry) if entry.events[0].1 == "last" => break,
+                Some(mut entry) if entry.events.iter().any(|(_, name)| name == "last") => {
+                    entry.events.retain(|(_, name)| name != "last");
+                    entries.extend(Some(entry).filter(|entry| !entry.events.is_empty()));
+                    break;
+                }
                 entry => entries.extend(entry),
             }
         }
