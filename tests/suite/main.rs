@@ -24,6 +24,7 @@ mod fleet;
 mod fuzz_corpus;
 mod gateway_api;
 mod gateway_clients;
+mod group_commit;
 mod handler;
 mod handshake;
 mod health;
