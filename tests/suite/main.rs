@@ -30,6 +30,7 @@ mod handshake;
 mod health;
 mod hostile;
 mod hostile_sessions;
+mod house;
 mod library;
 mod limits;
 mod log;
