@@ -1,9 +1,14 @@
-//! Compiles the gRPC contract without `protoc`, and keeps its descriptors for reflection.
+//! Compiles the gRPC contract and the log's format without `protoc`, and keeps the descriptors
+//! for reflection.
 
 use prost::Message;
 use std::{env, fs, path::PathBuf};
 
-const PROTOS: [&str; 2] = ["proto/myxi/v1/action_handler.proto", "proto/myxi/v1/gateway.proto"];
+const PROTOS: [&str; 3] = [
+    "proto/myxi/v1/action_handler.proto",
+    "proto/myxi/v1/gateway.proto",
+    "proto/myxi/v1/log.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

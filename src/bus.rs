@@ -19,7 +19,7 @@ pub use self::{
     status::{BusStatus, ExchangeStatus},
 };
 use self::{skipped::SkipCounts, status::Lag};
-use crate::event::{Event, Exchange, OutgoingEvent};
+use crate::event::{Event, Exchange, OutgoingEvent, RawEvent};
 
 /// Carries events between replicas.
 ///
@@ -46,9 +46,14 @@ pub trait BusListener: Send + Sync {
     /// once, at the first attach.
     async fn attached(&self, exchange: &Exchange);
 
-    /// Events of one exchange come in the order in which the bus took them, each entry
-    /// of the log once.
-    async fn event(&self, event: Event);
+    /// Drops those that nobody here wants: they need not be read any further. Whoever is
+    /// subscribed before an event is pushed wants it.
+    fn keep_wanted(&self, _exchange: &Exchange, _events: &mut Vec<RawEvent<'_>>) {}
+
+    /// What one entry of the log holds: the events that are wanted, and how many are not.
+    /// Events of one exchange come in the order in which the bus took them, each entry of
+    /// the log once.
+    async fn events(&self, exchange: &Exchange, wanted: Vec<Event>, unwanted: usize);
 
     /// Events of this exchange may have been missed.
     async fn gap(&self, exchange: &Exchange);

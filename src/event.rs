@@ -1,11 +1,14 @@
 //! What travels: topics and the events pushed to them. Validated once, where they enter;
 //! whoever holds one of these values need not check it again.
 
+mod raw;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+pub use self::raw::{RawBody, RawEvent};
 use crate::time::UnixTime;
 
 /// AMQP short strings hold 255 bytes; with the longest prefix of ours (`myxi.log.`) a
@@ -91,7 +94,19 @@ impl Topic {
 
 /// Where an event stands in its exchange's log: ordered within one exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position(pub u64);
+pub struct Position {
+    /// Of the log's entry.
+    pub offset: u64,
+    /// Among the events of that entry, from 0.
+    pub place: u16,
+}
+
+impl Position {
+    /// Of an event that is an entry by itself.
+    pub fn single(offset: u64) -> Self {
+        Self { offset, place: 0 }
+    }
+}
 
 /// When a gateway took an event from the application: Unix time in microseconds, by the clock
 /// of that gateway.
@@ -189,26 +204,6 @@ pub struct Event {
     pub position: Option<Position>,
     /// Absent where another program published it.
     pub pushed_at: Option<PushedAt>,
-}
-
-impl Event {
-    /// Reads an entry of an exchange's log. Other programs publish there too: nothing about
-    /// it is taken for granted. `max_size` bounds the JSON of the body, in bytes.
-    pub fn read(
-        exchange: &Exchange,
-        routing_key: &str,
-        body: &[u8],
-        max_size: usize,
-        position: Position,
-        pushed_at: Option<PushedAt>,
-    ) -> Result<Self, InvalidEvent> {
-        if body.len() > max_size {
-            return Err(InvalidEvent::TooBig { size: body.len(), max: max_size });
-        }
-        let topic = Topic::new(exchange.clone(), routing_key)?;
-        let body = EventBody::from_json(body)?;
-        Ok(Self { topic, body, position: Some(position), pushed_at })
-    }
 }
 
 /// One event on its way to the bus.

@@ -1,6 +1,7 @@
 //! Who is subscribed to what, and the hand-over of each event to them. A hub serves the
 //! sessions of one runtime; it knows no bus and no socket.
 
+mod interest;
 pub mod outbox;
 mod wakeups;
 
@@ -9,6 +10,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use tokio::task::yield_now;
+
+pub use self::interest::Interest;
 use self::wakeups::Wakeups;
 use crate::{
     event::{Event, Exchange, PushedAt, Topic},
@@ -18,9 +22,14 @@ use crate::{
     protocol::{self, Frame, KeyForm, RoutingKey, Tag},
 };
 
+/// Frames that are queued in one go, unless one event is more: a millisecond or so, in which
+/// nothing else is done.
+const QUEUED_AT_ONCE: usize = 8_192;
+
 #[derive(Debug)]
 pub struct Hub {
     exchanges: Mutex<Exchanges>,
+    interest: Arc<Interest>,
     turns: Turns,
     wakeups: Wakeups,
     metrics: Arc<Metrics>,
@@ -51,9 +60,24 @@ pub struct Delivery {
     frame: OnceLock<Frame>,
 }
 
+/// Where a pass over some deliveries ended.
+enum Pass {
+    Over,
+    /// Before this delivery, whose frame has no room of so many bytes in this round.
+    NoRoom(usize, usize),
+    /// Before this delivery: others have waited long enough.
+    Enough(usize),
+}
+
 impl Delivery {
     pub fn new(event: Event) -> Self {
         Self { event, frame: OnceLock::new() }
+    }
+
+    /// What it takes in memory, more or less, before it is encoded.
+    pub fn bytes(&self) -> usize {
+        let Event { topic, body, .. } = &self.event;
+        size_of::<Self>() + topic.routing_key().len() + body.name.len() + body.payload.get().len()
     }
 
     /// Which of a hub's subscribers is to be timed: one, as an event takes each of them the
@@ -80,15 +104,12 @@ pub enum ExchangeState {
 }
 
 impl Hub {
-    /// For sessions whose outboxes hold `max_outbox` bytes.
-    pub fn new(
-        exchanges: impl IntoIterator<Item = Exchange>,
-        max_outbox: usize,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let exchanges = exchanges.into_iter().map(|name| (name, Subscribers::default()));
+    /// For sessions whose outboxes hold `max_outbox` bytes. Knows the exchanges of `interest`.
+    pub fn new(interest: Arc<Interest>, max_outbox: usize, metrics: Arc<Metrics>) -> Self {
+        let exchanges = interest.exchanges().map(|name| (name.clone(), Subscribers::default()));
         let exchanges = Mutex::new(exchanges.collect());
-        Self { exchanges, turns: Turns::new(max_outbox), wakeups: Wakeups::default(), metrics }
+        let (turns, wakeups) = (Turns::new(max_outbox), Wakeups::default());
+        Self { exchanges, interest, turns, wakeups, metrics }
     }
 
     pub fn exchange_state(&self, exchange: &Exchange) -> ExchangeState {
@@ -107,6 +128,9 @@ impl Hub {
         let mut exchanges = self.lock();
         let Some(subscribers) = exchanges.get_mut(&topic.exchange) else { return };
         let of_key = subscribers.by_key.entry(topic.shared_routing_key()).or_default();
+        if of_key.is_empty() {
+            self.interest.add(topic);
+        }
         let at = of_key.partition_point(|other| other.outbox.session() < outbox.session());
         outbox.push(acknowledgement);
         of_key.insert(at, Subscriber { outbox: outbox.clone(), form });
@@ -124,6 +148,7 @@ impl Hub {
         }
         if of_key.is_empty() {
             subscribers.by_key.remove(topic.routing_key());
+            self.interest.remove(topic);
         }
     }
 
@@ -154,22 +179,51 @@ impl Hub {
         }
     }
 
-    /// Queues the event for everyone who is subscribed, when their turns leave room for it.
-    /// They are woken by [`Hub::wake`]. To be called by one task, as is [`Hub::gap`].
-    pub async fn deliver(&self, delivery: &Delivery) {
-        let topic = &delivery.event.topic;
-        if self.subscribers(topic) == 0 {
-            return;
+    /// Queues the events for everyone who is subscribed, in order, as far as their turns leave
+    /// room for it: as a rule in one pass. They are woken by [`Hub::wake`]. To be called by
+    /// one task, as is [`Hub::gap`].
+    pub async fn deliver(&self, mut deliveries: &[Delivery]) {
+        loop {
+            let next = match self.pass(deliveries) {
+                Pass::Over => return,
+                Pass::NoRoom(next, bytes) => {
+                    self.turns.room_for(bytes).await;
+                    next
+                }
+                Pass::Enough(next) => {
+                    yield_now().await;
+                    next
+                }
+            };
+            deliveries = &deliveries[next..];
         }
-        self.turns.room_for(Outbox::cost(&delivery.frame())).await;
+    }
+
+    fn pass(&self, deliveries: &[Delivery]) -> Pass {
         let exchanges = self.lock();
-        let of_key = of_key(&exchanges, topic);
-        if let Some((outbox, pushed_at)) = delivery.to_follow(of_key) {
-            outbox.follow_next(pushed_at);
+        let mut wakeups = self.wakeups.adding();
+        let mut queued = 0;
+        for (at, delivery) in deliveries.iter().enumerate() {
+            let of_key = of_key(&exchanges, &delivery.event.topic);
+            if of_key.is_empty() {
+                continue;
+            }
+            let bytes = Outbox::cost(&delivery.frame());
+            if !self.turns.has_room_for(bytes) {
+                return Pass::NoRoom(at, bytes);
+            }
+            if queued > 0 && queued + of_key.len() > QUEUED_AT_ONCE {
+                return Pass::Enough(at);
+            }
+            if let Some((outbox, pushed_at)) = delivery.to_follow(of_key) {
+                outbox.follow_next(pushed_at);
+            }
+            let fed = |to: &Subscriber| to.outbox.feed(delivery.frame(), &self.turns);
+            wakeups.extend(of_key.iter().filter_map(fed));
+            queued += of_key.len();
+            self.metrics.deliveries.inc_by(of_key.len() as u64);
         }
-        let fed = |to: &Subscriber| to.outbox.feed(delivery.frame(), &self.turns);
-        self.wakeups.add(of_key.iter().filter_map(fed));
-        self.metrics.deliveries.inc_by(of_key.len() as u64);
+        Pass::Over
     }
 
     /// Wakes, for ever, the sessions that events were queued for.
@@ -186,7 +240,7 @@ impl Hub {
             let exchanges = self.lock();
             let Some(of_key) = exchanges[exchange].by_key.get(&key) else { continue };
             let fed = |to: &Subscriber| to.outbox.feed(gap(to.form), &self.turns);
-            self.wakeups.add(of_key.iter().filter_map(fed));
+            self.wakeups.adding().extend(of_key.iter().filter_map(fed));
         }
     }
 

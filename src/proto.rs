@@ -1,10 +1,10 @@
-//! The generated gRPC types, for those who speak gRPC alone: the edges
-//! `application::grpc` and `gateway_api`, and the demo, whose application is at the
-//! other end of both.
+//! The types generated from `proto/`, for those who speak with others: the edges
+//! `application::grpc` and `gateway_api`, the demo, whose application is at the other end of
+//! both, and the log on RabbitMQ, which other programs read and write too.
 
 #![allow(clippy::all, clippy::pedantic, missing_docs)]
 
 tonic::include_proto!("myxi.v1");
 
-/// Both proto files, for reflection.
+/// All proto files, for reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -25,7 +25,7 @@ use crate::{
         peers::{LocalAnswers, Peers},
     },
     health::Health,
-    hub::Hub,
+    hub::{Hub, Interest},
     ids::ReplicaId,
     metrics::Metrics,
     net::listener::Listener,
@@ -64,7 +64,8 @@ impl Server {
         let sessions = Arc::new(sessions(&config, replica, directory.clone()));
         let applications = Applications::new(&config, own_ports(addresses), metrics.clone());
         let max_outbox = config.limits.max_outbox;
-        let hub = || Arc::new(Hub::new(exchanges(&config), max_outbox, metrics.clone()));
+        let interest = Interest::new(exchanges(&config));
+        let hub = || Arc::new(Hub::new(interest.clone(), max_outbox, metrics.clone()));
         let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
         let runtimes = Runtimes {
             limits: config.limits.clone(),
@@ -76,7 +77,7 @@ impl Server {
         let workers = workers(&hubs, &runtimes)?;
         let topics = Arc::new(Topics::new(hubs));
         let tail = Arc::new(Tail::new(topics.clone()));
-        let workers = Arc::new(Workers::new(workers, tail.clone(), metrics.clone()));
+        let workers = Arc::new(Workers::new(workers, interest, tail.clone(), metrics.clone()));
         let answers = Arc::new(LocalAnswers(directory.clone()));
         let (bus, replicas) = start_bus(&config, replica, workers.clone(), answers);
 

@@ -1,6 +1,7 @@
 //! The runtimes that sessions live on, and what the bus tells them. Each is a current-thread
 //! runtime; the first one is the main runtime, each further one a thread.
 
+mod queue;
 mod worker;
 
 use std::{
@@ -13,18 +14,21 @@ use std::{
 
 use async_trait::async_trait;
 
-use self::worker::Notice;
+use self::queue::Notice;
 pub use self::worker::{Host, Worker};
 use crate::{
     bus::BusListener,
-    event::{Event, Exchange},
-    hub::Delivery,
+    event::{Event, Exchange, RawEvent},
+    hub::{Delivery, Interest},
     metrics::Metrics,
     net::listener::Accepted,
 };
 
 /// Sees each event that comes, whoever wants it.
 pub trait Watcher: Send + Sync {
+    /// Whether it looks at all; it may begin to at any time.
+    fn watches(&self) -> bool;
+
     fn passed(&self, event: &Event);
 }
 
@@ -32,14 +36,20 @@ pub struct Workers {
     workers: Vec<Worker>,
     /// Connections so far: each goes to the next worker.
     served: AtomicUsize,
+    interest: Arc<Interest>,
     watcher: Arc<dyn Watcher>,
     metrics: Arc<Metrics>,
 }
 
 impl Workers {
-    /// There is one at least.
-    pub fn new(workers: Vec<Worker>, watcher: Arc<dyn Watcher>, metrics: Arc<Metrics>) -> Self {
-        Self { workers, served: AtomicUsize::new(0), watcher, metrics }
+    /// There is one at least; `interest` is that of their hubs.
+    pub fn new(
+        workers: Vec<Worker>,
+        interest: Arc<Interest>,
+        watcher: Arc<dyn Watcher>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { workers, served: AtomicUsize::new(0), interest, watcher, metrics }
     }
 
     /// Hands each connection to the next worker.
@@ -62,10 +72,19 @@ impl BusListener for Workers {
         self.workers.iter().for_each(|worker| worker.attached(exchange));
     }
 
-    async fn event(&self, event: Event) {
-        self.metrics.events_received.inc();
-        self.watcher.passed(&event);
-        self.tell(Notice::Event(Arc::new(Delivery::new(event)))).await;
+    /// Whoever watches wants all of them.
+    fn keep_wanted(&self, exchange: &Exchange, events: &mut Vec<RawEvent<'_>>) {
+        if !self.watcher.watches() {
+            self.interest.keep_wanted(exchange, events);
+        }
+    }
+
+    async fn events(&self, _exchange: &Exchange, wanted: Vec<Event>, unwanted: usize) {
+        self.metrics.events_received.inc_by((wanted.len() + unwanted) as u64);
+        if !wanted.is_empty() {
+            wanted.iter().for_each(|event| self.watcher.passed(event));
+            self.tell(Notice::Events(wanted.into_iter().map(Delivery::new).collect())).await;
+        }
     }
 
     async fn gap(&self, exchange: &Exchange) {

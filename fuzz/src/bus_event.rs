@@ -2,7 +2,7 @@
 //! other programs publish, only a well-formed event reaches clients, its payload as it was.
 
 use myxi::{
-    event::{Event, EventBody, Exchange, InvalidEvent, OutgoingEvent, Position},
+    event::{Event, EventBody, Exchange, InvalidEvent, OutgoingEvent, Position, RawBody, RawEvent},
     protocol,
 };
 
@@ -25,7 +25,9 @@ pub fn bus_event(data: &[u8]) {
     let exchange = Exchange::new("widgets").expect("a name");
     let expected =
         expected(body).filter(|_| body.len() <= SIZE_MAX && key.len() <= 255 && is_one_line(key));
-    let event = match Event::read(&exchange, key, body, SIZE_MAX, Position(7), None) {
+    let position = Position::single(7);
+    let raw = RawEvent::new(key.as_bytes(), RawBody::Json(body), position, None, SIZE_MAX);
+    let event = match raw.and_then(|raw| raw.read(&exchange)) {
         Ok(event) => event,
         Err(error) => {
             assert_eq!(expected, None, "refused: {error}");
@@ -36,7 +38,7 @@ pub fn bus_event(data: &[u8]) {
     let payload = event.body.payload.get();
     assert_eq!(Some((event.body.name.to_string(), payload.to_owned())), expected);
     assert_eq!((&event.topic.exchange, event.topic.routing_key()), (&exchange, key));
-    assert_eq!(event.position, Some(Position(7)));
+    assert_eq!(event.position, Some(position));
     check_frame(&event);
     check_again(&event);
 }
@@ -60,7 +62,7 @@ fn expected(body: &[u8]) -> Option<(String, String)> {
 }
 
 /// What every subscriber gets.
-fn check_frame(event: &Event) {
+pub fn check_frame(event: &Event) {
     let frame = protocol::pushed_event(event);
     let members = json::object(frame.as_bytes()).expect("JSON");
     let keys: Vec<_> = members.iter().map(|(key, _)| *key).collect();

@@ -7,12 +7,14 @@ mod client_message;
 mod exchange_list;
 mod forwarded;
 mod json;
+mod log_batch;
 mod origin;
 mod websocket;
 
 pub use self::{
     broker_url::broker_url, bus_event::bus_event, client_message::client_message,
-    exchange_list::exchange_list, forwarded::forwarded, origin::origin, websocket::websocket,
+    exchange_list::exchange_list, forwarded::forwarded, log_batch::log_batch, origin::origin,
+    websocket::websocket,
 };
 
 /// Exchange and queue names, routing keys: one line, whoever reads the log.
@@ -21,6 +23,7 @@ fn is_one_line(text: &str) -> bool {
 }
 
 /// Whether `part` is a piece of `whole` itself, not of a copy.
-fn is_verbatim(part: &str, whole: &[u8]) -> bool {
+fn is_verbatim(part: impl AsRef<[u8]>, whole: &[u8]) -> bool {
+    let part = part.as_ref();
     whole.as_ptr_range().contains(&part.as_ptr()) || part.is_empty()
 }

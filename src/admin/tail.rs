@@ -135,8 +135,12 @@ impl Tail {
 }
 
 impl Watcher for Tail {
+    fn watches(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
     fn passed(&self, event: &Event) {
-        if self.watched.load(Ordering::Relaxed) {
+        if self.watches() {
             self.keep(event);
         }
     }

@@ -149,7 +149,7 @@ impl From<&Row> for Listed {
 mod tests {
     use super::*;
     use crate::{
-        hub::outbox::Outbox,
+        hub::{Interest, outbox::Outbox},
         ids::{ReplicaId, SessionIds},
         metrics::Metrics,
         protocol::KeyForm,
@@ -159,7 +159,8 @@ mod tests {
 
     fn hub(keys: std::ops::Range<u32>) -> Arc<Hub> {
         let exchange = Exchange::new("widgets").expect("valid");
-        let hub = Hub::new([exchange.clone()], OUTBOX, Arc::new(Metrics::new(&[])));
+        let interest = Interest::new([exchange.clone()]);
+        let hub = Hub::new(interest, OUTBOX, Arc::new(Metrics::new(&[])));
         let session = SessionIds::new(ReplicaId::random()).next();
         let outbox = Outbox::new(session, OUTBOX);
         for key in keys {

@@ -131,7 +131,7 @@ async fn deliver(
     for offset in 0.. {
         let entry = lane.log.read(offset).await;
         lane.lag.read(Some(entry.pushed_at));
-        listener.event(delivered(&entry, offset)).await;
+        listener.events(&exchange, vec![delivered(&entry, offset)], 0).await;
         lane.log.done(&entry);
     }
 }
@@ -142,7 +142,46 @@ fn delivered(entry: &OutgoingEvent, offset: u64) -> Event {
     Event {
         topic: topic.clone(),
         body: body.clone(),
-        position: Some(Position(offset)),
+        position: Some(Position::single(offset)),
         pushed_at: Some(*pushed_at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EventBody, Topic};
+
+    /// Is never done with what it was told first.
+    struct Stuck;
+
+    #[async_trait]
+    impl BusListener for Stuck {
+        async fn attached(&self, _: &Exchange) {}
+
+        async fn events(&self, _: &Exchange, _: Vec<Event>, _: usize) {
+            std::future::pending().await
+        }
+
+        async fn gap(&self, _: &Exchange) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_publisher_waits_for_a_listener_that_is_behind_and_not_for_ever() {
+        let exchange = Exchange::new("widgets").expect("valid");
+        let bus = MemoryBus::start(vec![exchange.clone()], Arc::new(Stuck));
+        let event = || {
+            let topic = Topic::new(exchange.clone(), "k").expect("valid");
+            let body = EventBody::new("e", "").expect("valid");
+            OutgoingEvent::new(topic, body, "id", 1_000).expect("valid")
+        };
+        let start = Instant::now();
+        let events = (0..2_000).map(|_| event()).collect();
+        let results = bus.publish(events).await;
+        assert_eq!(start.elapsed(), PUBLISH_DEADLINE, "all of one call wait together");
+        let taken = results.iter().take_while(|result| result.is_ok()).count();
+        assert!((900..1_100).contains(&taken), "{taken}");
+        let behind = PublishError::Overloaded("this replica is behind".into());
+        assert!(results[taken..].iter().all(|result| *result == Err(behind.clone())));
     }
 }

@@ -10,6 +10,7 @@
 //! `amqps://` trusts the certificates of the system; `SSL_CERT_FILE` or `SSL_CERT_DIR`
 //! names others.
 
+pub mod batch;
 mod connection;
 mod entry;
 mod exchange;

@@ -1,4 +1,4 @@
-//! Entries of a log that are no events and are passed over: why, and how many there were. A
+//! What stands in a log, is no event and is passed over, entries and events of a batch: why, and how many there were. A
 //! reason's name is its label in `/metrics`; `docs/metrics.md` has the same list, and a test
 //! holds the two together.
 
@@ -11,13 +11,15 @@ use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::event::InvalidEvent;
 
-/// What is wrong with an entry.
+/// What is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray, EnumCount)]
 #[strum(serialize_all = "snake_case")]
 pub enum SkipReason {
     TooBig,
     InvalidRoutingKey,
     NoEvent,
+    /// A batch that is none, or is beyond the bounds of one.
+    NoBatch,
     /// Whoever keeps the log cannot hand it out, or the reader gives up over it.
     Unreadable,
     /// Published by a gateway of a newer build; a gap is told.
@@ -30,7 +32,8 @@ impl SkipReason {
         match self {
             Self::TooBig => "it is too big",
             Self::InvalidRoutingKey => "its routing key is not valid",
-            Self::NoEvent => "it is not JSON of the form {\"event\":\"Name\",\"payload\":…}",
+            Self::NoEvent => "it is not a name and JSON, as {\"event\":\"Name\",\"payload\":…}",
+            Self::NoBatch => "it is no batch within its bounds (proto/myxi/v1/log.proto)",
             Self::Unreadable => "it cannot be read",
             Self::Newer => "a newer replica publishes it, so subscriptions are told of a gap",
         }

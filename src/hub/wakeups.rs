@@ -21,13 +21,15 @@ pub struct Wakeups {
     some_due: Notify,
 }
 
+/// Those who become due together.
+pub struct Adding<'a> {
+    due: MutexGuard<'a, VecDeque<Waker>>,
+    some_due: &'a Notify,
+}
+
 impl Wakeups {
-    pub fn add(&self, wakers: impl Iterator<Item = Waker>) {
-        let mut due = self.lock();
-        due.extend(wakers);
-        if !due.is_empty() {
-            self.some_due.notify_one();
-        }
+    pub fn adding(&self) -> Adding<'_> {
+        Adding { due: self.lock(), some_due: &self.some_due }
     }
 
     /// Wakes whoever is due, for ever.
@@ -49,5 +51,19 @@ impl Wakeups {
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waker>> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Adding<'_> {
+    pub fn extend(&mut self, wakers: impl Iterator<Item = Waker>) {
+        self.due.extend(wakers);
+    }
+}
+
+impl Drop for Adding<'_> {
+    fn drop(&mut self) {
+        if !self.due.is_empty() {
+            self.some_due.notify_one();
+        }
     }
 }

@@ -6,11 +6,12 @@ use std::{io, sync::Arc, thread};
 
 use tokio::{runtime, sync::mpsc, task::JoinSet};
 
+use super::queue::{self, Notice, Notices, Waiting};
 use crate::{
     application::ClientInfo,
     edge::{self, ClientSocket, Edge},
     event::Exchange,
-    hub::{Delivery, Hub},
+    hub::Hub,
     net::{
         connection::{Connection, Detached},
         listener::Accepted,
@@ -24,13 +25,9 @@ use crate::{
 /// Connections that may wait for a worker; accepting waits when it is full.
 const CONNECTIONS: usize = 1024;
 
-/// Notices that may wait for a worker; the bus waits when it is full. Few, as each may be an
-/// event of the greatest size.
-const NOTICES: usize = 128;
-
 pub struct Worker {
     hub: Arc<Hub>,
-    notices: mpsc::Sender<Notice>,
+    notices: Notices,
     entrance: Entrance,
 }
 
@@ -48,18 +45,11 @@ pub struct Host {
     pub services: Arc<Services>,
 }
 
-/// What the bus told, in the form that all workers share.
-#[derive(Debug, Clone)]
-pub enum Notice {
-    Event(Arc<Delivery>),
-    Gap(Exchange),
-}
-
 impl Worker {
     /// On the runtime that this is called in.
     pub fn here(host: Host) -> Self {
         let hub = host.services.hub.clone();
-        let (notices, queue) = mpsc::channel(NOTICES);
+        let (notices, queue) = queue::bounded();
         tokio::spawn(run(hub.clone(), queue));
         Self { hub, notices, entrance: Entrance::Here(host) }
     }
@@ -70,7 +60,7 @@ impl Worker {
         hub: Arc<Hub>,
         make_host: impl FnOnce() -> Host + Send + 'static,
     ) -> io::Result<Self> {
-        let (notices, queue) = mpsc::channel(NOTICES);
+        let (notices, queue) = queue::bounded();
         let (accepted, connections) = mpsc::channel(CONNECTIONS);
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let running = run(hub.clone(), queue);
@@ -103,17 +93,20 @@ impl Worker {
 
     /// Waits only while many others do.
     pub async fn notice(&self, notice: &Notice) {
-        let _ = self.notices.send(notice.clone()).await;
+        self.notices.send(notice.clone()).await;
     }
 }
 
 /// What a hub does, until its worker is dropped.
-async fn run(hub: Arc<Hub>, mut notices: mpsc::Receiver<Notice>) {
+async fn run(hub: Arc<Hub>, mut notices: Waiting) {
     let mut waking = JoinSet::new();
     let of_sessions = hub.clone();
     waking.spawn(async move { of_sessions.wake().await });
-    while let Some(notice) = notices.recv().await {
-        notice.tell(&hub).await;
+    while let Some(notice) = notices.next().await {
+        match &*notice {
+            Notice::Events(deliveries) => hub.deliver(deliveries).await,
+            Notice::Gap(exchange) => hub.gap(exchange).await,
+        }
     }
 }
 
@@ -137,15 +130,6 @@ async fn serve_all(host: Host, mut connections: mpsc::Receiver<Accepted<Detached
         match accepted.try_map(Detached::attach) {
             Ok(accepted) => host.serve(accepted),
             Err(error) => tracing::warn!(%error, "a connection was dropped"),
-        }
-    }
-}
-
-impl Notice {
-    async fn tell(&self, hub: &Hub) {
-        match self {
-            Self::Event(delivery) => hub.deliver(delivery).await,
-            Self::Gap(exchange) => hub.gap(exchange).await,
         }
     }
 }

@@ -19,10 +19,10 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Where a console asks.
 #[derive(Debug, Clone, Copy)]
-struct Console(SocketAddr);
+pub struct Console(SocketAddr);
 
 impl Console {
-    fn of(gateway: &Addresses) -> Self {
+    pub fn of(gateway: &Addresses) -> Self {
         Self(gateway.admin)
     }
 
@@ -31,14 +31,14 @@ impl Console {
     }
 
     /// What is there, as JSON.
-    async fn read(self, path: &str) -> Value {
+    pub async fn read(self, path: &str) -> Value {
         let response = self.get(path).await;
         assert_eq!(response.status, 200, "{path}: {response:?}");
         response.json()
     }
 
     /// What is there once it is as it should be.
-    async fn awaits(self, path: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub async fn awaits(self, path: &str, fits: impl Fn(&Value) -> bool) -> Value {
         within(DEADLINE, path, async {
             loop {
                 let read = self.read(path).await;

@@ -13,6 +13,7 @@ use crate::{
     delivery::{stopped_reader, told_code},
     support::{
         DEADLINE,
+        batch::{self, BatchedEvent},
         client::Client,
         fleet::Fleet,
         gateway::{Addresses, Gateway},
@@ -21,6 +22,7 @@ use crate::{
             proto::{PushEventRequest, PushEventsRequest},
         },
         process::Myxi,
+        program::Program,
         rabbitmq::RabbitMq,
         within,
     },
@@ -43,6 +45,8 @@ struct Burst {
 
 const OF_LARGE: Burst = Burst { events: 16, bytes: 250_000 };
 const OF_SMALL: Burst = Burst { events: 1_000, bytes: 4_000 };
+/// More in a batch than a share of the smallest outbox.
+const OF_TINY: Burst = Burst { events: 10_000, bytes: 150 };
 
 impl Burst {
     fn payload(self, n: usize) -> String {
@@ -62,6 +66,17 @@ impl Burst {
         let pushed = gateway.api().await.push_events(PushEventsRequest { events }).await;
         let results = pushed.expect("pushed").into_inner().results;
         assert!(results.iter().all(|result| result.code == 0), "{results:?}");
+    }
+
+    /// In batches as full as they may be.
+    async fn publish(self, program: &Program, exchange: &str) {
+        let event = |n| BatchedEvent::new("burst", "E", &self.payload(n));
+        let events: Vec<_> = (0..self.events).map(event).collect();
+        let several = (60_000 / self.bytes).min(256);
+        for some in events.chunks(several) {
+            let body = batch::body(some.to_vec());
+            program.publish_with(exchange, "", &body, batch::properties()).await;
+        }
     }
 }
 
@@ -178,6 +193,40 @@ async fn a_burst_through_rabbitmq_reaches_everybody_who_reads_on_several_threads
     through_rabbitmq(OF_LARGE, &[SEVERAL_WORKERS]).await;
     through_rabbitmq(OF_SMALL, &[SEVERAL_WORKERS]).await;
     through_rabbitmq(OF_SMALL, &[SEVERAL_WORKERS, SMALL_OUTBOX]).await;
+}
+
+#[tokio::test]
+async fn a_burst_of_batches_reaches_everybody_who_reads() {
+    let broker = RabbitMq::shared().await;
+    let program = Program::connect(broker).await;
+    for flags in [&[ONE_WORKER][..], &[SEVERAL_WORKERS], &[SEVERAL_WORKERS, SMALL_OUTBOX]] {
+        let mut fleet = Fleet::start(broker, 0).await;
+        fleet.add(broker, flags).await;
+        for burst in [OF_SMALL, OF_TINY] {
+            let readers = Readers::of(&[burst], fleet[0].clients(), &fleet.exchange).await;
+            burst.publish(&program, &fleet.exchange).await;
+            readers.have_everything().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_catches_up_on_batches_cuts_off_nobody_who_reads() {
+    let broker = RabbitMq::shared().await;
+    let program = Program::connect(broker).await;
+    let fleet = Fleet::start(broker, 0).await;
+    for flags in [[ONE_WORKER, SMALL_OUTBOX], [SEVERAL_WORKERS, SMALL_OUTBOX]] {
+        let own = fleet.flags(broker);
+        let flags: Vec<_> = own.iter().map(String::as_str).chain(flags).collect();
+        let behind = Myxi::serve(&fleet.app, &flags).await;
+        let readers = Readers::of(&[OF_TINY; 2], behind.clients(), &fleet.exchange).await;
+        behind.signal("STOP");
+        for _ in 0..2 {
+            OF_TINY.publish(&program, &fleet.exchange).await;
+        }
+        behind.signal("CONT");
+        readers.have_everything().await;
+    }
 }
 
 #[tokio::test]

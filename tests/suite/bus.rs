@@ -42,8 +42,8 @@ const POLL: Duration = Duration::from_millis(20);
 const CONFIRM: Duration = Duration::from_millis(4_800);
 
 /// A replica as far as its bus knows one: the bus, and what it told.
-struct Replica {
-    bus: Arc<dyn EventBus>,
+pub struct Replica {
+    pub bus: Arc<dyn EventBus>,
     others: Arc<dyn Replicas>,
     id: ReplicaId,
     notices: Mutex<mpsc::UnboundedReceiver<Notice>>,
@@ -65,8 +65,8 @@ impl BusListener for Recorder {
         let _ = self.0.send(Notice::Attached(exchange.clone()));
     }
 
-    async fn event(&self, event: Event) {
-        let _ = self.0.send(Notice::Event(event));
+    async fn events(&self, _: &Exchange, wanted: Vec<Event>, _: usize) {
+        wanted.into_iter().for_each(|event| drop(self.0.send(Notice::Event(event))));
     }
 
     async fn gap(&self, exchange: &Exchange) {
@@ -95,11 +95,14 @@ impl Replica {
     }
 
     fn rabbitmq(urls: &[&str], exchanges: &[&str]) -> Self {
+        Self::with(urls, exchanges, MAX_EVENT_SIZE)
+    }
+
+    pub fn with(urls: &[&str], exchanges: &[&str], max_event_size: usize) -> Self {
         Self::start(|replica, listener| {
             let urls = urls.iter().map(|url| url.parse().expect("a broker's address")).collect();
             let exchanges = configs(exchanges);
-            let config =
-                RabbitMqConfig { urls, exchanges, replica, max_event_size: MAX_EVENT_SIZE };
+            let config = RabbitMqConfig { urls, exchanges, replica, max_event_size };
             RabbitMqBus::start(config, listener, Arc::new(Echo))
         })
     }
@@ -113,7 +116,7 @@ impl Replica {
         Self { bus: bus.clone(), others: bus, id, notices: Mutex::new(notices) }
     }
 
-    async fn attached(self, exchanges: usize) -> Self {
+    pub async fn attached(self, exchanges: usize) -> Self {
         for _ in 0..exchanges {
             match self.notice().await {
                 Notice::Attached(_) => {}
@@ -132,7 +135,7 @@ impl Replica {
         notice
     }
 
-    async fn event(&self) -> Event {
+    pub async fn event(&self) -> Event {
         match self.notice().await {
             Notice::Event(event) => event,
             other => panic!("{other:?} instead of an event"),

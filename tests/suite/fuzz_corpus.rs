@@ -44,6 +44,11 @@ fn broker_url() {
 }
 
 #[test]
+fn log_batch() {
+    replay("log_batch", checks::log_batch);
+}
+
+#[test]
 fn origin() {
     replay("origin", checks::origin);
 }

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod admin;
+mod batches;
 mod books;
 mod broker;
 mod broker_facts;

@@ -8,14 +8,22 @@ use lapin::{
 };
 use twox_hash::XxHash3_64;
 
-use super::{connection::BrokerError, message::Message, topology};
+use super::{
+    batch::{self, NoBatch, Part},
+    connection::BrokerError,
+    message::Message,
+    topology,
+};
 use crate::{
-    event::{Exchange, OutgoingEvent, PushedAt},
+    event::{Exchange, InvalidEvent, OutgoingEvent, Position, PushedAt, RawBody, RawEvent},
     ids::random_id,
 };
 
 /// The AMQP type of a marker. Whatever else begins with [`OURS`] is of a newer build.
 const MARKER: &str = "myxi.marker";
+
+/// The AMQP type of a batch of events.
+const BATCH: &str = "myxi.batch";
 
 /// What the AMQP types of the gateway's own entries begin with.
 const OURS: &str = "myxi.";
@@ -39,6 +47,21 @@ pub fn event(event: OutgoingEvent) -> Message {
             .with_message_id(short(&event.id)),
         headers,
         body: event.body.to_json(),
+    }
+}
+
+/// The entry of several events of one exchange, which must be within the bounds of a batch
+/// ([`batch::EVENTS_MAX`], [`batch::BYTES_MAX`]).
+#[allow(dead_code)] // Until batches are published.
+pub fn batch(exchange: &Exchange, events: Vec<OutgoingEvent>) -> Message {
+    Message {
+        exchange: topology::input_exchange(exchange),
+        routing_key: "".into(),
+        properties: BasicProperties::default()
+            .with_type(BATCH.into())
+            .with_content_type("application/x-protobuf".into()),
+        headers: FieldTable::default(),
+        body: batch::write(events),
     }
 }
 
@@ -66,19 +89,47 @@ pub struct Entry {
 }
 
 pub enum Kind {
-    /// An event, or another program's nonsense.
-    Event,
+    /// Events, or another program's nonsense.
+    Events,
     Marker,
     /// What a gateway of a newer build published, which this one cannot read.
     Newer,
 }
 
 pub fn kind(delivery: &Delivery) -> Kind {
-    match delivery.properties.kind().as_ref().map(|kind| kind.as_str()) {
+    match amqp_type(delivery) {
         Some(MARKER) => Kind::Marker,
+        Some(BATCH) => Kind::Events,
         Some(kind) if kind.starts_with(OURS) => Kind::Newer,
-        _ => Kind::Event,
+        _ => Kind::Events,
     }
+}
+
+/// What an entry of [`Kind::Events`] holds, in order: each event, or what is wrong with it.
+/// `max_size` bounds an event's body as JSON, in bytes.
+pub fn events(
+    delivery: &Delivery,
+    offset: u64,
+    max_size: usize,
+) -> Result<Vec<Result<RawEvent<'_>, InvalidEvent>>, NoBatch> {
+    if amqp_type(delivery) != Some(BATCH) {
+        let key = delivery.routing_key.as_str().as_bytes();
+        let (body, position) = (RawBody::Json(&delivery.data), Position::single(offset));
+        let pushed_at = pushed_at(&delivery.properties);
+        return Ok(vec![RawEvent::new(key, body, position, pushed_at, max_size)]);
+    }
+    let parts = (0..).zip(batch::read(&delivery.data)?);
+    Ok(parts.map(|(place, part)| of_batch(part, Position { offset, place }, max_size)).collect())
+}
+
+fn of_batch(
+    part: Part<'_>,
+    position: Position,
+    max_size: usize,
+) -> Result<RawEvent<'_>, InvalidEvent> {
+    let Part { routing_key, name, payload, pushed_at, .. } = part;
+    let pushed_at = (pushed_at > 0).then_some(PushedAt(pushed_at));
+    RawEvent::new(routing_key, RawBody::Parts { name, payload }, position, pushed_at, max_size)
 }
 
 pub fn offset(delivery: &Delivery) -> Result<u64, BrokerError> {
@@ -114,12 +165,16 @@ fn hash(delivery: &Delivery, marker: &str) -> u64 {
     XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(&head), &delivery.data)
 }
 
+fn amqp_type(delivery: &Delivery) -> Option<&str> {
+    delivery.properties.kind().as_ref().map(|kind| kind.as_str())
+}
+
 fn pushed_at_value(PushedAt(micros): PushedAt) -> AMQPValue {
     AMQPValue::LongLongInt(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
 /// Absent where another program published the entry.
-pub fn pushed_at(properties: &BasicProperties) -> Option<PushedAt> {
+fn pushed_at(properties: &BasicProperties) -> Option<PushedAt> {
     match header(properties, PUSHED_AT_HEADER)? {
         AMQPValue::LongLongInt(micros) => u64::try_from(*micros).ok().map(PushedAt),
         _ => None,

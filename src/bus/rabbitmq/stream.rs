@@ -8,6 +8,7 @@
 
 mod apart;
 mod attach;
+mod events;
 mod tail;
 mod trail;
 mod watchdog;
@@ -38,7 +39,7 @@ use super::{
 };
 use crate::{
     bus::{BusListener, Lag, SkipCounts, SkipReason},
-    event::{Event, Exchange, Position},
+    event::Exchange,
     net::backoff::Backoff,
 };
 
@@ -243,7 +244,7 @@ impl Reader {
                 self.gap_due = true;
                 self.skip(offset, SkipReason::Newer);
             }
-            Kind::Event => {
+            Kind::Events => {
                 trail.pass(entry::of(&delivery, trail.marker())?);
                 self.tell_due_gap().await;
                 self.deliver(&delivery, offset).await;
@@ -254,23 +255,6 @@ impl Reader {
             marker::publish_meanwhile(&self.publisher, &self.config.name);
         }
         Ok(())
-    }
-
-    async fn deliver(&self, delivery: &Delivery, offset: u64) {
-        let pushed_at = entry::pushed_at(&delivery.properties);
-        self.health.lag.read(pushed_at);
-        let read = Event::read(
-            &self.config.name,
-            delivery.routing_key.as_str(),
-            &delivery.data,
-            self.max_event_size,
-            Position(offset),
-            pushed_at,
-        );
-        match read {
-            Ok(event) => self.listener.event(event).await,
-            Err(error) => self.skip(offset, (&error).into()),
-        }
     }
 
     async fn tell_due_gap(&mut self) {

@@ -73,11 +73,15 @@ impl Turns {
 
     /// Waits until so many bytes may be queued for any session.
     pub async fn room_for(&self, bytes: usize) {
-        let most = self.most.load(Relaxed);
-        // An event of the greatest size is a share by itself, and its frame a little more.
-        if most > 0 && most + bytes > self.share {
+        if !self.has_room_for(bytes) {
             self.next_round().await;
         }
+    }
+
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        let most = self.most.load(Relaxed);
+        // An event of the greatest size is a share by itself, and its frame a little more.
+        most == 0 || most + bytes <= self.share
     }
 
     async fn next_round(&self) {

@@ -27,7 +27,7 @@ use crate::{
         Decision, SessionSnapshot,
     },
     event::{Exchange, Topic},
-    hub::{Hub, outbox::Outbox},
+    hub::{Hub, Interest, outbox::Outbox},
     ids::{ReplicaId, SessionIds},
     metrics::Metrics,
     protocol::{Close, ErrorCode, Frame},
@@ -175,7 +175,7 @@ impl Driven {
         let (app, wire) = (Arc::<App>::default(), Wire::default());
         let exchange = Exchange::new("widgets").expect("a name");
         let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
-        let hub = Hub::new([exchange.clone()], OUTBOX, metrics.clone());
+        let hub = Hub::new(Interest::new([exchange.clone()]), OUTBOX, metrics.clone());
         hub.attached(&exchange);
         let services = Services {
             hub: Arc::new(hub),

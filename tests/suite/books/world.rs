@@ -17,7 +17,7 @@ use myxi::{
     application::{ActionReply, AuthUpdate, ClientInfo, Decision, SessionSnapshot, SessionUpdate},
     event::{self, Event, EventBody, Exchange, PushedAt},
     hub::{
-        Delivery, Hub,
+        Delivery, Hub, Interest,
         outbox::{Outbox, Signal},
     },
     ids::SessionId,
@@ -72,7 +72,8 @@ impl World {
     pub fn new() -> Self {
         let app = Arc::<App>::default();
         let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
-        let hub = Arc::new(Hub::new(["a", "b", "late"].map(exchange), OUTBOX, metrics.clone()));
+        let interest = Interest::new(["a", "b", "late"].map(exchange));
+        let hub = Arc::new(Hub::new(interest, OUTBOX, metrics.clone()));
         hub.attached(&exchange("a"));
         hub.attached(&exchange("b"));
         let waking = hub.clone();
@@ -246,7 +247,7 @@ impl World {
         let topic = topic(name, key);
         let body = EventBody::new("Pushed", &number.to_string()).expect("an event");
         let event = Event { topic, body, position: None, pushed_at: Some(PushedAt::now()) };
-        at_once(self.hub.deliver(&Delivery::new(event)));
+        at_once(self.hub.deliver(&[Delivery::new(event)]));
         self.wake();
         self.models().for_each(|model| model.deliver(name, key, number));
     }

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod batch;
 pub mod client;
 pub mod cluster;
 pub mod fleet;

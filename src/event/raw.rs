@@ -1,0 +1,94 @@
+//! An event as it stands in a log, read as far as it takes to see who wants it: what nobody
+//! here wants costs no look at its JSON and no copy.
+
+use super::{
+    Event, EventBody, Exchange, InvalidEvent, Position, PushedAt, SHORT_STRING_MAX, Topic,
+    is_short_text,
+};
+
+/// Other programs write logs too: but for what [`RawEvent::new`] checks, nothing about it is
+/// taken for granted.
+#[derive(Debug, Clone, Copy)]
+pub struct RawEvent<'a> {
+    routing_key: &'a str,
+    body: RawBody<'a>,
+    position: Position,
+    pushed_at: Option<PushedAt>,
+    /// In bytes of [`EventBody::to_json`].
+    max_size: usize,
+}
+
+/// The forms in which name and payload stand in a log.
+#[derive(Debug, Clone, Copy)]
+pub enum RawBody<'a> {
+    /// `{"event":"Name","payload":…}`
+    Json(&'a [u8]),
+    Parts {
+        name: &'a [u8],
+        /// Empty for `{}`.
+        payload: &'a [u8],
+    },
+}
+
+impl<'a> RawEvent<'a> {
+    /// `max_size` bounds the body as JSON, in bytes.
+    pub fn new(
+        routing_key: &'a [u8],
+        body: RawBody<'a>,
+        position: Position,
+        pushed_at: Option<PushedAt>,
+        max_size: usize,
+    ) -> Result<Self, InvalidEvent> {
+        let size = body.least_size();
+        if size > max_size {
+            return Err(InvalidEvent::TooBig { size, max: max_size });
+        }
+        let routing_key = str::from_utf8(routing_key).map_err(|_| InvalidEvent::RoutingKey)?;
+        if !is_short_text(routing_key) {
+            return Err(InvalidEvent::RoutingKey);
+        }
+        Ok(Self { routing_key, body, position, pushed_at, max_size })
+    }
+
+    pub fn routing_key(&self) -> &'a str {
+        self.routing_key
+    }
+
+    pub fn pushed_at(&self) -> Option<PushedAt> {
+        self.pushed_at
+    }
+
+    /// The event itself, where it is one.
+    pub fn read(&self, exchange: &Exchange) -> Result<Event, InvalidEvent> {
+        let body = match self.body {
+            RawBody::Json(json) => EventBody::from_json(json)?,
+            RawBody::Parts { name, payload } => self.parts(name, payload)?,
+        };
+        let topic = Topic::new(exchange.clone(), self.routing_key)?;
+        Ok(Event { topic, body, position: Some(self.position), pushed_at: self.pushed_at })
+    }
+
+    fn parts(&self, name: &[u8], payload: &[u8]) -> Result<EventBody, InvalidEvent> {
+        let name = str::from_utf8(name).map_err(|_| InvalidEvent::Name)?;
+        let no_text = |error: std::str::Utf8Error| InvalidEvent::Payload(error.to_string());
+        let body = EventBody::new(name, str::from_utf8(payload).map_err(no_text)?)?;
+        let size = body.json_size();
+        if size > self.max_size {
+            return Err(InvalidEvent::TooBig { size, max: self.max_size });
+        }
+        Ok(body)
+    }
+}
+
+impl RawBody<'_> {
+    /// What the body takes as JSON at least.
+    fn least_size(&self) -> usize {
+        match self {
+            Self::Json(json) => json.len(),
+            Self::Parts { name, payload } => {
+                // A longer name is none. Escapes come on top.
+                name.len().min(SHORT_STRING_MAX) + payload.len()
+            }
+        }
+    }
+}
