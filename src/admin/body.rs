@@ -3,10 +3,8 @@
 
 use std::borrow::Cow;
 
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tonic::{Code, Status};
 
 use super::answer::Refusal;
 
@@ -32,18 +30,4 @@ pub fn text(name: &str, sent: &RawValue) -> Result<String, Refusal> {
     serde_json::from_str::<Cow<'_, str>>(sent.get())
         .map(Cow::into_owned)
         .map_err(|_| Refusal::bad_request(format!("{name} must be a string")))
-}
-
-/// What the Gateway service says, in HTTP's terms.
-pub fn refused(status: &Status) -> Refusal {
-    let http = match status.code() {
-        Code::InvalidArgument => StatusCode::BAD_REQUEST,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        // Written, and not confirmed.
-        Code::Unknown => StatusCode::GATEWAY_TIMEOUT,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    Refusal::new(http, status.message())
 }

@@ -2,18 +2,15 @@
 //! HTTP.
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tonic::Request;
 
 use super::{
     answer::Refusal,
-    body::{self, refused, required, text},
+    body::{self, required, text},
 };
-use crate::{
-    gateway_api::GatewayApi,
-    proto::{DisconnectSessionRequest, gateway_server::Gateway},
-};
+use crate::gateway_api::{CommandError, GatewayApi, peers::PeerError};
 
 #[derive(Deserialize)]
 struct Body<'a> {
@@ -31,19 +28,37 @@ pub struct Closed {
 }
 
 pub async fn disconnect(api: &GatewayApi, body: &Bytes) -> Result<Closed, Refusal> {
-    let request = read(body)?;
-    let session_id = request.session_id.clone();
-    let code = request.code;
-    api.disconnect_session(Request::new(request)).await.map_err(|status| refused(&status))?;
+    let Request { session_id, code, reason } = read(body)?;
+    api.disconnect(&session_id, code, &reason).await?;
     tracing::info!(session = session_id, code, "a session was closed from the console");
     Ok(Closed { session_id })
 }
 
-fn read(body: &[u8]) -> Result<DisconnectSessionRequest, Refusal> {
+impl From<CommandError> for Refusal {
+    fn from(error: CommandError) -> Self {
+        let status = match &error {
+            CommandError::SessionId
+            | CommandError::Event(_)
+            | CommandError::Code
+            | CommandError::Reason => StatusCode::BAD_REQUEST,
+            CommandError::Peer(PeerError::NoSuchSession(_)) => StatusCode::NOT_FOUND,
+            CommandError::Peer(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+struct Request {
+    session_id: String,
+    code: u32,
+    reason: String,
+}
+
+fn read(body: &[u8]) -> Result<Request, Refusal> {
     let body: Body = body::read(body)?;
     let not_a_code = |_| Refusal::bad_request("code must be a number");
     let code = body.code.map(|sent| serde_json::from_str(sent.get()).map_err(not_a_code));
-    Ok(DisconnectSessionRequest {
+    Ok(Request {
         session_id: required("session_id", body.session_id)?,
         code: code.transpose()?.unwrap_or_default(),
         reason: body.reason.map(|sent| text("reason", sent)).transpose()?.unwrap_or_default(),

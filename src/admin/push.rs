@@ -1,17 +1,18 @@
 //! Pushing an event by hand: the same as the application's `PushEvent`, as JSON over HTTP.
 
 use bytes::Bytes;
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
     answer::Refusal,
-    body::{self, refused, required, text},
+    body::{self, required, text},
 };
 use crate::{
+    bus::PublishError,
     event::{InvalidEvent, present},
-    gateway_api::GatewayApi,
-    proto::PushEventRequest,
+    gateway_api::{GatewayApi, NewEvent, PushError},
 };
 
 /// Of a request: what is in it is read on, whatever it is, to say which part is wrong.
@@ -35,18 +36,33 @@ pub struct Pushed {
 }
 
 pub async fn push(api: &GatewayApi, body: &Bytes) -> Result<Pushed, Refusal> {
-    let event_id = api.push_event_now(read(body)?).await.map_err(|status| refused(&status))?;
+    let event_id = api.push(read(body)?).await?;
     Ok(Pushed { event_id })
 }
 
-fn read(body: &[u8]) -> Result<PushEventRequest, Refusal> {
+impl From<PushError> for Refusal {
+    fn from(error: PushError) -> Self {
+        let status = match &error {
+            PushError::Invalid(_) => StatusCode::BAD_REQUEST,
+            PushError::NotPublished(error) => match error {
+                PublishError::UnknownExchange(_) => StatusCode::NOT_FOUND,
+                PublishError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                PublishError::Overloaded(_) => StatusCode::TOO_MANY_REQUESTS,
+                PublishError::Unconfirmed => StatusCode::GATEWAY_TIMEOUT,
+            },
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+fn read(body: &[u8]) -> Result<NewEvent, Refusal> {
     let body: Body = body::read(body)?;
-    Ok(PushEventRequest {
+    Ok(NewEvent {
         exchange: required("exchange", body.exchange)?,
         routing_key: routing_key(body.routing_key)?,
-        event: required("event", body.event)?,
+        name: required("event", body.event)?,
         payload: body.payload.map_or_else(String::new, |payload| payload.get().into()),
-        event_id: body.event_id.map(|sent| text("event_id", sent)).transpose()?,
+        id: body.event_id.map(|sent| text("event_id", sent)).transpose()?,
     })
 }
 
@@ -72,8 +88,8 @@ mod tests {
         assert_eq!(request.routing_key, "-12345678901234567890123");
         assert_eq!(request.payload, "[1e2, 123456789012345678901234567890]");
         let request = read(br#"{"exchange":"w","event":"\u0041","payload":null}"#).expect("valid");
-        assert_eq!((&*request.routing_key, &*request.event), ("", "A"));
+        assert_eq!((&*request.routing_key, &*request.name), ("", "A"));
         assert_eq!(request.payload, "null");
-        assert_eq!(request.event_id, None);
+        assert_eq!(request.id, None);
     }
 }

@@ -1,6 +1,8 @@
 //! The bus of a single process: what is published here is delivered here. The default
 //! while no RabbitMQ is given; then every replica is an island.
 
+mod log;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -12,66 +14,57 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::{
-    sync::mpsc,
     task::JoinSet,
     time::{Instant, timeout_at},
 };
 
+use self::log::Log;
 use super::{
     AskError, BusListener, BusStatus, EventBus, ExchangeStatus, Lag, PublishError, Replicas,
 };
 use crate::{
-    event::{Event, EventBody, Exchange, OutgoingEvent, Position, PushedAt, Topic},
+    event::{Event, Exchange, OutgoingEvent, Position},
     ids::ReplicaId,
 };
 
-/// Events of one exchange that wait for a listener that is behind.
-const QUEUE: usize = 1_000;
-
-/// How long a publisher waits for room in that queue.
+/// How long a publisher waits for a listener that is behind.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 
 pub struct MemoryBus {
-    queues: HashMap<Exchange, Queue>,
+    lanes: HashMap<Exchange, Arc<Lane>>,
     attached: Arc<AtomicUsize>,
     closed: AtomicBool,
     _tasks: JoinSet<()>,
 }
 
-struct Queue {
-    events: mpsc::Sender<Waiting>,
-    lag: Arc<Lag>,
+/// One exchange.
+#[derive(Default)]
+struct Lane {
+    log: Log,
+    lag: Lag,
 }
-
-/// An event that waits for its listener.
-type Waiting = (Topic, EventBody, PushedAt);
 
 impl MemoryBus {
     /// Attaches every exchange at once. Must be called inside a Tokio runtime.
     pub fn start(exchanges: Vec<Exchange>, listener: Arc<dyn BusListener>) -> Arc<Self> {
         let attached = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
-        let mut queues = HashMap::new();
+        let mut lanes = HashMap::new();
         for name in exchanges {
-            let (events, waiting) = mpsc::channel(QUEUE);
-            let lag = Arc::new(Lag::default());
-            let delivering =
-                deliver(name.clone(), waiting, lag.clone(), listener.clone(), attached.clone());
-            tasks.spawn(delivering);
-            queues.insert(name, Queue { events, lag });
+            let lane = Arc::new(Lane::default());
+            tasks.spawn(deliver(name.clone(), lane.clone(), listener.clone(), attached.clone()));
+            lanes.insert(name, lane);
         }
-        Arc::new(Self { queues, attached, closed: AtomicBool::new(false), _tasks: tasks })
+        Arc::new(Self { lanes, attached, closed: AtomicBool::new(false), _tasks: tasks })
     }
 
-    async fn enqueue(&self, event: OutgoingEvent, deadline: Instant) -> Result<(), PublishError> {
-        let OutgoingEvent { topic, body, pushed_at, .. } = event;
-        let Some(queue) = self.queues.get(&topic.exchange) else {
-            return Err(PublishError::UnknownExchange(topic.exchange));
-        };
-        match timeout_at(deadline, queue.events.send((topic, body, pushed_at))).await {
-            Ok(sent) => sent.map_err(|_| PublishError::Unavailable("the bus is closed".into())),
-            Err(_) => Err(PublishError::Overloaded("this replica is behind".into())),
-        }
+    async fn append(&self, event: OutgoingEvent, deadline: Instant) -> Result<(), PublishError> {
+        let exchange = &event.topic.exchange;
+        let lane = self.lanes.get(exchange);
+        let lane = lane.ok_or_else(|| PublishError::UnknownExchange(exchange.clone()))?;
+        timeout_at(deadline, lane.log.append(event))
+            .await
+            .map_err(|_| PublishError::Overloaded("this replica is behind".into()))
     }
 }
 
@@ -85,22 +78,22 @@ impl EventBus for MemoryBus {
         let deadline = Instant::now() + PUBLISH_DEADLINE;
         let mut results = Vec::with_capacity(events.len());
         for event in events {
-            results.push(self.enqueue(event, deadline).await);
+            results.push(self.append(event, deadline).await);
         }
         results
     }
 
     fn status(&self) -> BusStatus {
-        let status = |(name, queue): (&Exchange, &Queue)| ExchangeStatus {
+        let status = |(name, lane): (&Exchange, &Arc<Lane>)| ExchangeStatus {
             name: name.clone(),
             attached: true,
-            lag: queue.lag.lately(),
+            lag: lane.lag.lately(),
         };
-        let mut exchanges: Vec<_> = self.queues.iter().map(status).collect();
+        let mut exchanges: Vec<_> = self.lanes.iter().map(status).collect();
         exchanges.sort_by(|a, b| a.name.cmp(&b.name));
         BusStatus {
             kind: "memory",
-            attached_once: self.attached.load(Ordering::Relaxed) == self.queues.len(),
+            attached_once: self.attached.load(Ordering::Relaxed) == self.lanes.len(),
             connected: true,
             exchanges,
             ..BusStatus::default()
@@ -129,19 +122,66 @@ impl Replicas for MemoryBus {
 /// One exchange: its events to the listener, one after another.
 async fn deliver(
     exchange: Exchange,
-    mut waiting: mpsc::Receiver<Waiting>,
-    lag: Arc<Lag>,
+    lane: Arc<Lane>,
     listener: Arc<dyn BusListener>,
     attached: Arc<AtomicUsize>,
 ) {
     listener.attached(&exchange).await;
     attached.fetch_add(1, Ordering::Relaxed);
-    let mut position = 0;
-    while let Some((topic, body, pushed_at)) = waiting.recv().await {
-        let pushed_at = Some(pushed_at);
-        lag.read(pushed_at);
-        let event = Event { topic, body, position: Some(Position::single(position)), pushed_at };
-        listener.events(&exchange, vec![event], 0).await;
-        position += 1;
+    for offset in 0.. {
+        let entry = lane.log.read(offset).await;
+        lane.lag.read(Some(entry.pushed_at));
+        listener.events(&exchange, vec![delivered(&entry, offset)], 0).await;
+        lane.log.done(&entry);
+    }
+}
+
+/// An entry as it is delivered.
+fn delivered(entry: &OutgoingEvent, offset: u64) -> Event {
+    let OutgoingEvent { topic, body, pushed_at, .. } = entry;
+    Event {
+        topic: topic.clone(),
+        body: body.clone(),
+        position: Some(Position::single(offset)),
+        pushed_at: Some(*pushed_at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EventBody, Topic};
+
+    /// Is never done with what it was told first.
+    struct Stuck;
+
+    #[async_trait]
+    impl BusListener for Stuck {
+        async fn attached(&self, _: &Exchange) {}
+
+        async fn events(&self, _: &Exchange, _: Vec<Event>, _: usize) {
+            std::future::pending().await
+        }
+
+        async fn gap(&self, _: &Exchange) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_publisher_waits_for_a_listener_that_is_behind_and_not_for_ever() {
+        let exchange = Exchange::new("widgets").expect("valid");
+        let bus = MemoryBus::start(vec![exchange.clone()], Arc::new(Stuck));
+        let event = || {
+            let topic = Topic::new(exchange.clone(), "k").expect("valid");
+            let body = EventBody::new("e", "").expect("valid");
+            OutgoingEvent::new(topic, body, "id", 1_000).expect("valid")
+        };
+        let start = Instant::now();
+        let events = (0..2_000).map(|_| event()).collect();
+        let results = bus.publish(events).await;
+        assert_eq!(start.elapsed(), PUBLISH_DEADLINE, "all of one call wait together");
+        let taken = results.iter().take_while(|result| result.is_ok()).count();
+        assert!((900..1_100).contains(&taken), "{taken}");
+        let behind = PublishError::Overloaded("this replica is behind".into());
+        assert!(results[taken..].iter().all(|result| *result == Err(behind.clone())));
     }
 }

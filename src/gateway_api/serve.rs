@@ -17,10 +17,11 @@ use tonic::{
 use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use super::{
-    EVENTS_BYTES_MAX, GatewayApi,
+    GatewayApi,
     callers::Callers,
     connection::Http2Connection,
     load::{Call, Load},
+    service::EVENTS_BYTES_MAX,
 };
 use crate::{
     metrics::CallRefused,

@@ -32,14 +32,11 @@ pub struct ActionTable {
     /// adds a name holds this.
     failing: Mutex<VecDeque<Named>>,
     other: Row,
-    /// Of all names together.
-    recent: Recent,
 }
 
 impl ActionTable {
     /// `name`: `None` where the message had none.
     pub fn count(&self, name: Option<&str>, over: Over<'_>) {
-        self.recent.record(over.minute, over.took);
         match name.and_then(|name| self.names.get(name)) {
             Some(row) => row.count(over),
             None => self.count_rare(name, over),
@@ -70,16 +67,24 @@ impl ActionTable {
     }
 
     pub fn rows(&self, minute: u64) -> Vec<ActionRow> {
-        let failing = lock(&self.failing);
-        let failing = failing.iter().map(|(name, row)| (&**name, &**row));
-        let all = self.names.iter().chain(failing).chain([(OTHER, &self.other)]);
-        let mut rows: Vec<_> = all.filter_map(|(name, row)| row.read(name, minute)).collect();
+        let mut rows = Vec::new();
+        self.for_each(|name, row| rows.extend(row.read(name, minute)));
         rows.sort_by(|a, b| (b.count, &a.action).cmp(&(a.count, &b.action)));
         rows
     }
 
+    /// Of all names together.
     pub fn latency(&self, minute: u64) -> Option<Quantiles> {
-        self.recent.quantiles(minute)
+        let all = Recent::default();
+        self.for_each(|_, row| all.take_in(row.recent()));
+        all.quantiles(minute)
+    }
+
+    fn for_each(&self, mut look: impl FnMut(&str, &Row)) {
+        let failing = lock(&self.failing);
+        self.names.iter().for_each(|(name, row)| look(name, row));
+        failing.iter().for_each(|(name, row)| look(name, row));
+        look(OTHER, &self.other);
     }
 }
 
@@ -140,6 +145,7 @@ mod tests {
         assert_eq!(counts.len(), NAMES_MAX + FAILING_MAX + 1);
         assert_eq!((named("Good"), named("Invented")), (NAMES_MAX, FAILING_MAX - 1));
         assert_eq!(counts[0], ("Broken".to_owned(), 1_000, 1_000));
+        assert!(table.latency(1).is_some() && table.latency(2).is_none());
         assert_eq!(counts[1], ("other".to_owned(), 981, 981));
         assert!(counts.iter().any(|(name, ..)| name == "Invented999"));
     }

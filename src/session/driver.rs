@@ -4,6 +4,7 @@
 
 mod closing;
 mod keepalive;
+mod rechecks;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use self::{
     closing::Phase,
     keepalive::{Due, Keepalive, Silence},
+    rechecks::Rechecks,
 };
 use super::{
     Session,
@@ -31,9 +33,6 @@ use crate::{
     event::PushedAt,
     protocol::{Close, Frame},
 };
-
-/// A right that was taken away must not live on until the next re-check because one failed.
-const RECHECK_RETRY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone)]
 pub struct DriverSettings {
@@ -80,18 +79,13 @@ struct Driver<'a, S> {
     unread_bytes: usize,
     /// The one action under way; at first, the opening.
     acting: Option<BoxFuture<'static, ()>>,
-    /// Resolves to whether the application has answered.
-    rechecking: Option<BoxFuture<'static, bool>>,
-    recheck_due: bool,
-    /// What is or will be asked follows a change of auth, and must be answered.
-    auth_changed: bool,
+    rechecks: Rechecks,
     /// Whether the socket holds what it has not yet written.
     unflushed: bool,
     /// When an event was pushed that the socket holds: it is timed until it is written.
     followed: Option<PushedAt>,
     closed_by_client: bool,
     keepalive: Keepalive,
-    next_recheck: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -106,13 +100,10 @@ impl<'a, S: Socket> Driver<'a, S> {
             unread: VecDeque::new(),
             unread_bytes: 0,
             acting: Some(Box::pin(opening)),
-            rechecking: None,
-            recheck_due: false,
-            auth_changed: false,
+            rechecks: Rechecks::new(settings.clone(), now),
             unflushed: false,
             followed: None,
             closed_by_client: false,
-            next_recheck: now + settings.jittered(settings.recheck_interval),
             timer: Box::pin(sleep_until(keepalive.next())),
             keepalive,
             session,
@@ -124,7 +115,8 @@ impl<'a, S: Socket> Driver<'a, S> {
         loop {
             let mut progress = self.poll_read(cx);
             progress |= self.poll_act(cx);
-            progress |= self.poll_recheck(cx);
+            let open = matches!(self.phase, Phase::Open);
+            progress |= self.rechecks.poll(cx, &self.session, open);
             progress |= self.poll_write(cx);
             progress |= self.poll_timer(cx);
             progress |= self.advance();
@@ -190,10 +182,7 @@ impl<'a, S: Socket> Driver<'a, S> {
             }
             self.acting = None;
             if self.session.take_recheck_due() {
-                // What is being asked is about an auth that is no more.
-                self.rechecking = None;
-                self.recheck_due = true;
-                self.auth_changed = true;
+                self.rechecks.on_new_auth();
             }
             progress = true;
         }
@@ -207,27 +196,6 @@ impl<'a, S: Socket> Driver<'a, S> {
             progress = true;
         }
         progress
-    }
-
-    fn poll_recheck(&mut self, cx: &mut Context<'_>) -> bool {
-        if let Some(rechecking) = &mut self.rechecking {
-            let Poll::Ready(answered) = rechecking.as_mut().poll(cx) else { return false };
-            self.rechecking = None;
-            if answered {
-                self.auth_changed = false;
-            } else if self.auth_changed {
-                let retry = Instant::now() + self.settings.jittered(RECHECK_RETRY);
-                self.next_recheck = self.next_recheck.min(retry);
-            }
-        }
-        let start = self.recheck_due && matches!(self.phase, Phase::Open);
-        if start {
-            self.recheck_due = false;
-            self.next_recheck =
-                Instant::now() + self.settings.jittered(self.settings.recheck_interval);
-            self.rechecking = Some(Box::pin(self.session.clone().recheck()));
-        }
-        start
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
@@ -282,7 +250,7 @@ impl<'a, S: Socket> Driver<'a, S> {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let wake_at = match self.phase {
-            Phase::Open => self.keepalive.next().min(self.next_recheck),
+            Phase::Open => self.keepalive.next().min(self.rechecks.next()),
             Phase::Closing { until, .. } | Phase::ClosedByClient { until, .. } => until,
             Phase::Draining | Phase::Ended(_) => return false,
         };
@@ -301,10 +269,7 @@ impl<'a, S: Socket> Driver<'a, S> {
             }
             return true;
         }
-        if self.next_recheck <= now {
-            self.recheck_due = true;
-            self.next_recheck = now + self.settings.jittered(self.settings.recheck_interval);
-        }
+        self.rechecks.on_time(now);
         if self.keepalive.next() <= now {
             self.keep_alive(now, cx);
         }

@@ -78,6 +78,10 @@ impl Row {
         self.recent.take_in(&row.recent);
     }
 
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
     /// `None` where nothing was counted.
     pub fn read(&self, name: &str, minute: u64) -> Option<ActionRow> {
         let count = self.count.load(Relaxed);
