@@ -2,7 +2,7 @@
 //! to see whether somebody here wants it, and those go to the listener together.
 
 use lapin::message::Delivery;
-use tokio::task::{coop::consume_budget, yield_now};
+use tokio::task::yield_now;
 
 use super::Reader;
 use crate::{
@@ -28,21 +28,14 @@ impl Reader {
         let wanted = events.iter().map(|event| event.read(&self.config.name)).collect();
         let wanted = self.well_formed(wanted, offset);
         self.listener.events(&self.config.name, wanted, unwanted).await;
-        leave_others_their_turn(all).await;
+        if all > 1 {
+            // Sessions share this runtime, and a log that is caught up with comes without end.
+            yield_now().await;
+        }
     }
 
     fn well_formed<T>(&self, events: Vec<Result<T, InvalidEvent>>, offset: u64) -> Vec<T> {
         let skip = |error: InvalidEvent| self.skip(offset, (&error).into());
         events.into_iter().filter_map(|event| event.map_err(skip).ok()).collect()
-    }
-}
-
-/// A log that is caught up with comes without end, and where nobody wants what is in it nothing
-/// is waited for: sessions share this runtime.
-async fn leave_others_their_turn(events: usize) {
-    if events > 1 {
-        yield_now().await;
-    } else {
-        consume_budget().await;
     }
 }
