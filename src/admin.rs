@@ -101,8 +101,8 @@ impl Admin {
         }
         self.access.check_host(request.headers())?;
         self.access.check_caller(request.headers(), peer)?;
-        if let Some(deed) = Deed::at(request.uri().path()) {
-            return self.carry_out(deed, request).await;
+        if let Some(change) = Change::at(request.uri().path()) {
+            return self.carry_out(change, request).await;
         }
         reads(request.method())?;
         self.look_up(&request).await
@@ -135,27 +135,31 @@ impl Admin {
         }
     }
 
-    async fn carry_out(&self, deed: Deed, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn carry_out(
+        &self,
+        change: Change,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Refusal> {
         if request.method() != Method::POST {
             let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only POST");
             return Err(refusal.with(header::ALLOW, "POST"));
         }
         self.access.check_post(request.headers())?;
         let body = small_http::read_body(request.into_body(), BODY_MAX).await?;
-        Ok(match deed {
-            Deed::Push => answer::ok(&push::push(&self.gateway, &body).await?),
-            Deed::Disconnect => answer::ok(&disconnect::disconnect(&self.gateway, &body).await?),
+        Ok(match change {
+            Change::Push => answer::ok(&push::push(&self.gateway, &body).await?),
+            Change::Disconnect => answer::ok(&disconnect::disconnect(&self.gateway, &body).await?),
         })
     }
 }
 
 /// What is not only looked at.
-enum Deed {
+enum Change {
     Push,
     Disconnect,
 }
 
-impl Deed {
+impl Change {
     fn at(path: &str) -> Option<Self> {
         match path {
             "/api/push" => Some(Self::Push),

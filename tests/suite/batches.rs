@@ -4,7 +4,7 @@
 mod hub;
 
 use futures_util::future::join_all;
-use myxi::{
+use myxi::internals::{
     bus::SkipReason::{self, InvalidRoutingKey, NoBatch, NoEvent, TooBig},
     event::{Event, Position},
 };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::poll_immediate};
-use myxi::{
+use myxi::internals::{
     event::{Event, EventBody, Exchange, Topic},
     hub::{Delivery, Hub, Interest, outbox::Outbox},
     ids::{ReplicaId, SessionIds},

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{FutureExt, future::BoxFuture};
-use myxi::{
+use myxi::internals::{
     application::{ActionReply, AuthUpdate, ClientInfo, Decision, SessionSnapshot, SessionUpdate},
     event::{self, Event, EventBody, Exchange, PushedAt},
     hub::{
