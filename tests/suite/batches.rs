@@ -468,3 +468,28 @@ async fn a_log_that_is_caught_up_with_leaves_sessions_their_turn() {
     }
     assert!(answered > BATCHES / 4, "{answered} answers while {BATCHES} batches were read");
 }
+
+/// What one thread's clients do not want any more, another's may.
+#[tokio::test]
+async fn who_is_left_on_another_thread_still_receives() {
+    let broker = RabbitMq::shared().await;
+    let mut fleet = Fleet::start(broker, 0).await;
+    fleet.add(broker, &["--worker-threads=3"]).await;
+    let mut clients = fleet[0].subscribers(6, &fleet.exchange, "k").await;
+    let key = json!({"exchange": fleet.exchange, "routing_key": "k"});
+    for left in (1..=6).rev() {
+        fleet[0].push(&fleet.exchange, "k", "Event", json!(left)).await;
+        for client in &mut clients {
+            assert_eq!(client.event("Event").await["payload"], left);
+        }
+        // The eldest and the youngest in turn, by one way and the other.
+        if left % 2 == 0 {
+            clients.remove(0).close().await;
+        } else if let Some(mut youngest) = clients.pop() {
+            youngest.request("Unsubscribe", key.clone()).await;
+        }
+    }
+    let mut client = fleet[0].subscribers(1, &fleet.exchange, "k").await.remove(0);
+    fleet[0].push(&fleet.exchange, "k", "Event", json!(0)).await;
+    client.event("Event").await;
+}
