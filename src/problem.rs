@@ -23,7 +23,7 @@ const REMEMBERED: usize = 16;
 
 /// The state of one part.
 #[derive(Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// As the log names it.
     part: String,
     now: Mutex<Option<String>>,
@@ -32,12 +32,12 @@ pub struct Problem {
 
 impl Problem {
     /// A part that is well.
-    pub fn new(part: impl Into<String>) -> Self {
+    pub(crate) fn new(part: impl Into<String>) -> Self {
         Self { part: part.into(), now: Mutex::default(), written: Mutex::default() }
     }
 
     /// A part that is to begin, whose first success is worth a line too.
-    pub fn awaited(part: impl Into<String>) -> Self {
+    pub(crate) fn awaited(part: impl Into<String>) -> Self {
         let part = Self::new(part);
         lock(&part.written).last = Some(String::new());
         part
@@ -45,11 +45,11 @@ impl Problem {
 
     /// Shows why the part does not work, without a line: it has hardly begun, or another
     /// part is the cause and says so.
-    pub fn not_yet(&self, reason: &str) {
+    pub(crate) fn not_yet(&self, reason: &str) {
         *lock(&self.now) = Some(reason.into());
     }
 
-    pub fn set(&self, problem: Option<String>) {
+    pub(crate) fn set(&self, problem: Option<String>) {
         match problem {
             Some(reason) => {
                 if lock(&self.written).is_due(&reason) {
@@ -62,14 +62,14 @@ impl Problem {
     }
 
     /// Where the log is to be told, a line says `how` it ended.
-    pub fn is_over(&self, how: &dyn Display) {
+    pub(crate) fn is_over(&self, how: &dyn Display) {
         *lock(&self.now) = None;
         if lock(&self.written).last.take().is_some() {
             tracing::info!(part = self.part, "{how}");
         }
     }
 
-    pub fn get(&self) -> Option<String> {
+    pub(crate) fn get(&self) -> Option<String> {
         lock(&self.now).clone()
     }
 }
@@ -116,7 +116,7 @@ impl Written {
 
 /// Without what may differ each time: offsets, times, process ids. The broker's codes go
 /// with a name, and addresses begin with a letter.
-pub fn gist(reason: &str) -> String {
+pub(crate) fn gist(reason: &str) -> String {
     let is_number = |word: &&str| {
         word.trim_start_matches(|c: char| !c.is_alphanumeric())
             .starts_with(|c: char| c.is_numeric())

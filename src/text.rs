@@ -1,7 +1,7 @@
 //! What others wrote, made to fit.
 
 /// Text cut to so many characters, with `…` where there was more.
-pub fn cut(text: &str, max: usize) -> String {
+pub(crate) fn cut(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What the broker sends ahead of acks; bounds what waits in this process.
-pub const PREFETCH: u16 = 256;
+pub(super) const PREFETCH: u16 = 256;
 
 /// Acks go out when a part of the prefetch waits for one, or after [`ACK_INTERVAL`].
 const ACKS_PER_PREFETCH: u64 = 4;
@@ -28,7 +28,7 @@ const ACK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Where to begin to read.
 #[derive(Debug, Clone, Copy)]
-pub enum From {
+pub(super) enum From {
     /// The first entry that the log still has.
     First,
     /// What is published from now on.
@@ -38,7 +38,7 @@ pub enum From {
     Offset(u64),
 }
 
-pub struct Tail {
+pub(super) struct Tail {
     channel: Channel,
     consumer: Consumer,
     /// The last delivery that is not acked yet.
@@ -49,7 +49,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    pub async fn open(
+    pub(super) async fn open(
         connection: &BrokerConnection,
         exchange: &Exchange,
         from: From,
@@ -77,7 +77,7 @@ impl Tail {
     }
 
     /// The next delivery; `None` when none has come by then.
-    pub async fn next(&mut self, until: Instant) -> Result<Option<Delivery>, BrokerError> {
+    pub(super) async fn next(&mut self, until: Instant) -> Result<Option<Delivery>, BrokerError> {
         loop {
             if self.unacked.is_some_and(|tag| tag - self.acked >= self.ack_batch) {
                 self.ack().await?;
@@ -99,7 +99,7 @@ impl Tail {
     }
 
     /// The same, which must come.
-    pub async fn next_within(
+    pub(super) async fn next_within(
         &mut self,
         patience: Duration,
         what: &'static str,
