@@ -16,7 +16,7 @@ use tokio::time::Instant;
 pub use self::{
     replicas::{Answers, AskError, Replicas},
     skipped::{SkipReason, Skipped},
-    status::{BusStatus, ExchangeStatus},
+    status::{BusStatus, EventsPerMessage, ExchangeStatus},
 };
 use self::{skipped::SkipCounts, status::Lag};
 use crate::event::{Event, Exchange, OutgoingEvent, RawEvent};

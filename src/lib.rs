@@ -1,13 +1,54 @@
 //! myxi, a WebSocket gateway that an application controls over gRPC.
 //!
-//! Three walks through the code:
-//! - an action: `http` → `session` → `protocol` → `actions` → `action_handler` → `outbox` → socket
-//! - a subscription: … → `actions` → `action_handler` (decision) → `hub` (acknowledged and
-//!   registered in one step)
-//! - a pushed event: `gateway_api` → `bus` → each replica's reader → `hub` → `outbox` → socket
+//! Each room, and all that it imports: only what stands above it. `tests/suite/house.rs` holds
+//! the table to the code.
 //!
-//! Imports run one way: `event → protocol → outbox → hub → actions → session → http → server`;
-//! `bus`, `action_handler` and `gateway_api` are side branches that only `server` joins.
+//! | room | what lives there | imports |
+//! |---|---|---|
+//! | `text` | what others wrote, made to fit | – |
+//! | `time` | Unix time | – |
+//! | `ids` | the addresses of replicas and sessions, and random names | – |
+//! | `problem` | why a part does not work now, said when it changes | – |
+//! | `complaints` | what others can cause as often as they like, said within bounds | text ids problem |
+//! | `logging` | the log, and one that nobody reads | – |
+//! | `proto` | the types generated from `proto/` | – |
+//! | `net` | connections, listeners, hosts, origins, tokens, pauses, for whoever needs them | – |
+//! | `event` | topics and the events pushed to them: checked values | time |
+//! | `metrics` | everything that is counted | text time |
+//! | `protocol` | the wire: what clients may say and what they are told | time ids event metrics |
+//! | `application` | the application as the gateway sees it; `grpc` asks a real one | ids problem complaints proto net event metrics protocol |
+//! | `bus` | how an event reaches all replicas, and one replica another | ids problem proto net event |
+//! | `health` | whether this replica should get clients | application bus |
+//! | `hub` | who is subscribed to what, and each session's outbox | ids event metrics protocol |
+//! | `session` | one client: what it holds, what its messages mean, the task it lives in | time ids complaints event metrics protocol application hub |
+//! | `edge` | the clients' listener: handshakes and the WebSocket | complaints net metrics protocol application health session |
+//! | `gateway_api` | the `Gateway` service: pushing, and sessions by their ids | ids complaints proto net event metrics protocol bus session |
+//! | `workers` | the runtimes that sessions live on, and what the bus tells them | net event metrics application bus hub session edge |
+//! | `admin` | the operator's listener: console, metrics, health | text time ids complaints logging net event metrics bus health hub session gateway_api workers |
+//! | `config` | flags and environment, checked | logging net event application bus edge |
+//! | `server` | puts the parts together, and takes them down | ids complaints net event metrics protocol application bus health hub session edge gateway_api workers admin config |
+//! | `demo` | a gateway with an application and a page | proto net config server |
+//!
+//! Three walks:
+//! - an action: `edge` (a connection becomes a WebSocket) → `session/driver.rs` (read, queued) →
+//!   `protocol/client.rs` → `session/actions.rs` → `application` → `hub/outbox.rs` → the driver
+//!   writes
+//! - a subscription: … → `session/subscribe.rs` → `application` (decision) → `hub.rs`
+//!   (acknowledged and registered in one step)
+//! - a pushed event: `gateway_api/push.rs` → `bus` → each replica's reader → `workers.rs` →
+//!   `hub.rs` → `hub/outbox.rs` → the driver writes
+//!
+//! Where to begin:
+//! - why was this handshake refused: `edge/handshake.rs`; by its origin: `net/origin.rs`
+//! - who decides that a client is slow: `hub/outbox.rs` (too much waits for it) and
+//!   `session/driver/keepalive.rs` (it reads nothing)
+//! - what a failed call means to the client: `session/errors.rs`; how it failed:
+//!   `application/grpc/call.rs`
+//! - what a replica does after the broker came back: `bus/rabbitmq/stream.rs`, reading;
+//!   `bus/rabbitmq/publisher/driver.rs`, publishing; who connects: `bus/rabbitmq/supervisor.rs`
+//! - what a drain does, in order: `server/drain.rs`
+//! - what a flag becomes: `config/flags.rs` → `config/check.rs` → `server/parts.rs`
+//!
 //! No lock is held across an await. Every queue, wait and retried call has a bound; only a
 //! lost broker or application is looked for as long as the process runs.
 

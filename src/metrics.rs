@@ -24,7 +24,7 @@ pub use self::{
         Pushed, Refused, Rpc,
     },
     now::{BusNow, ExchangeNow, Now},
-    number::{Gauge, Raised},
+    number::{Buckets, Gauge, Raised},
     page::CONTENT_TYPE,
     recent::Quantiles,
 };

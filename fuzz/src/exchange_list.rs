@@ -54,7 +54,10 @@ fn check(exchange: &ExchangeConfig) {
 }
 
 fn write(exchange: &ExchangeConfig) -> String {
-    let ExchangeConfig { name, max_age, max_bytes, segment_bytes } = exchange;
-    let seconds = max_age.as_secs();
-    format!("{name}; max-age={seconds}s ;max-bytes = {max_bytes};segment-bytes={segment_bytes}B")
+    let ExchangeConfig { name, max_age, max_bytes, segment_bytes, batch } = exchange;
+    let (seconds, batch) = (max_age.as_secs(), if *batch { "on" } else { "off" });
+    format!(
+        "{name}; max-age={seconds}s ;max-bytes = {max_bytes};segment-bytes={segment_bytes}B; \
+         batch = {batch}"
+    )
 }

@@ -7,9 +7,9 @@ use super::{
     answer::{Answer, fresh},
 };
 use crate::{
-    bus::{BusStatus, ExchangeStatus},
+    bus::{BusStatus, EventsPerMessage, ExchangeStatus},
     logging,
-    metrics::{BusNow, CONTENT_TYPE, ExchangeNow, Now},
+    metrics::{Buckets, BusNow, CONTENT_TYPE, ExchangeNow, Now},
 };
 
 /// For people: a browser saves what it does not know.
@@ -41,9 +41,19 @@ impl From<BusStatus> for BusNow {
             reconnects: bus.reconnects,
             gaps: bus.gaps,
             stalls: bus.stalls,
+            messages_published: bus.published.all_messages(),
+            events_per_message: bus.published.into(),
             exchanges: exchanges.map(ExchangeNow::from).collect(),
             skipped: bus.skipped.by_reason().map(|(why, count)| (why.into(), count)).collect(),
         }
+    }
+}
+
+impl From<EventsPerMessage> for Buckets {
+    fn from(published: EventsPerMessage) -> Self {
+        let bounds = EventsPerMessage::BOUNDS.map(|most| most as f64);
+        let counts = bounds.into_iter().zip(published.messages).collect();
+        Self { counts, sum: published.events as f64 }
     }
 }
 

@@ -45,6 +45,8 @@ struct Bus {
     connected: bool,
     blocked: bool,
     lag_ms: Option<f64>,
+    /// On the average since the start.
+    events_per_message: Option<f64>,
     exchanges: Vec<Exchange>,
 }
 
@@ -176,12 +178,14 @@ fn most_first<T>(
 impl From<BusStatus> for Bus {
     fn from(status: BusStatus) -> Self {
         let lag_ms = status.lag().map(ms);
+        let events_per_message = status.published.on_average();
         let exchanges = status.exchanges.into_iter();
         Self {
             kind: status.kind,
             connected: status.connected,
             blocked: status.blocked,
             lag_ms,
+            events_per_message,
             exchanges: exchanges
                 .map(|exchange| Exchange {
                     name: exchange.name.to_string(),

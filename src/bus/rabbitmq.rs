@@ -19,6 +19,7 @@ mod message;
 mod nodes;
 mod not_published;
 mod publisher;
+mod push;
 mod replica_queue;
 mod stream;
 mod supervisor;
@@ -38,7 +39,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use self::{
     connection::HELD_BACK,
-    publisher::Publisher,
+    publisher::{Published, Publisher},
     replica_queue::ReplicaQueue,
     stream::{Health, Reader},
     supervisor::{Link, Supervisor},
@@ -73,6 +74,9 @@ pub struct RabbitMqBus {
     publishing: Link,
     questions: Link,
     window: Window,
+    /// Of questions and answers, which do not wait behind events.
+    questions_window: Window,
+    published: Arc<Published>,
     exchanges: HashMap<Exchange, Lane>,
     replica_queue: Arc<ReplicaQueue>,
     /// Ended by [`EventBus::close`], or with the bus.
@@ -108,12 +112,16 @@ impl RabbitMqBus {
         let readings: Vec<_> =
             configs.iter().map(|config| connect(&format!("reading {}", config.name))).collect();
 
-        let window = Window::new();
+        let (window, published) = (Window::new(), Arc::<Published>::default());
         let mut exchanges = HashMap::new();
         for (config, reading) in configs.into_iter().zip(readings) {
             let name = config.name.clone();
-            let (publisher, driver) =
-                Publisher::new(publishing.clone(), window.clone(), Some(config.clone()));
+            let (publisher, driver) = Publisher::new(
+                publishing.clone(),
+                window.quota(),
+                Some(config.clone()),
+                published.clone(),
+            );
             let reader = Reader::new(
                 config,
                 reading.clone(),
@@ -126,47 +134,33 @@ impl RabbitMqBus {
             tasks.spawn(reader.run());
         }
 
-        let (publisher, driver) = Publisher::new(publishing.clone(), window.clone(), None);
+        let questions_window = Window::new();
+        let quota = questions_window.quota();
+        let (publisher, driver) =
+            Publisher::new(publishing.clone(), quota, None, published.clone());
         let replica_queue = Arc::new(ReplicaQueue::new(replica, publisher));
         tasks.spawn(driver.run());
         tasks.spawn(replica_queue.clone().run(questions.clone(), answers));
 
         let tasks = Mutex::new(tasks);
-        Arc::new(Self { publishing, questions, window, exchanges, replica_queue, tasks })
+        Arc::new(Self {
+            publishing,
+            questions,
+            window,
+            questions_window,
+            published,
+            exchanges,
+            replica_queue,
+            tasks,
+        })
     }
 }
 
 #[async_trait]
 impl EventBus for RabbitMqBus {
     async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>> {
-        let deadline = Instant::now() + PUBLISH_DEADLINE;
-        let admit = |event: OutgoingEvent| {
-            let Some(Lane { publisher, .. }) = self.exchanges.get(&event.topic.exchange) else {
-                return Err(PublishError::UnknownExchange(event.topic.exchange));
-            };
-            let message = entry::event(event);
-            Ok((publisher, publisher.admit(message.body.len())?, message))
-        };
-        // All are admitted before the first one waits: closing does not come between them.
-        let admitted: Vec<_> = events.into_iter().map(admit).collect();
-
-        let mut enqueued = Vec::with_capacity(admitted.len());
-        for admitted in admitted {
-            enqueued.push(match admitted {
-                Ok((publisher, admission, message)) => {
-                    publisher.enqueue(admission, message, deadline).await.map_err(Into::into)
-                }
-                Err(e) => Err(e),
-            });
-        }
-        let mut results = Vec::with_capacity(enqueued.len());
-        for enqueued in enqueued {
-            results.push(match enqueued {
-                Ok(pending) => pending.outcome(deadline).await.map_err(Into::into),
-                Err(e) => Err(e),
-            });
-        }
-        results
+        let publisher = |exchange: &Exchange| Some(&self.exchanges.get(exchange)?.publisher);
+        push::push(events, publisher, Instant::now() + PUBLISH_DEADLINE).await
     }
 
     fn status(&self) -> BusStatus {
@@ -196,13 +190,15 @@ impl EventBus for RabbitMqBus {
             gaps: lanes().map(|lane| lane.health.gaps.load(Relaxed)).sum(),
             stalls: lanes().map(|lane| lane.health.stalls.load(Relaxed)).sum(),
             skipped,
+            published: self.published.so_far(),
         }
     }
 
     async fn close(&self, deadline: Instant) {
         // Before publishing ends, so that what this replica was asked is answered.
         self.replica_queue.close(deadline).await;
-        self.window.close(deadline.min(Instant::now() + PUBLISH_DEADLINE)).await;
+        let until = deadline.min(Instant::now() + PUBLISH_DEADLINE);
+        tokio::join!(self.window.close(until), self.questions_window.close(until));
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         join_all(self.links().map(|(_, link)| link.close(deadline))).await;
     }

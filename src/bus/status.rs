@@ -30,6 +30,8 @@ pub struct BusStatus {
     /// How often reading had stopped in silence and was begun anew, since the start.
     pub stalls: u64,
     pub skipped: Skipped,
+    /// What was published here, since the start; nothing where there is no broker.
+    pub published: EventsPerMessage,
 }
 
 impl BusStatus {
@@ -72,5 +74,27 @@ impl Lag {
     pub(super) fn lately(&self) -> Option<Duration> {
         let since = PushedAt(self.read_at.load(Relaxed)).age()?;
         (since <= Self::LATELY).then(|| Duration::from_micros(self.age.load(Relaxed)))
+    }
+}
+
+/// How many messages took how many events to the broker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EventsPerMessage {
+    /// Messages of more events than the bound before, up to the one here.
+    pub messages: [u64; Self::BOUNDS.len()],
+    /// In all of them.
+    pub events: u64,
+}
+
+impl EventsPerMessage {
+    pub const BOUNDS: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+
+    pub fn all_messages(&self) -> u64 {
+        self.messages.iter().sum()
+    }
+
+    pub fn on_average(&self) -> Option<f64> {
+        let messages = self.all_messages();
+        (messages > 0).then(|| self.events as f64 / messages as f64)
     }
 }

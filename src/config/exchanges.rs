@@ -1,4 +1,4 @@
-//! The exchanges of the configuration: `widgets;max-age=1h;max-bytes=200MB,legacy`.
+//! The exchanges of the configuration: `widgets;max-age=1h;max-bytes=200MB,legacy;batch=off`.
 //! A comma stands between exchanges, a semicolon before each option.
 
 use std::time::Duration;
@@ -32,17 +32,17 @@ fn parse(item: &str) -> Result<ExchangeConfig, Vec<String>> {
     let mut parts = item.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
     let mut problems = Vec::new();
-    let mut bounds = Bounds::default();
+    let mut options = Options::default();
     for option in parts {
-        if let Err(problem) = bounds.set(option) {
+        if let Err(problem) = options.set(option) {
             problems.push(format!("{name:?}: {problem}"));
         }
     }
-    if bounds.segment_bytes > bounds.max_bytes {
+    if options.segment_bytes > options.max_bytes {
         problems.push(format!(
             "{name:?}: segment-bytes ({}) is more than max-bytes ({}), and a log is cut by \
              whole segments; write a smaller segment-bytes",
-            bounds.segment_bytes, bounds.max_bytes
+            options.segment_bytes, options.max_bytes
         ));
     }
     let Ok(name) = Exchange::new(name) else {
@@ -52,29 +52,31 @@ fn parse(item: &str) -> Result<ExchangeConfig, Vec<String>> {
         ));
         return Err(problems);
     };
-    let Bounds { max_age, max_bytes, segment_bytes } = bounds;
-    let exchange = ExchangeConfig { name, max_age, max_bytes, segment_bytes };
+    let Options { max_age, max_bytes, segment_bytes, batch } = options;
+    let exchange = ExchangeConfig { name, max_age, max_bytes, segment_bytes, batch };
     if problems.is_empty() { Ok(exchange) } else { Err(problems) }
 }
 
-/// How much an exchange's log keeps.
-struct Bounds {
+/// How much an exchange's log keeps, and how it is written.
+struct Options {
     max_age: Duration,
     max_bytes: u64,
     segment_bytes: u64,
+    batch: bool,
 }
 
-impl Default for Bounds {
+impl Default for Options {
     fn default() -> Self {
         Self {
             max_age: ExchangeConfig::DEFAULT_MAX_AGE,
             max_bytes: ExchangeConfig::DEFAULT_MAX_BYTES,
             segment_bytes: ExchangeConfig::DEFAULT_SEGMENT_BYTES,
+            batch: ExchangeConfig::DEFAULT_BATCH,
         }
     }
 }
 
-impl Bounds {
+impl Options {
     fn set(&mut self, option: &str) -> Result<(), String> {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         match (key.trim(), value.trim()) {
@@ -85,6 +87,9 @@ impl Bounds {
             ("segment-bytes", value) => {
                 self.segment_bytes = units::size_within(value, "1B", SEGMENT_BYTES_MAX)?;
             }
+            ("batch", "on") => self.batch = true,
+            ("batch", "off") => self.batch = false,
+            ("batch", value) => return Err(format!("batch={value} is neither on nor off")),
             ("kind", "stream") => {}
             ("kind", "direct") => {
                 return Err("kind=direct is not supported yet; leave it out".into());
@@ -92,7 +97,7 @@ impl Bounds {
             _ => {
                 return Err(format!(
                     "{option:?} is not an option; write max-age=1h, max-bytes=200MB, \
-                     segment-bytes=10MB or kind=stream"
+                     segment-bytes=10MB, batch=off or kind=stream"
                 ));
             }
         }
@@ -122,7 +127,8 @@ mod tests {
     #[test]
     fn options_belong_to_the_exchange_before_them() {
         let exchanges = parse_all(
-            "widgets;max-age=2h;max-bytes=50MB; segment-bytes=5MB ;kind=stream, other,a.b_c:d-1,",
+            "widgets;max-age=2h;max-bytes=50MB; segment-bytes=5MB ;kind=stream;batch=off, \
+             other,a.b_c:d-1;batch=on,",
         )
         .expect("valid");
         let names: Vec<_> = exchanges.iter().map(|exchange| exchange.name.as_str()).collect();
@@ -130,13 +136,15 @@ mod tests {
         let widgets = &exchanges[0];
         assert_eq!(widgets.max_age, Duration::from_secs(7200));
         assert_eq!((widgets.max_bytes, widgets.segment_bytes), (50_000_000, 5_000_000));
+        assert_eq!((widgets.batch, exchanges[2].batch), (false, true));
         assert_eq!(exchanges[1], ExchangeConfig::new(exchanges[1].name.clone()));
     }
 
     #[test]
     fn every_problem_of_every_exchange_is_told() {
         let problems = parse_all(
-            "ok,amq.topic;max-age=soon,old;kind=direct;size=1,ok,b;max-bytes=1MB,c;max-age=1500ms",
+            "ok,amq.topic;max-age=soon,old;kind=direct;size=1,ok,b;max-bytes=1MB,c;max-age=1500ms,\
+             d;batch=no",
         )
         .expect_err("invalid");
         let expected = [
@@ -147,6 +155,7 @@ mod tests {
             ("ok", "named twice"),
             ("\"b\"", "a smaller segment-bytes"),
             ("\"c\"", "whole seconds"),
+            ("\"d\"", "batch=no is neither on nor off"),
         ];
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");
         for (problem, (about, what)) in problems.iter().zip(expected) {

@@ -121,8 +121,9 @@ pub struct ApplicationFlags {
 #[command(next_help_heading = "Bus")]
 pub struct BusFlags {
     /// An exchange that clients may subscribe to (at least one is required), with the bounds
-    /// of its log: NAME[;max-age=1h][;max-bytes=200MB][;segment-bytes=10MB]. Repeat it or
-    /// separate exchanges by commas
+    /// of its log: NAME[;max-age=1h][;max-bytes=200MB][;segment-bytes=10MB], and with
+    /// ;batch=off where programs read it that know single events only. Repeat it or separate
+    /// exchanges by commas
     #[arg(long, env = "MYXI_EXCHANGES", value_name = "EXCHANGE")]
     pub exchange: Vec<Given>,
     /// A RabbitMQ broker: amqp://user:password@host:5672/vhost or amqps://…. Repeat it or

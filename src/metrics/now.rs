@@ -13,7 +13,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Metrics, number::labelled, process};
+use super::{
+    Metrics,
+    number::{Buckets, labelled},
+    process,
+};
 
 /// What is looked up.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +39,8 @@ pub struct BusNow {
     pub reconnects: u64,
     pub gaps: u64,
     pub stalls: u64,
+    pub messages_published: u64,
+    pub events_per_message: Buckets,
     pub exchanges: Vec<ExchangeNow>,
     /// Entries that were passed over, by reason.
     pub skipped: Vec<(&'static str, u64)>,
@@ -143,6 +149,16 @@ fn bus(page: &mut Registry, bus: &BusNow) {
         "myxi_bus_stalls",
         "How often a log was not read though it was published to, and reading was begun anew",
         ConstCounter::new(bus.stalls),
+    );
+    page.register(
+        "myxi_bus_messages_published",
+        "Messages with events that the broker confirmed to this replica",
+        ConstCounter::new(bus.messages_published),
+    );
+    page.register(
+        "myxi_bus_events_per_message",
+        "Events in each of these messages",
+        bus.events_per_message.clone(),
     );
     let exchanges = || bus.exchanges.iter();
     page.register(

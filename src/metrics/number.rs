@@ -82,6 +82,26 @@ impl TypedMetric for Durations {
     const TYPE: MetricType = MetricType::Histogram;
 }
 
+/// A histogram that was counted elsewhere.
+#[derive(Debug, Clone, Default)]
+pub struct Buckets {
+    /// Upper bounds, and how many are in each and in none before it.
+    pub counts: Vec<(f64, u64)>,
+    pub sum: f64,
+}
+
+impl EncodeMetric for Buckets {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let buckets: Vec<_> = self.counts.iter().copied().chain([(f64::INFINITY, 0)]).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(self.sum, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
 /// Gauges as they are now, by values of a label that are not known before.
 pub fn labelled<'a>(
     label: &'static str,

@@ -33,6 +33,8 @@ export const count = orNone((value) => (value >= 1_000_000 ? compact : plain).fo
 /** `what`: a noun whose plural ends in s. */
 export const countOf = (value, what) => `${count(value)} ${what}${value === 1 ? "" : "s"}`;
 
+export const average = orNone(short);
+
 export const rate = orNone((value) => `${short(value)}/s`);
 
 export const millis = orNone((value) => {

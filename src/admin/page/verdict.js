@@ -100,7 +100,9 @@ function gateway({ status, version, replica, started_ms, now_ms }, others) {
 function bus({ bus, reasons }) {
   const lag = bus.lag_ms !== null && `lag ${format.millis(bus.lag_ms)}`;
   const kind = bus.kind === "memory" ? "in memory, this replica alone" : bus.kind;
-  const judged = verdict(list([kind, lag]));
+  const gathered = bus.events_per_message;
+  const shared = gathered !== null && `${format.average(gathered)} events per message`;
+  const judged = verdict(list([kind, lag, shared]));
   const problems = reasons.filter((reason) => !reason.startsWith(OF_THE_APPLICATION));
   if (problems.length === 0) {
     const lost = bus.exchanges.filter(({ attached }) => !attached).map(({ name }) => name);

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use crate::event::Exchange;
 
-/// One exchange of the configuration and the bounds of its stream.
+/// One exchange of the configuration, the bounds of its stream and how it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangeConfig {
     pub name: Exchange,
     pub max_age: Duration,
     pub max_bytes: u64,
     pub segment_bytes: u64,
+    /// Whether events may share an entry of the log. Programs that read it may know single
+    /// events only.
+    pub batch: bool,
 }
 
 impl ExchangeConfig {
@@ -20,12 +23,16 @@ impl ExchangeConfig {
     pub const DEFAULT_MAX_BYTES: u64 = 200_000_000;
     pub const DEFAULT_SEGMENT_BYTES: u64 = 10_000_000;
 
+    /// Off until every replica of a fleet may be expected to read batches.
+    pub const DEFAULT_BATCH: bool = false;
+
     pub fn new(name: Exchange) -> Self {
         Self {
             name,
             max_age: Self::DEFAULT_MAX_AGE,
             max_bytes: Self::DEFAULT_MAX_BYTES,
             segment_bytes: Self::DEFAULT_SEGMENT_BYTES,
+            batch: Self::DEFAULT_BATCH,
         }
     }
 }

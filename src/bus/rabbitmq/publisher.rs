@@ -1,9 +1,17 @@
-//! Publishes to one exchange, pipelined, with confirms: a caller learns of each message
-//! whether the broker has it. Never publishes anything twice.
+//! Publishes to one exchange, with confirms: a caller learns of each event whether the broker
+//! has it. Never publishes anything twice.
+//!
+//! A broker's work is for messages and hardly for bytes, so few messages are under way at a
+//! time, and what comes meanwhile gathers and shares the next one ([`gatherer`]).
 
 mod driver;
+mod gatherer;
 mod ledger;
 mod letters;
+mod parcel;
+mod published;
+mod receipt;
+mod sending;
 
 use std::sync::{
     Arc,
@@ -11,86 +19,89 @@ use std::sync::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{Instant, timeout_at},
+    sync::{mpsc, watch},
+    time::Instant,
 };
 
-use self::driver::Driver;
+use self::{
+    driver::Driver,
+    gatherer::{Bounds, Item},
+    parcel::Job,
+    receipt::Outcome,
+};
+pub use self::{
+    parcel::{Admitted, Content},
+    published::Published,
+    receipt::Pending,
+};
 use super::{
-    ExchangeConfig,
+    ExchangeConfig, batch,
     message::Message,
     not_published::NotPublished,
     supervisor::{Link, NOT_CONNECTED_YET, Problem},
-    window::{Admission, MAX_UNCONFIRMED, Slot, Window},
+    window::{MAX_WAITING, Quota},
 };
 
-type Outcome = Result<(), NotPublished>;
-
-pub struct Job {
-    pub message: Message,
-    pub receipt: Receipt,
+/// How messages leave.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Unconfirmed messages, beyond which what comes gathers.
+    in_flight: usize,
+    message: Bounds,
 }
 
-/// The driver's half of a job: tells the outcome and gives the slot back.
-pub struct Receipt {
-    outcome: oneshot::Sender<Outcome>,
-    _slot: Option<Slot>,
+impl Pace {
+    /// At most 1,024 events are of unknown fate where the broker is lost.
+    const BATCHES: Self = Self {
+        in_flight: 4,
+        message: Bounds { items: batch::EVENTS_MAX, bytes: batch::BYTES_MAX },
+    };
+
+    /// The window is the bound.
+    const SINGLES: Self = Self { in_flight: usize::MAX, message: Bounds { items: 1, bytes: 0 } };
 }
 
-impl Receipt {
-    /// For a message that nobody waits for.
-    pub fn unheard() -> Self {
-        Self { outcome: oneshot::channel().0, _slot: None }
-    }
-
-    pub fn settle(self, outcome: Outcome) {
-        // A caller who has stopped waiting was told "unconfirmed".
-        let _ = self.outcome.send(outcome);
-    }
+/// What one caller publishes together.
+pub struct Call {
+    jobs: Vec<Item<Job>>,
+    deadline: Instant,
 }
 
-/// The caller's half.
-pub struct Pending(oneshot::Receiver<Outcome>);
-
-impl Pending {
-    pub async fn outcome(self, deadline: Instant) -> Outcome {
-        match timeout_at(deadline, self.0).await {
-            Ok(Ok(outcome)) => outcome,
-            _ => Err(NotPublished::Unconfirmed),
-        }
-    }
-}
-
-/// Takes messages and hands them, in order, to its [`Driver`].
+/// Takes events and messages and hands them, in order, to its [`Driver`].
 #[derive(Clone)]
 pub struct Publisher {
-    jobs: mpsc::Sender<Job>,
+    calls: mpsc::Sender<Call>,
     /// Whether there is a channel to publish on.
     open: watch::Receiver<bool>,
     problem: Arc<Problem>,
     confirmed: Arc<AtomicU64>,
     link: Link,
-    window: Window,
+    quota: Quota,
 }
 
 impl Publisher {
     /// With an `exchange`, its place on the broker is repaired when it breaks.
-    pub fn new(link: Link, window: Window, exchange: Option<ExchangeConfig>) -> (Self, Driver) {
-        // No job is sent without a slot: this never fills.
-        let (jobs, queue) = mpsc::channel(MAX_UNCONFIRMED);
+    pub fn new(
+        link: Link,
+        quota: Quota,
+        exchange: Option<ExchangeConfig>,
+        published: Arc<Published>,
+    ) -> (Self, Driver) {
+        // Nothing is sent that was not admitted: this never fills.
+        let (calls, queue) = mpsc::channel(MAX_WAITING);
         let (open_sender, open) = watch::channel(false);
         let problem = Arc::new(Problem::new(match &exchange {
             Some(ExchangeConfig { name, .. }) => format!("exchange {name}, publishing"),
             None => "publishing to other replicas".into(),
         }));
         problem.not_yet(NOT_CONNECTED_YET);
-        let publisher = Self { jobs, open, problem, confirmed: Arc::default(), link, window };
-        let driver = Driver::new(&publisher, exchange, queue, open_sender);
+        let publisher = Self { calls, open, problem, confirmed: Arc::default(), link, quota };
+        let driver = Driver::new(&publisher, exchange, queue, open_sender, published);
         (publisher, driver)
     }
 
-    /// Whether a message of this size may be published now. Does not wait.
-    pub fn admit(&self, size: usize) -> Result<Admission, NotPublished> {
+    /// Whether this may be published now. Does not wait.
+    pub fn admit(&self, content: Content) -> Result<Admitted, NotPublished> {
         if self.link.is_blocked() {
             return Err(NotPublished::Overloaded("the broker holds publishers back"));
         }
@@ -102,26 +113,23 @@ impl Publisher {
             let reason = self.problem.get().unwrap_or_else(|| NOT_CONNECTED_YET.into());
             return Err(NotPublished::Unavailable(reason));
         }
-        self.window.admit(size)
+        let size = content.size();
+        Ok(Admitted { size, permits: self.quota.admit(size)?, content })
     }
 
-    /// Comes back when the message has its place in the order.
-    pub async fn enqueue(
-        &self,
-        admission: Admission,
-        message: Message,
-        deadline: Instant,
-    ) -> Result<Pending, NotPublished> {
-        let slot = admission.slot(deadline).await?;
-        let (outcome, pending) = oneshot::channel();
-        let job = Job { message, receipt: Receipt { outcome, _slot: Some(slot) } };
-        self.jobs.try_send(job).map_err(|e| NotPublished::Unavailable(e.to_string()))?;
-        Ok(Pending(pending))
+    /// From now on they have their place in the order. Does not wait.
+    pub fn enqueue(&self, admitted: Vec<Admitted>, deadline: Instant) -> Pending {
+        let pending = Pending::default();
+        let jobs = admitted.into_iter().map(|one| one.for_caller(&pending)).collect();
+        // What the driver does not take is refused by being dropped.
+        let _ = self.calls.try_send(Call { jobs, deadline });
+        pending
     }
 
     pub async fn publish(&self, message: Message, deadline: Instant) -> Outcome {
-        let admission = self.admit(message.body.len())?;
-        self.enqueue(admission, message, deadline).await?.outcome(deadline).await
+        let admitted = self.admit(Content::Message(Box::new(message)))?;
+        let outcomes = self.enqueue(vec![admitted], deadline).outcomes(deadline).await;
+        outcomes.into_iter().next().unwrap_or(Err(NotPublished::Unconfirmed))
     }
 
     /// How many messages the broker has confirmed, and not returned, so far.

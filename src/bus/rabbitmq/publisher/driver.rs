@@ -10,16 +10,18 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, future::poll_immediate, stream::FuturesUnordered};
 use lapin::{Channel, options::ConfirmSelectOptions};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+    time::sleep,
 };
 
 use super::{
-    Job, Publisher, Receipt,
-    letters::{Letters, Written},
+    Call, Pace, Publisher,
+    gatherer::Gatherer,
+    parcel::{Job, Parcel},
+    published::Published,
+    sending::Sending,
 };
 use crate::{
     bus::rabbitmq::{
@@ -29,12 +31,10 @@ use crate::{
         not_published::NotPublished,
         supervisor::{Link, Problem, backoff},
         topology,
+        window::Quota,
     },
     net::backoff::Backoff,
 };
-
-/// While messages wait: seconds without a confirm after which they are given up.
-const STALLED_SECONDS: u32 = 10;
 
 /// Attempts to open a channel that may go unanswered on one connection, 5 s each.
 const UNANSWERED: u32 = 2;
@@ -42,17 +42,21 @@ const UNANSWERED: u32 = 2;
 /// Messages to a log between two markers that go with them.
 const MARKER_EVERY: u32 = 250;
 
-/// How long a broken channel may take to say what became of its messages.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
+/// Without a confirm for so long, a connection on which messages wait for one is of no use.
+pub const STALLED: Duration = Duration::from_secs(10);
 
 /// See the top of this file.
 pub struct Driver {
-    link: Link,
-    exchange: Option<ExchangeConfig>,
-    queue: mpsc::Receiver<Job>,
+    pub link: Link,
+    pub quota: Quota,
+    pub exchange: Option<ExchangeConfig>,
+    pub pace: Pace,
+    pub queue: mpsc::Receiver<Call>,
+    pub gatherer: Gatherer<Job>,
     open: watch::Sender<bool>,
     problem: Arc<Problem>,
     confirmed: Arc<AtomicU64>,
+    published: Arc<Published>,
     /// Messages written since the last marker of this driver's.
     unmarked: u32,
     /// Starts anew when something was published.
@@ -63,7 +67,7 @@ pub struct Driver {
 }
 
 /// Why a channel is left.
-enum Left {
+pub enum Left {
     /// A matter of the whole connection, which is told by whoever keeps it.
     Connection(&'static str),
     /// It could not be used, or not any more.
@@ -74,20 +78,36 @@ enum Left {
     Closed,
 }
 
-const CONNECTION_LOST: Left = Left::Connection("the connection to the broker was lost");
+pub const CONNECTION_LOST: Left = Left::Connection("the connection to the broker was lost");
 
 impl Driver {
     /// Of this publisher and its clones.
     pub fn new(
         publisher: &Publisher,
         exchange: Option<ExchangeConfig>,
-        queue: mpsc::Receiver<Job>,
+        queue: mpsc::Receiver<Call>,
         open: watch::Sender<bool>,
+        published: Arc<Published>,
     ) -> Self {
-        let Publisher { link, problem, confirmed, .. } = publisher.clone();
-        let (unmarked, refused) = Default::default();
-        let backoff = backoff();
-        Self { link, exchange, queue, open, problem, confirmed, unmarked, backoff, refused }
+        let Publisher { link, quota, problem, confirmed, .. } = publisher.clone();
+        let batches = exchange.as_ref().is_some_and(|exchange| exchange.batch);
+        let pace = if batches { Pace::BATCHES } else { Pace::SINGLES };
+        let (gatherer, backoff) = (Gatherer::new(pace.message), backoff());
+        Self {
+            link,
+            quota,
+            exchange,
+            pace,
+            queue,
+            gatherer,
+            open,
+            problem,
+            confirmed,
+            published,
+            unmarked: 0,
+            backoff,
+            refused: false,
+        }
     }
 
     pub async fn run(mut self) {
@@ -109,7 +129,7 @@ impl Driver {
                 Ok((channel, unbound)) => {
                     unanswered = 0;
                     self.opened(unbound);
-                    let left = self.drive(&connection, &channel).await;
+                    let left = Sending::new(&mut self, &connection, &channel).run().await;
                     self.open.send_replace(false);
                     left
                 }
@@ -118,7 +138,7 @@ impl Driver {
                 Err(e) => {
                     let silent = matches!(e, BrokerError::Timeout(_));
                     unanswered = if silent { unanswered + 1 } else { 0 };
-                    if unanswered >= UNANSWERED && !has_confirmed_lately(&connection) {
+                    if unanswered >= UNANSWERED && !connection.confirmed_within(STALLED) {
                         unanswered = 0;
                         connection.give_up(format!("no channel could be opened on it: {e}"));
                     }
@@ -157,162 +177,49 @@ impl Driver {
         self.open.send_replace(true);
     }
 
-    /// Answers whoever comes while nothing can be published. `None` when nobody can come
-    /// any more.
+    /// Refuses what has gathered, and whoever comes while nothing can be published. `None`
+    /// when nobody can come any more.
     async fn refuse_during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
+            let reason = self.problem.get().unwrap_or_else(|| "there is no channel".into());
+            for job in self.gatherer.take_all() {
+                job.receipt.settle(Err(NotPublished::Unavailable(reason.clone())));
+            }
             tokio::select! {
                 done = &mut work => return Some(done),
-                job = self.queue.recv() => {
-                    let reason = self.problem.get().unwrap_or_default();
-                    job?.receipt.settle(Err(NotPublished::Unavailable(reason)));
-                }
+                call = self.queue.recv() => self.gather(call?),
             }
         }
     }
 
-    async fn drive(&mut self, connection: &Arc<BrokerConnection>, channel: &Channel) -> Left {
-        let link = self.link.clone();
-        let mut lost = pin!(link.lost(connection));
-        let mut in_flight = FuturesUnordered::new();
-        let mut letters = Letters::default();
-        let mut leaving = None;
-        let mut leave_by = Instant::now();
-        // Counted, not looked up on a clock: if this process was stopped, that is not the
-        // broker's fault.
-        let mut seconds = interval(Duration::from_secs(1));
-        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stalled = 0;
-        loop {
-            if in_flight.is_empty()
-                && let Some(left) = leaving
-            {
-                return letters.give_up_lost().map_or(left, Left::Refused);
-            }
-            tokio::select! {
-                biased;
-                Some(first) = in_flight.next() => {
-                    let mut written = vec![first];
-                    while let Some(Some(more)) = poll_immediate(in_flight.next()).await {
-                        written.push(more);
-                    }
-                    if written.iter().any(|(_, one): &(u64, Written)| one.is_ack()) {
-                        stalled = 0;
-                        // A node that is cut off from its cluster confirms what its own
-                        // queues take.
-                        if self.exchange.is_some() {
-                            connection.has_confirmed();
-                        }
-                    }
-                    let left = self.settle(&mut letters, written);
-                    if let Some(left) = left && leaving.is_none() {
-                        leaving = Some(left);
-                        leave_by = Instant::now() + LEAVE_DEADLINE;
-                    }
-                }
-                () = &mut lost, if leaving.is_none() => {
-                    leaving = Some(CONNECTION_LOST);
-                    leave_by = Instant::now() + LEAVE_DEADLINE;
-                }
-                () = sleep_until(leave_by), if leaving.is_some() => {
-                    return leaving.unwrap_or(CONNECTION_LOST);
-                }
-                // The first one goes alone. If the broker refuses it, it certainly was not
-                // published, and neither was any behind it.
-                job = self.queue.recv(), if leaving.is_none()
-                    && (letters.any_answered() || in_flight.is_empty()) =>
-                {
-                    match job {
-                        Some(job) => {
-                            if in_flight.is_empty() {
-                                stalled = 0;
-                            }
-                            in_flight.push(letters.hand_over(channel, job).await);
-                            if let Some(marker) = self.marker_due() {
-                                in_flight.push(letters.hand_over(channel, marker).await);
-                            }
-                        }
-                        None => {
-                            leaving = Some(Left::Closed);
-                            leave_by = Instant::now() + LEAVE_DEADLINE;
-                        }
-                    }
-                }
-                _ = seconds.tick(), if leaving.is_none() => {
-                    let waiting = !in_flight.is_empty() && !connection.is_blocked();
-                    stalled = if waiting { stalled + 1 } else { 0 };
-                    if stalled > STALLED_SECONDS {
-                        if has_confirmed_lately(connection) {
-                            // Other exchanges are well there.
-                            return Left::Broken("the broker confirms nothing".into());
-                        }
-                        connection
-                            .give_up(format!("it confirmed nothing for {STALLED_SECONDS} s"));
-                    }
-                }
-            }
-        }
+    pub fn gather(&mut self, Call { jobs, deadline }: Call) {
+        self.gatherer.add(jobs, deadline);
     }
 
     /// Readers ask for markers too, but theirs would stand behind all that waits here.
-    fn marker_due(&mut self) -> Option<Job> {
+    pub fn marker_due(&mut self) -> Option<Parcel> {
         self.unmarked += 1;
         let due = self.exchange.as_ref().filter(|_| self.unmarked >= MARKER_EVERY)?;
         self.unmarked = 0;
-        Some(Job { message: entry::marker(&due.name).0, receipt: Receipt::unheard() })
+        Some(Parcel::unheard(entry::marker(&due.name).0))
     }
 
-    /// Settles what can be settled; answers why the channel is to be left, if so.
-    fn settle(&mut self, letters: &mut Letters, written: Vec<(u64, Written)>) -> Option<Left> {
-        let (mut confirms, mut left) = (Vec::with_capacity(written.len()), None);
-        for (sequence, written) in written {
-            match written {
-                Written::Confirmed { acked: true, carried } => confirms.push((sequence, carried)),
-                Written::Confirmed { acked: false, carried } => letters.nack(sequence, carried),
-                Written::Lost(e) => {
-                    left.get_or_insert(left_for(&e));
-                    letters.lose(sequence, &e);
-                }
-                Written::No(e) => {
-                    left.get_or_insert(left_for(&e));
-                    letters.not_written(sequence, &e);
-                }
-            }
-        }
-        // A return is how the broker tells of a replica out of reach, and no fault; but an
-        // exchange should always lead to its log.
-        if self.exchange.is_some() && confirms.iter().any(|(_, carried)| carried.is_some()) {
-            left.get_or_insert_with(|| {
-                Left::Refused("the broker returns what is published".into())
-            });
-        }
-        let settled = letters.confirm(&confirms);
-        let taken = settled.iter().filter(|(_, published)| *published).count();
-        self.confirmed.fetch_add(taken as u64, Ordering::Relaxed);
-        for (receipt, published) in settled {
-            receipt.settle(if published { Ok(()) } else { Err(NotPublished::Unroutable) });
-        }
-        if taken > 0 {
+    /// The broker has taken these messages, which hold so many events each.
+    pub fn taken(&mut self, messages: &[usize]) {
+        self.confirmed.fetch_add(messages.len() as u64, Ordering::Relaxed);
+        messages.iter().filter(|events| **events > 0).for_each(|one| self.published.count(*one));
+        if !messages.is_empty() {
             self.backoff.reset();
-            if self.refused && left.is_none() {
-                self.refused = false;
-                self.problem.set(None);
-            }
         }
-        left
     }
-}
 
-fn left_for(error: &BrokerError) -> Left {
-    match error.is_of_the_connection() {
-        true => CONNECTION_LOST,
-        false => Left::Broken(error.to_string()),
+    /// What the broker was given it takes again.
+    pub fn is_well(&mut self) {
+        if std::mem::take(&mut self.refused) {
+            self.problem.set(None);
+        }
     }
-}
-
-fn has_confirmed_lately(connection: &BrokerConnection) -> bool {
-    connection.confirmed_within(Duration::from_secs(STALLED_SECONDS.into()))
 }
 
 async fn open(

@@ -1,10 +1,16 @@
 //! What was published on one channel and is not settled: how it is written, and what is known
 //! of it when the channel breaks.
 
-use futures_util::future::{Either, poll_immediate, ready};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, poll_immediate, ready},
+};
 use lapin::{BasicProperties, Channel, options::BasicPublishOptions, types::AMQPValue};
 
-use super::{Job, Receipt, ledger::Ledger};
+use super::{
+    ledger::Ledger,
+    parcel::{Parcel, Waiting},
+};
 use crate::bus::rabbitmq::{
     connection::BrokerError, message::Message, not_published::NotPublished,
 };
@@ -15,7 +21,7 @@ const SEQUENCE_HEADER: &str = "x-myxi-seq";
 /// See the top of this file.
 #[derive(Default)]
 pub struct Letters {
-    ledger: Ledger<Receipt>,
+    ledger: Ledger<Waiting>,
     /// The broker has taken or returned one of them, or failed over it.
     answered: bool,
     /// Written, and then the channel was closed.
@@ -30,13 +36,13 @@ impl Letters {
     pub async fn hand_over(
         &mut self,
         channel: &Channel,
-        Job { message, receipt }: Job,
-    ) -> impl Future<Output = (u64, Written)> + use<> {
-        let sequence = self.ledger.expect(receipt);
-        let mut writing = Box::pin(write(channel.clone(), sequence, message));
+        Parcel { message, waiting }: Parcel,
+    ) -> Writing {
+        let sequence = self.ledger.expect(waiting);
+        let mut writing = write(channel.clone(), sequence, message).boxed();
         match poll_immediate(&mut writing).await {
-            Some(done) => Either::Left(ready(done)),
-            None => Either::Right(writing),
+            Some(done) => ready(done).boxed(),
+            None => writing,
         }
     }
 
@@ -46,7 +52,7 @@ impl Letters {
     }
 
     /// See [`Ledger::confirm`].
-    pub fn confirm(&mut self, confirms: &[(u64, Option<u64>)]) -> Vec<(Receipt, bool)> {
+    pub fn confirm(&mut self, confirms: &[(u64, Option<u64>)]) -> Vec<(Waiting, bool)> {
         self.answered |= !confirms.is_empty();
         self.ledger.confirm(confirms)
     }
@@ -89,11 +95,14 @@ impl Letters {
     }
 
     fn give_up(&mut self, sequence: u64, carried: Option<u64>, why: NotPublished) {
-        if let Some(receipt) = self.ledger.give_up(sequence, carried) {
-            receipt.settle(Err(why));
+        if let Some(waiting) = self.ledger.give_up(sequence, carried) {
+            waiting.settle(&Err(why));
         }
     }
 }
+
+/// A message that is under way, by its number.
+pub type Writing = BoxFuture<'static, (u64, Written)>;
 
 /// What became of one message, as far as lapin tells.
 pub enum Written {

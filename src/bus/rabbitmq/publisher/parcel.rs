@@ -1,0 +1,122 @@
+//! What goes to the broker as one message, with those who wait for it.
+
+use super::{
+    gatherer::Item,
+    receipt::{Outcome, Pending, Receipt},
+};
+use crate::{
+    bus::rabbitmq::{
+        batch, entry,
+        message::Message,
+        window::{Permits, weight},
+    },
+    event::OutgoingEvent,
+};
+
+/// Something to publish, with whoever waits for it.
+pub struct Job {
+    pub content: Content,
+    pub receipt: Receipt,
+}
+
+pub enum Content {
+    /// May share a message with others of its exchange.
+    Event(OutgoingEvent),
+    /// One that is made already.
+    Message(Box<Message>),
+}
+
+/// Something that may wait for the broker.
+pub struct Admitted {
+    pub content: Content,
+    /// Of a message of its own.
+    pub size: usize,
+    pub permits: Permits,
+}
+
+impl Content {
+    /// Of a message of its own.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Event(event) => event.body.json_size(),
+            Self::Message(message) => message.body.len(),
+        }
+    }
+
+    fn shared_size(&self) -> Option<usize> {
+        match self {
+            Self::Event(event) => {
+                Some(batch::size(event)).filter(|bytes| *bytes <= batch::BYTES_MAX)
+            }
+            Self::Message(_) => None,
+        }
+    }
+}
+
+impl Admitted {
+    pub fn for_caller(self, pending: &Pending) -> Item<Job> {
+        let Self { content, size, permits } = self;
+        let (shared_bytes, receipt) = (content.shared_size(), pending.receipt(permits));
+        Item { what: Job { content, receipt }, shared_bytes, alone_bytes: size }
+    }
+}
+
+/// See the top of this file.
+pub struct Parcel {
+    pub message: Message,
+    pub waiting: Waiting,
+}
+
+/// Those who wait for one message, and its part of what may be unconfirmed.
+pub struct Waiting {
+    receipts: Vec<Receipt>,
+    /// How many events the message holds.
+    pub events: usize,
+    _permits: Option<Permits>,
+}
+
+impl Parcel {
+    /// Of all that may still be written; `None` where nothing may.
+    pub fn of(items: Vec<Item<Job>>, mut permits: Permits) -> Option<Self> {
+        let mut receipts = Vec::with_capacity(items.len());
+        let (mut events, mut made) = (Vec::with_capacity(items.len()), None);
+        for Job { content, receipt } in items.into_iter().map(|item| item.what) {
+            if !receipt.begin() {
+                continue;
+            }
+            receipts.push(receipt);
+            match content {
+                Content::Event(event) => events.push(event),
+                Content::Message(message) => made = Some(*message),
+            }
+        }
+        let count = events.len();
+        let message = made.or_else(|| entry_of(events))?;
+        permits.shrink(weight(message.body.len()));
+        let waiting = Waiting { receipts, events: count, _permits: Some(permits) };
+        Some(Self { message, waiting })
+    }
+
+    /// For a message that nobody waits for.
+    pub fn unheard(message: Message) -> Self {
+        Self { message, waiting: Waiting { receipts: Vec::new(), events: 0, _permits: None } }
+    }
+}
+
+/// One event alone is an entry that every reader of the log knows.
+fn entry_of(mut events: Vec<OutgoingEvent>) -> Option<Message> {
+    match events.len() {
+        0 | 1 => events.pop().map(entry::event),
+        _ => {
+            let exchange = events.first()?.topic.exchange.clone();
+            Some(entry::batch(&exchange, events))
+        }
+    }
+}
+
+impl Waiting {
+    /// They share its fate.
+    pub fn settle(self, outcome: &Outcome) {
+        self.receipts.into_iter().for_each(|receipt| receipt.settle(outcome.clone()));
+    }
+}
