@@ -5,15 +5,14 @@
 mod names;
 mod row;
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
 
 pub(crate) use self::row::{ActionRow, LastError};
 pub(super) use self::row::{Failure, Over};
 use self::{names::Names, row::Row};
-use super::{
-    lock,
-    recent::{Quantiles, Recent},
-};
+use super::recent::{Quantiles, Recent};
 
 /// More actions than an application has, few enough to look through.
 const NAMES_MAX: usize = 50;
@@ -49,7 +48,7 @@ impl ActionTable {
         let Some(name) = name.filter(|name| is_presentable(name)) else {
             return self.other.count(over);
         };
-        let mut failing = lock(&self.failing);
+        let mut failing = self.failing.lock();
         if let Some(row) = self.names.get(name) {
             return row.count(over);
         }
@@ -82,7 +81,7 @@ impl ActionTable {
     }
 
     fn for_each(&self, mut look: impl FnMut(&str, &Row)) {
-        let failing = lock(&self.failing);
+        let failing = self.failing.lock();
         self.names.iter().for_each(|(name, row)| look(name, row));
         failing.iter().for_each(|(name, row)| look(name, row));
         look(OTHER, &self.other);

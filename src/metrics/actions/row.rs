@@ -1,17 +1,13 @@
 //! What is counted of the actions of one name. Counted without a lock, but for the last error.
 
 use std::{
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-use super::super::{
-    lock,
-    recent::{Quantiles, Recent},
-};
+use parking_lot::Mutex;
+
+use super::super::recent::{Quantiles, Recent};
 use crate::{text::cut, time::UnixTime};
 
 /// Of an error's text, in characters.
@@ -67,7 +63,7 @@ impl Row {
         self.recent.record(over.minute, over.took);
         if let Some(failure) = over.failure {
             self.errors.fetch_add(1, Relaxed);
-            *lock(&self.last_error) = Some(LastError { text: failure.text(), at: UnixTime::now() });
+            *self.last_error.lock() = Some(LastError { text: failure.text(), at: UnixTime::now() });
         }
     }
 
@@ -89,7 +85,7 @@ impl Row {
             action: name.into(),
             count,
             errors: self.errors.load(Relaxed),
-            last_error: lock(&self.last_error).clone(),
+            last_error: self.last_error.lock().clone(),
             latency: self.recent.quantiles(minute),
         })
     }
