@@ -10,7 +10,7 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
 
 /// Without what may differ each time: offsets, times, process ids. The broker's codes go
 /// with a name, and addresses begin with a letter.
-pub fn gist(reason: &str) -> String {
+pub(crate) fn gist(reason: &str) -> String {
     let is_number = |word: &&str| {
         word.trim_start_matches(|c: char| !c.is_alphanumeric())
             .starts_with(|c: char| c.is_numeric())

@@ -8,7 +8,7 @@ use std::{
     net::Shutdown,
     os::fd::AsFd,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,6 +21,7 @@ use lapin::{
     tcp::TLSConfig,
     uri::{AMQPScheme, AMQPUri},
 };
+use parking_lot::Mutex;
 use tokio::time::{Instant, Interval, interval, timeout, timeout_at};
 
 use super::{not_published::NotPublished, url::BrokerUrl};
@@ -166,7 +167,7 @@ impl BrokerConnection {
         // lapin could make the connection itself, but leaks a task when it fails to.
         let stream = Mutex::new(Some(stream));
         let connect = async move |_, _| {
-            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let stream = stream.lock().take();
             stream.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected).into())
         };
         let properties =

@@ -1,8 +1,9 @@
 //! Permits that the exchanges of a bus share: whoever is alone may have all of them, and
 //! whoever comes then finds room all the same.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// See the top of this file.
@@ -76,7 +77,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
