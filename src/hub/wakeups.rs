@@ -2,12 +2,9 @@
 //! at a time: what else the runtime has to do is done in between and does not wait for the
 //! last of them, and events that come meanwhile are written together with this one.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-    task::Waker,
-};
+use std::{collections::VecDeque, task::Waker};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, task::yield_now};
 
 /// About as many tasks as tokio runs before it looks for what has come from outside.
@@ -29,7 +26,7 @@ pub(super) struct Adding<'a> {
 
 impl Wakeups {
     pub(super) fn adding(&self) -> Adding<'_> {
-        Adding { due: self.lock(), some_due: &self.some_due }
+        Adding { due: self.due.lock(), some_due: &self.some_due }
     }
 
     /// Wakes whoever is due, for ever.
@@ -43,14 +40,10 @@ impl Wakeups {
     }
 
     fn wake_some(&self) -> bool {
-        let mut due = self.lock();
+        let mut due = self.due.lock();
         let some = AT_ONCE.min(due.len());
         due.drain(..some).for_each(Waker::wake);
         some > 0
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Waker>> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
         client::Client,
         fleet::Fleet,
         metrics::Scrape,
+        process::Myxi,
         program::Program,
         rabbitmq::RabbitMq,
         unique,
@@ -437,4 +438,33 @@ async fn a_reader_that_begins_anew_amid_batches_misses_and_repeats_nothing() {
     };
     let (number, numbers) = tokio::join!(publishing, numbers(&mut client));
     assert_eq!(numbers, (0..number).collect::<Vec<_>>());
+}
+
+/// All sessions share their runtime with the reader here.
+#[tokio::test]
+async fn a_log_that_is_caught_up_with_leaves_sessions_their_turn() {
+    const BATCHES: usize = 1_000;
+    let broker = RabbitMq::shared().await;
+    let fleet = Fleet::start(broker, 0).await;
+    let flags = fleet.flags(broker);
+    let flags = [&flags[0], &flags[1], "--worker-threads=1"];
+    let replica = Myxi::serve(&fleet.app, &flags).await;
+    let mut client = replica.subscribers(1, &fleet.exchange, "last").await.remove(0);
+    let program = Program::connect(broker).await;
+    replica.signal("STOP");
+    let unwanted = batch::body(vec![BatchedEvent::new("unwanted", "E", "1"); 256]);
+    join_all((0..BATCHES).map(|_| program.publish_batched(&fleet.exchange, &unwanted))).await;
+    program.publish(&fleet.exchange, "last", br#"{"event":"Last"}"#).await;
+    replica.signal("CONT");
+
+    let mut answered = 0;
+    loop {
+        client.send(json!({"action": "Ping"})).await;
+        match client.next().await["event"].as_str() {
+            Some("Pong") => answered += 1,
+            Some("Last") => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(answered > BATCHES / 4, "{answered} answers while {BATCHES} batches were read");
 }

@@ -9,7 +9,10 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
     types::{AMQPValue, FieldTable},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     bus::rabbitmq::{
@@ -78,6 +81,8 @@ impl Tail {
 
     /// The next delivery; `None` when none has come by then.
     pub(super) async fn next(&mut self, until: Instant) -> Result<Option<Delivery>, BrokerError> {
+        // Of what is here already nothing would be waited for, and sessions share this runtime.
+        consume_budget().await;
         loop {
             if self.unacked.is_some_and(|tag| tag - self.acked >= self.ack_batch) {
                 self.ack().await?;
