@@ -225,7 +225,7 @@ impl BrokerConnection {
         self.socket.cut();
     }
 
-    /// Comes back when the broker takes what is published, or the connection is lost.
+    /// Resolves when the broker takes what is published, or the connection is lost.
     pub(super) async fn unblocked(&self) {
         let mut changes = Changes::of(&self.amqp);
         while self.is_blocked() && self.amqp.status().connected() {
@@ -233,7 +233,7 @@ impl BrokerConnection {
         }
     }
 
-    /// Comes back when the connection is lost, with the reason. Until then `alarm` says
+    /// Resolves when the connection is lost, with the reason. Until then `alarm` says
     /// whether publishers are held back.
     pub(super) async fn lost(&self, alarm: &Problem) -> String {
         let mut changes = Changes::of(&self.amqp);

@@ -45,7 +45,7 @@ impl Link {
         is(&self.state.borrow(), connection)
     }
 
-    /// Comes back when this connection is no longer the one in use.
+    /// Resolves when this connection is no longer the one in use.
     pub(super) async fn lost(&self, connection: &Arc<BrokerConnection>) {
         let mut state = self.state.clone();
         let _ = state.wait_for(|now| !is(now, connection)).await;
