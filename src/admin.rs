@@ -25,7 +25,7 @@ use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::{MissedTickBehavior, interval};
 
-pub use self::{access::Access, history::History, tail::Tail, topics::Topics};
+pub(crate) use self::{access::Access, history::History, tail::Tail, topics::Topics};
 use self::{
     answer::{Answer, Refusal},
     query::Query,
@@ -46,7 +46,7 @@ use crate::{
 /// by gRPC.
 const BODY_MAX: usize = 1 << 20;
 
-pub struct Admin {
+pub(crate) struct Admin {
     pub access: Access,
     pub about: About,
     pub health: Arc<Health>,
@@ -59,7 +59,7 @@ pub struct Admin {
 }
 
 /// What stays as it is while the process runs.
-pub struct About {
+pub(crate) struct About {
     pub replica: ReplicaId,
     pub clients: SocketAddr,
     /// Where the application is asked.
@@ -68,7 +68,7 @@ pub struct About {
 }
 
 /// Serves until it is dropped, and keeps the history up.
-pub async fn serve(listener: Listener, admin: Admin) {
+pub(crate) async fn serve(listener: Listener, admin: Admin) {
     let admin = Arc::new(admin);
     let remembering = admin.clone();
     let answer = move |request, peer| {

@@ -2,7 +2,7 @@
 //! sessions of one runtime; it knows no bus and no socket.
 
 mod interest;
-pub mod outbox;
+pub(crate) mod outbox;
 mod wakeups;
 
 use std::{

@@ -8,8 +8,8 @@
 //! | `text` | what others wrote, made to fit | – |
 //! | `time` | Unix time | – |
 //! | `ids` | the addresses of replicas and sessions, and random names | – |
-//! | `problem` | why a part does not work now, said when it changes | – |
-//! | `complaints` | what others can cause as often as they like, said within bounds | text ids problem |
+//! | `problem` | why a part does not work now, said when it changes | text |
+//! | `complaints` | what others can cause as often as they like, said within bounds | text ids |
 //! | `logging` | the log, and one that nobody reads | – |
 //! | `proto` | the types generated from `proto/` | – |
 //! | `net` | connections, listeners, hosts, origins, tokens, pauses, for whoever needs them | – |

@@ -27,6 +27,7 @@ use prost::Message;
 use tokio::{task::JoinSet, time::Instant};
 use tonic::Code;
 
+pub(crate) use self::endpoint::{Endpoint, InvalidEndpoint};
 use self::{
     call::{CallError, Caller, Method},
     complaint::{Asked, Ended},
@@ -34,11 +35,7 @@ use self::{
     limit::Urgency,
     service::{Prober, Service},
 };
-pub use self::{
-    endpoint::{Endpoint, InvalidEndpoint},
-    limit::CallLimit,
-    state::ApplicationState,
-};
+pub use self::{limit::CallLimit, state::ApplicationState};
 use super::{
     Action, ActionReply, Admission, Application, ApplicationError, CheckReason, Decision,
     SessionSnapshot,

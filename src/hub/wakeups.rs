@@ -13,24 +13,24 @@ const AT_ONCE: usize = 64;
 /// No longer than there are sessions: one that was woken and has written may come again, but
 /// is behind all others.
 #[derive(Debug, Default)]
-pub struct Wakeups {
+pub(super) struct Wakeups {
     due: Mutex<VecDeque<Waker>>,
     some_due: Notify,
 }
 
 /// Those who become due together.
-pub struct Adding<'a> {
+pub(super) struct Adding<'a> {
     due: MutexGuard<'a, VecDeque<Waker>>,
     some_due: &'a Notify,
 }
 
 impl Wakeups {
-    pub fn adding(&self) -> Adding<'_> {
+    pub(super) fn adding(&self) -> Adding<'_> {
         Adding { due: self.due.lock(), some_due: &self.some_due }
     }
 
     /// Wakes whoever is due, for ever.
-    pub async fn run(&self) {
+    pub(super) async fn run(&self) {
         loop {
             self.some_due.notified().await;
             while self.wake_some() {
@@ -48,7 +48,7 @@ impl Wakeups {
 }
 
 impl Adding<'_> {
-    pub fn extend(&mut self, wakers: impl Iterator<Item = Waker>) {
+    pub(super) fn extend(&mut self, wakers: impl Iterator<Item = Waker>) {
         self.due.extend(wakers);
     }
 }
