@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use self::complaint::{Complaint, Name};
+pub(crate) use self::complaint::Complaint;
 use self::{
     likeness::Heard,
     throttle::{Line, Throttle},

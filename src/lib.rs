@@ -52,26 +52,28 @@
 //! No lock is held across an await. Every queue, wait and retried call has a bound; only a
 //! lost broker or application is looked for as long as the process runs.
 
-pub mod admin;
-pub mod application;
-pub mod bus;
-pub mod complaints;
+mod admin;
+mod application;
+mod bus;
+mod complaints;
 pub mod config;
 pub mod demo;
-pub mod edge;
-pub mod event;
-pub mod gateway_api;
-pub mod health;
-pub mod hub;
-pub mod ids;
+mod edge;
+mod event;
+mod gateway_api;
+mod health;
+mod hub;
+mod ids;
+#[doc(hidden)]
+pub mod internals;
 pub mod logging;
-pub mod metrics;
-pub mod net;
-pub mod problem;
+mod metrics;
+mod net;
+mod problem;
 pub mod proto;
-pub mod protocol;
+mod protocol;
 pub mod server;
-pub mod session;
-pub mod text;
-pub mod time;
-pub mod workers;
+mod session;
+mod text;
+mod time;
+mod workers;

@@ -17,7 +17,7 @@ mod recent;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::time::Instant;
 
-pub use self::{
+pub(crate) use self::{
     actions::{ActionRow, LastError},
     label::{
         ActionKind, CallRefused, CallStatus, CheckedFor, Closed, Decided, ErrorLabel, OutcomeLabel,

@@ -22,7 +22,7 @@ const REMEMBERED: usize = 16;
 
 /// The state of one part.
 #[derive(Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// As the log names it.
     part: String,
     now: Mutex<Option<String>>,
@@ -31,12 +31,12 @@ pub struct Problem {
 
 impl Problem {
     /// A part that is well.
-    pub fn new(part: impl Into<String>) -> Self {
+    pub(crate) fn new(part: impl Into<String>) -> Self {
         Self { part: part.into(), now: Mutex::default(), written: Mutex::default() }
     }
 
     /// A part that is to begin, whose first success is worth a line too.
-    pub fn awaited(part: impl Into<String>) -> Self {
+    pub(crate) fn awaited(part: impl Into<String>) -> Self {
         let part = Self::new(part);
         part.written.lock().last = Some(String::new());
         part
@@ -44,11 +44,11 @@ impl Problem {
 
     /// Shows why the part does not work, without a line: it has hardly begun, or another
     /// part is the cause and says so.
-    pub fn not_yet(&self, reason: &str) {
+    pub(crate) fn not_yet(&self, reason: &str) {
         *self.now.lock() = Some(reason.into());
     }
 
-    pub fn set(&self, problem: Option<String>) {
+    pub(crate) fn set(&self, problem: Option<String>) {
         match problem {
             Some(reason) => {
                 if self.written.lock().is_due(&reason) {
@@ -61,14 +61,14 @@ impl Problem {
     }
 
     /// Where the log is to be told, a line says `how` it ended.
-    pub fn is_over(&self, how: &dyn Display) {
+    pub(crate) fn is_over(&self, how: &dyn Display) {
         *self.now.lock() = None;
         if self.written.lock().last.take().is_some() {
             tracing::info!(part = self.part, "{how}");
         }
     }
 
-    pub fn get(&self) -> Option<String> {
+    pub(crate) fn get(&self) -> Option<String> {
         self.now.lock().clone()
     }
 }

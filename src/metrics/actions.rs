@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-pub use self::row::{ActionRow, Failure, LastError, Over};
+pub(crate) use self::row::{ActionRow, LastError};
+pub(super) use self::row::{Failure, Over};
 use self::{names::Names, row::Row};
 use super::recent::{Quantiles, Recent};
 
@@ -25,7 +26,7 @@ const OTHER: &str = "other";
 type Named = (Box<str>, Box<Row>);
 
 #[derive(Debug, Default)]
-pub struct ActionTable {
+pub(super) struct ActionTable {
     names: Names,
     /// That never succeeded; the one that has not been seen for longest comes first. Whoever
     /// adds a name holds this.
@@ -35,7 +36,7 @@ pub struct ActionTable {
 
 impl ActionTable {
     /// `name`: `None` where the message had none.
-    pub fn count(&self, name: Option<&str>, over: Over<'_>) {
+    pub(super) fn count(&self, name: Option<&str>, over: Over<'_>) {
         match name.and_then(|name| self.names.get(name)) {
             Some(row) => row.count(over),
             None => self.count_rare(name, over),
@@ -65,7 +66,7 @@ impl ActionTable {
         }
     }
 
-    pub fn rows(&self, minute: u64) -> Vec<ActionRow> {
+    pub(super) fn rows(&self, minute: u64) -> Vec<ActionRow> {
         let mut rows = Vec::new();
         self.for_each(|name, row| rows.extend(row.read(name, minute)));
         rows.sort_by(|a, b| (b.count, &a.action).cmp(&(a.count, &b.action)));
@@ -73,7 +74,7 @@ impl ActionTable {
     }
 
     /// Of all names together.
-    pub fn latency(&self, minute: u64) -> Option<Quantiles> {
+    pub(super) fn latency(&self, minute: u64) -> Option<Quantiles> {
         let all = Recent::default();
         self.for_each(|_, row| all.take_in(row.recent()));
         all.quantiles(minute)
