@@ -44,8 +44,8 @@ const CONFIRM: Duration = Duration::from_millis(4_800);
 /// A replica as far as its bus knows one: the bus, and what it told.
 pub struct Replica {
     pub bus: Arc<dyn EventBus>,
-    others: Arc<dyn Replicas>,
-    id: ReplicaId,
+    pub others: Arc<dyn Replicas>,
+    pub id: ReplicaId,
     notices: Mutex<mpsc::UnboundedReceiver<Notice>>,
 }
 
