@@ -193,8 +193,13 @@ impl Driver {
         }
     }
 
-    pub(crate) fn gather(&mut self, Call { jobs, deadline }: Call) {
-        self.gatherer.add(jobs, deadline);
+    /// With all that have come by now.
+    pub(crate) fn gather(&mut self, first: Call) {
+        let mut next = Some(first);
+        while let Some(Call { jobs, deadline }) = next {
+            self.gatherer.add(jobs, deadline);
+            next = self.queue.try_recv().ok();
+        }
     }
 
     /// Readers ask for markers too, but theirs would stand behind all that waits here.
