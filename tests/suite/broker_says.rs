@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -287,15 +288,24 @@ async fn what_is_said_of_messages_whose_channel_was_closed_is_true() {
         <(BTreeSet<_>, BTreeSet<_>, BTreeSet<_>)>::default();
     let mut next = 1;
     // Often enough for a deletion to come between messages that are on their way.
-    while next < 20_000 && unknown.len() < 50 {
+    while next < 100_000 && (unknown.len() < 50 || refused.is_empty()) {
+        let deleted = AtomicBool::new(false);
         let delete = async {
             sleep(Duration::from_millis(rand::random_range(0..20))).await;
             let input = format!("myxi.in.{exchange}");
             channel.exchange_delete(input.into(), Default::default()).await.expect("deleted");
+            deleted.store(true, Ordering::Relaxed);
         };
-        let pushing = push_many(&gateway, &exchange, next..next + 500);
+        // Three messages at once, and again, so that it meets some.
+        let pushing = async {
+            let mut results = Vec::new();
+            while !deleted.load(Ordering::Relaxed) {
+                results.extend(push_many(&gateway, &exchange, next..next + 600).await);
+                next += 600;
+            }
+            results
+        };
         let (results, ()) = tokio::join!(pushing, delete);
-        next += 500;
         for (n, code, message) in results {
             match code {
                 Code::Ok => taken.insert(n),
