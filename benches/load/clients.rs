@@ -28,6 +28,9 @@ pub enum Unit {
     Frame,
     /// So many bytes of payload, where a server puts several messages into a frame.
     Bytes(usize),
+    /// A line of payload, where a server puts several messages into a frame and a newline
+    /// between them.
+    Line,
 }
 
 /// How eagerly clients look for more.
@@ -104,8 +107,8 @@ impl Clients {
         Ok(Self { shared, turning })
     }
 
-    /// Connects so many more and plays a script with each, some at once; comes back when
-    /// all have.
+    /// Connects so many more and plays a script with each, some at once; returns when all
+    /// have.
     pub async fn open(
         &self,
         server: SocketAddr,
