@@ -8,14 +8,16 @@ use std::{env, sync::Arc};
 
 use futures_util::{SinkExt, StreamExt};
 use myxi::{
-    application::ClientInfo,
     config::Config,
-    edge::{self, ClientSocket, websocket::fault},
-    metrics::Metrics,
-    net::listener::Listener,
-    protocol::ErrorCode,
-    server::{bounds, edge},
-    session::socket::Fault,
+    internals::{
+        application::ClientInfo,
+        edge::{self, ClientSocket, websocket::fault},
+        metrics::Metrics,
+        net::listener::Listener,
+        protocol::ErrorCode,
+        server::{bounds, edge},
+        session::socket::Fault,
+    },
 };
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::CloseFrame};
 

@@ -25,7 +25,7 @@ use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::{MissedTickBehavior, interval};
 
-pub use self::{access::Access, history::History, tail::Tail, topics::Topics};
+pub(crate) use self::{access::Access, history::History, tail::Tail, topics::Topics};
 use self::{
     answer::{Answer, Refusal},
     query::Query,
@@ -46,7 +46,7 @@ use crate::{
 /// by gRPC.
 const BODY_MAX: usize = 1 << 20;
 
-pub struct Admin {
+pub(crate) struct Admin {
     pub access: Access,
     pub about: About,
     pub health: Arc<Health>,
@@ -59,7 +59,7 @@ pub struct Admin {
 }
 
 /// What stays as it is while the process runs.
-pub struct About {
+pub(crate) struct About {
     pub replica: ReplicaId,
     pub clients: SocketAddr,
     /// Where the application is asked.
@@ -68,7 +68,7 @@ pub struct About {
 }
 
 /// Serves until it is dropped, and keeps the history up.
-pub async fn serve(listener: Listener, admin: Admin) {
+pub(crate) async fn serve(listener: Listener, admin: Admin) {
     let admin = Arc::new(admin);
     let remembering = admin.clone();
     let answer = move |request, peer| {
@@ -101,8 +101,8 @@ impl Admin {
         }
         self.access.check_host(request.headers())?;
         self.access.check_caller(request.headers(), peer)?;
-        if let Some(deed) = Deed::at(request.uri().path()) {
-            return self.carry_out(deed, request).await;
+        if let Some(change) = Change::at(request.uri().path()) {
+            return self.carry_out(change, request).await;
         }
         reads(request.method())?;
         self.look_up(&request).await
@@ -135,27 +135,31 @@ impl Admin {
         }
     }
 
-    async fn carry_out(&self, deed: Deed, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn carry_out(
+        &self,
+        change: Change,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Refusal> {
         if request.method() != Method::POST {
             let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only POST");
             return Err(refusal.with(header::ALLOW, "POST"));
         }
         self.access.check_post(request.headers())?;
         let body = small_http::read_body(request.into_body(), BODY_MAX).await?;
-        Ok(match deed {
-            Deed::Push => answer::ok(&push::push(&self.gateway, &body).await?),
-            Deed::Disconnect => answer::ok(&disconnect::disconnect(&self.gateway, &body).await?),
+        Ok(match change {
+            Change::Push => answer::ok(&push::push(&self.gateway, &body).await?),
+            Change::Disconnect => answer::ok(&disconnect::disconnect(&self.gateway, &body).await?),
         })
     }
 }
 
 /// What is not only looked at.
-enum Deed {
+enum Change {
     Push,
     Disconnect,
 }
 
-impl Deed {
+impl Change {
     fn at(path: &str) -> Option<Self> {
         match path {
             "/api/push" => Some(Self::Push),

@@ -1,7 +1,7 @@
 //! The application, as the gateway sees it: who is asked, what it may answer, and how
 //! asking it fails. [`grpc`] is the one that calls a real one.
 
-pub mod grpc;
+pub(crate) mod grpc;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 

@@ -4,8 +4,8 @@
 //! fleet. `tests/suite/bus.rs` holds both to the same promises. What a fleet has beside it,
 //! questions from one replica to another, is a trait of its own ([`Replicas`]).
 
-pub mod memory;
-pub mod rabbitmq;
+pub(crate) mod memory;
+pub(crate) mod rabbitmq;
 mod replicas;
 mod skipped;
 mod status;
@@ -15,10 +15,14 @@ use tokio::time::Instant;
 
 pub use self::{
     replicas::{Answers, AskError, Replicas},
-    skipped::{SkipReason, Skipped},
-    status::{BusStatus, EventsPerMessage, ExchangeStatus},
+    skipped::SkipReason,
+    status::BusStatus,
 };
 use self::{skipped::SkipCounts, status::Lag};
+pub(crate) use self::{
+    skipped::Skipped,
+    status::{EventsPerMessage, ExchangeStatus},
+};
 use crate::event::{Event, Exchange, OutgoingEvent, RawEvent};
 
 /// Carries events between replicas.

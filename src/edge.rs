@@ -1,13 +1,13 @@
 //! The clients' listener: connections that have not become a WebSocket yet, within their
 //! bounds, and what each of their requests is answered.
 
-pub mod forwarded;
+pub(crate) mod forwarded;
 mod handshake;
 mod headers;
 mod health;
 mod library;
 mod subprotocol;
-pub mod websocket;
+pub(crate) mod websocket;
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,7 @@ use tokio::{
     time::timeout,
 };
 
-pub use self::subprotocol::Subprotocols;
+pub(crate) use self::subprotocol::Subprotocols;
 use self::{forwarded::TrustedProxies, handshake::Handshake, websocket::WebSocket};
 use crate::{
     application::ClientInfo,

@@ -240,13 +240,13 @@ fn is_short_text(text: &str) -> bool {
 }
 
 /// Keeps `null` apart from a missing member.
-pub fn present<'de, D: Deserializer<'de>>(
+pub(crate) fn present<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-pub fn empty_object() -> Box<RawValue> {
+pub(crate) fn empty_object() -> Box<RawValue> {
     to_raw_value(&serde_json::Map::new()).expect("{} is JSON")
 }
 

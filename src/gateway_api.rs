@@ -9,7 +9,7 @@ mod callers;
 mod command;
 mod connection;
 mod load;
-pub mod peers;
+pub(crate) mod peers;
 mod push;
 mod serve;
 mod service;
@@ -17,10 +17,10 @@ mod service;
 use std::sync::Arc;
 
 use self::peers::Peers;
-pub use self::{
+pub use self::serve::serve;
+pub(crate) use self::{
     command::CommandError,
     push::{NewEvent, PushError},
-    serve::serve,
 };
 use crate::{bus::EventBus, metrics::Metrics};
 

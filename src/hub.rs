@@ -2,14 +2,15 @@
 //! sessions of one runtime; it knows no bus and no socket.
 
 mod interest;
-pub mod outbox;
+pub(crate) mod outbox;
 mod wakeups;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::yield_now;
 
 pub use self::interest::Interest;
@@ -22,9 +23,9 @@ use crate::{
     protocol::{self, Frame, KeyForm, RoutingKey, Tag},
 };
 
-/// Frames that are queued in one go, unless one event is more: a millisecond or so, in which
+/// Frames that are queued in one go, unless one event is more: a millisecond or two, in which
 /// nothing else is done.
-const QUEUED_AT_ONCE: usize = 8_192;
+const QUEUED_AT_ONCE: usize = 16_384;
 
 #[derive(Debug)]
 pub struct Hub {
@@ -250,7 +251,7 @@ impl Hub {
     }
 
     fn lock(&self) -> MutexGuard<'_, Exchanges> {
-        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
+        self.exchanges.lock()
     }
 }
 

@@ -6,12 +6,12 @@ use std::{
 };
 
 /// Never the same twice, for what needs a name and no address: 32 hex digits.
-pub fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
 /// For what is never the same twice beside others whose name begins alike: 16 hex digits.
-pub fn random_suffix() -> String {
+pub(crate) fn random_suffix() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 

@@ -8,8 +8,8 @@
 //! | `text` | what others wrote, made to fit | – |
 //! | `time` | Unix time | – |
 //! | `ids` | the addresses of replicas and sessions, and random names | – |
-//! | `problem` | why a part does not work now, said when it changes | – |
-//! | `complaints` | what others can cause as often as they like, said within bounds | text ids problem |
+//! | `problem` | why a part does not work now, said when it changes | text |
+//! | `complaints` | what others can cause as often as they like, said within bounds | text ids |
 //! | `logging` | the log, and one that nobody reads | – |
 //! | `proto` | the types generated from `proto/` | – |
 //! | `net` | connections, listeners, hosts, origins, tokens, pauses, for whoever needs them | – |
@@ -52,26 +52,28 @@
 //! No lock is held across an await. Every queue, wait and retried call has a bound; only a
 //! lost broker or application is looked for as long as the process runs.
 
-pub mod admin;
-pub mod application;
-pub mod bus;
-pub mod complaints;
+mod admin;
+mod application;
+mod bus;
+mod complaints;
 pub mod config;
 pub mod demo;
-pub mod edge;
-pub mod event;
-pub mod gateway_api;
-pub mod health;
-pub mod hub;
-pub mod ids;
+mod edge;
+mod event;
+mod gateway_api;
+mod health;
+mod hub;
+mod ids;
+#[doc(hidden)]
+pub mod internals;
 pub mod logging;
-pub mod metrics;
-pub mod net;
-pub mod problem;
+mod metrics;
+mod net;
+mod problem;
 pub mod proto;
-pub mod protocol;
+mod protocol;
 pub mod server;
-pub mod session;
-pub mod text;
-pub mod time;
-pub mod workers;
+mod session;
+mod text;
+mod time;
+mod workers;

@@ -14,12 +14,10 @@ mod page;
 mod process;
 mod recent;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::time::Instant;
 
-pub use self::{
+pub(crate) use self::{
     actions::{ActionRow, LastError},
     label::{
         ActionKind, CallRefused, CallStatus, CheckedFor, Closed, Decided, ErrorLabel, OutcomeLabel,
@@ -236,8 +234,4 @@ fn counts<L: Label>(counters: &ByLabel<L, Counter>) -> impl Iterator<Item = (&'s
 
 fn sum(counts: impl Iterator<Item = (&'static str, u64)>) -> u64 {
     counts.map(|(_, count)| count).sum()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,10 @@
 //! What every listener and every connection of this process needs, whoever it is for.
 
-pub mod backoff;
-pub mod connection;
-pub mod dial;
-pub mod host;
-pub mod listener;
-pub mod origin;
-pub mod small_http;
-pub mod token;
+pub(crate) mod backoff;
+pub(crate) mod connection;
+pub(crate) mod dial;
+pub(crate) mod host;
+pub(crate) mod listener;
+pub(crate) mod origin;
+pub(crate) mod small_http;
+pub(crate) mod token;

@@ -6,13 +6,12 @@
 //! take turns, a broker that is here and gone) is written after a pause that doubles. What
 //! lasts is said again at each attempt, and so is always written in the end.
 
-use std::{
-    fmt::Display,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt::Display, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::text::gist;
 
 /// Until a reason that was written is written again, at first and at most.
 const PAUSE_FIRST: Duration = Duration::from_secs(10);
@@ -23,7 +22,7 @@ const REMEMBERED: usize = 16;
 
 /// The state of one part.
 #[derive(Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// As the log names it.
     part: String,
     now: Mutex<Option<String>>,
@@ -32,45 +31,45 @@ pub struct Problem {
 
 impl Problem {
     /// A part that is well.
-    pub fn new(part: impl Into<String>) -> Self {
+    pub(crate) fn new(part: impl Into<String>) -> Self {
         Self { part: part.into(), now: Mutex::default(), written: Mutex::default() }
     }
 
     /// A part that is to begin, whose first success is worth a line too.
-    pub fn awaited(part: impl Into<String>) -> Self {
+    pub(crate) fn awaited(part: impl Into<String>) -> Self {
         let part = Self::new(part);
-        lock(&part.written).last = Some(String::new());
+        part.written.lock().last = Some(String::new());
         part
     }
 
     /// Shows why the part does not work, without a line: it has hardly begun, or another
     /// part is the cause and says so.
-    pub fn not_yet(&self, reason: &str) {
-        *lock(&self.now) = Some(reason.into());
+    pub(crate) fn not_yet(&self, reason: &str) {
+        *self.now.lock() = Some(reason.into());
     }
 
-    pub fn set(&self, problem: Option<String>) {
+    pub(crate) fn set(&self, problem: Option<String>) {
         match problem {
             Some(reason) => {
-                if lock(&self.written).is_due(&reason) {
+                if self.written.lock().is_due(&reason) {
                     tracing::warn!(part = self.part, "{reason}");
                 }
-                *lock(&self.now) = Some(reason);
+                *self.now.lock() = Some(reason);
             }
             None => self.is_over(&"it works again"),
         }
     }
 
     /// Where the log is to be told, a line says `how` it ended.
-    pub fn is_over(&self, how: &dyn Display) {
-        *lock(&self.now) = None;
-        if lock(&self.written).last.take().is_some() {
+    pub(crate) fn is_over(&self, how: &dyn Display) {
+        *self.now.lock() = None;
+        if self.written.lock().last.take().is_some() {
             tracing::info!(part = self.part, "{how}");
         }
     }
 
-    pub fn get(&self) -> Option<String> {
-        lock(&self.now).clone()
+    pub(crate) fn get(&self) -> Option<String> {
+        self.now.lock().clone()
     }
 }
 
@@ -112,20 +111,6 @@ impl Written {
         self.last = Some(gist);
         true
     }
-}
-
-/// Without what may differ each time: offsets, times, process ids. The broker's codes go
-/// with a name, and addresses begin with a letter.
-pub fn gist(reason: &str) -> String {
-    let is_number = |word: &&str| {
-        word.trim_start_matches(|c: char| !c.is_alphanumeric())
-            .starts_with(|c: char| c.is_numeric())
-    };
-    reason.split_whitespace().filter(|word| !is_number(word)).collect::<Vec<_>>().join(" ")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! `application::grpc` and `gateway_api`, the demo, whose application is at the other end of
 //! both, and the log on RabbitMQ, which other programs read and write too.
 
-#![allow(clippy::all, clippy::pedantic, missing_docs)]
+#![allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications)]
 
 tonic::include_proto!("myxi.v1");
 

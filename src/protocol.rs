@@ -14,11 +14,11 @@ pub use bytestring::ByteString as Frame;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+pub(crate) use self::outcome::Outcome;
 pub use self::{
-    client::{ClientMessage, InvalidMessage, KeyForm, KeySelection, RoutingKey, TopicRequest},
+    client::{ClientMessage, KeyForm, KeySelection, RoutingKey, TopicRequest},
     close::Close,
     error::{ClientError, ErrorCode},
-    outcome::Outcome,
 };
 use crate::{
     event::{Event, Exchange},
@@ -56,7 +56,7 @@ fn encode<P: Serialize>(message: &Message<'_, P>) -> Frame {
     serde_json::to_string(message).expect("text, numbers and raw JSON always serialize").into()
 }
 
-pub fn welcome(id: SessionId, ping_interval: Duration) -> Frame {
+pub(crate) fn welcome(id: SessionId, ping_interval: Duration) -> Frame {
     #[derive(Serialize)]
     struct Welcome {
         id: String,
@@ -67,7 +67,7 @@ pub fn welcome(id: SessionId, ping_interval: Duration) -> Frame {
 }
 
 /// An event to one client: an action's reply (then with its tag), or sent to the session.
-pub fn event(name: &str, tag: Option<&Tag>, payload: &RawValue) -> Frame {
+pub(crate) fn event(name: &str, tag: Option<&Tag>, payload: &RawValue) -> Frame {
     frame(name, tag, payload)
 }
 
@@ -117,7 +117,7 @@ pub fn unsubscribed(
 }
 
 /// `subscriptions` serializes as `{"widgets":[1234]}`, keys as the client wrote them.
-pub fn your_subscriptions(tag: Option<&Tag>, subscriptions: &impl Serialize) -> Frame {
+pub(crate) fn your_subscriptions(tag: Option<&Tag>, subscriptions: &impl Serialize) -> Frame {
     #[derive(Serialize)]
     struct YourSubscriptions<'a, S> {
         subscriptions: &'a S,
@@ -125,7 +125,7 @@ pub fn your_subscriptions(tag: Option<&Tag>, subscriptions: &impl Serialize) -> 
     frame("YourSubscriptions", tag, YourSubscriptions { subscriptions })
 }
 
-pub fn pong(tag: Option<&Tag>, now: UnixTime) -> Frame {
+pub(crate) fn pong(tag: Option<&Tag>, now: UnixTime) -> Frame {
     #[derive(Serialize)]
     struct Pong {
         time: u64,
@@ -134,7 +134,7 @@ pub fn pong(tag: Option<&Tag>, now: UnixTime) -> Frame {
 }
 
 /// Told before a close that wants the client back.
-pub fn reconnect(after: Duration) -> Frame {
+pub(crate) fn reconnect(after: Duration) -> Frame {
     #[derive(Serialize)]
     struct Reconnect {
         after_ms: u128,

@@ -3,15 +3,15 @@
 //! life, from its id to its farewell, `session/life.rs`.
 
 mod actions;
-pub mod directory;
-pub mod driver;
+pub(crate) mod directory;
+pub(crate) mod driver;
 mod ending;
 mod errors;
-pub mod life;
+pub(crate) mod life;
 mod opening;
 mod recheck;
 mod reply;
-pub mod socket;
+pub(crate) mod socket;
 mod subscribe;
 mod subscriptions;
 

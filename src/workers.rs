@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 
 use self::queue::Notice;
-pub use self::worker::{Host, Worker};
+pub(crate) use self::worker::{Host, Worker};
 use crate::{
     bus::BusListener,
     event::{Event, Exchange, RawEvent},
@@ -25,14 +25,14 @@ use crate::{
 };
 
 /// Sees each event that comes, whoever wants it.
-pub trait Watcher: Send + Sync {
+pub(crate) trait Watcher: Send + Sync {
     /// Whether it looks at all; it may begin to at any time.
     fn watches(&self) -> bool;
 
     fn passed(&self, event: &Event);
 }
 
-pub struct Workers {
+pub(crate) struct Workers {
     workers: Vec<Worker>,
     /// Connections so far: each goes to the next worker.
     served: AtomicUsize,
@@ -43,7 +43,7 @@ pub struct Workers {
 
 impl Workers {
     /// There is one at least; `interest` is that of their hubs.
-    pub fn new(
+    pub(crate) fn new(
         workers: Vec<Worker>,
         interest: Arc<Interest>,
         watcher: Arc<dyn Watcher>,
@@ -53,7 +53,7 @@ impl Workers {
     }
 
     /// Hands each connection to the next worker.
-    pub async fn serve(&self, accepted: Accepted) -> io::Result<()> {
+    pub(crate) async fn serve(&self, accepted: Accepted) -> io::Result<()> {
         let served = self.served.fetch_add(1, Ordering::Relaxed);
         self.workers[served % self.workers.len()].serve(accepted).await
     }

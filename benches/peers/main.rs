@@ -19,6 +19,9 @@
 //! **Counting.** Processor time of a server's threads from the scheduler's statistics,
 //! memory as the proportional set size, both with all child processes.
 
+// A program of its own: nobody reaches anything in it.
+#![allow(unreachable_pub)]
+
 #[path = "../load/mod.rs"]
 mod load;
 

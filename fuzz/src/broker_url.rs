@@ -1,6 +1,6 @@
 //! The broker's URL: understood as it is written, and its user and password never shown.
 
-use myxi::bus::rabbitmq::{BrokerUrl, InvalidBrokerUrl};
+use myxi::internals::bus::rabbitmq::{BrokerUrl, InvalidBrokerUrl};
 
 use super::is_one_line;
 

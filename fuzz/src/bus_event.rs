@@ -1,7 +1,7 @@
 //! An entry of an exchange's log: a line with the routing key, then the body. Whatever
 //! other programs publish, only a well-formed event reaches clients, its payload as it was.
 
-use myxi::{
+use myxi::internals::{
     event::{Event, EventBody, Exchange, InvalidEvent, OutgoingEvent, Position, RawBody, RawEvent},
     protocol,
 };

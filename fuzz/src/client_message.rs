@@ -1,7 +1,7 @@
 //! What a client says: judged as a second reading of the same text judges it, and echoed
 //! byte for byte.
 
-use myxi::{
+use myxi::internals::{
     event::Exchange,
     protocol::{
         self, ClientError, ClientMessage, KeyForm, KeySelection, RoutingKey, Tag, TopicRequest,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use myxi::{bus::rabbitmq::ExchangeConfig, config::exchanges::parse_into};
+use myxi::internals::{bus::rabbitmq::ExchangeConfig, config::exchanges::parse_into};
 
 use super::is_one_line;
 

@@ -1,7 +1,7 @@
 //! The body of a batch. Whatever other programs publish, it is read as protobuf is, without a
 //! copy, and only well-formed events reach clients.
 
-use myxi::{
+use myxi::internals::{
     bus::rabbitmq::batch::{self, Part},
     event::{EventBody, Exchange, InvalidEvent, OutgoingEvent, Position, RawBody, RawEvent, Topic},
 };

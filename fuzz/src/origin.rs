@@ -2,7 +2,7 @@
 //! one `Origin` header each.
 
 use http::{HeaderMap, HeaderValue, header};
-use myxi::net::origin::{Origin, OriginPolicy, OriginRefused};
+use myxi::internals::net::origin::{Origin, OriginPolicy, OriginRefused};
 
 use super::is_one_line;
 

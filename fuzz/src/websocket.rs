@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{Sink, Stream};
-use myxi::edge::websocket::WebSocket;
+use myxi::internals::edge::websocket::WebSocket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::{
     Error, Message,

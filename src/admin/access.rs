@@ -15,7 +15,7 @@ use crate::{
 /// A browser that is told this asks its user for the token.
 const CHALLENGE: &str = r#"Basic realm="myxi", charset="UTF-8""#;
 
-pub struct Access {
+pub(crate) struct Access {
     pub token: Option<BearerToken>,
     /// Names besides localhost and IP addresses that a request may give as its `Host`.
     pub hosts: Vec<String>,
@@ -27,7 +27,7 @@ pub struct Access {
 impl Access {
     /// A web page can make a browser ask under a name of its own (DNS rebinding), but not
     /// under an address or under `localhost`.
-    pub fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(crate) fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let allowed = host::requested(headers).is_some_and(|name| {
             name.eq_ignore_ascii_case("localhost")
                 || host::without_brackets(name).parse::<IpAddr>().is_ok()
@@ -40,7 +40,7 @@ impl Access {
     }
 
     /// For everything but health.
-    pub fn check_caller(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Refusal> {
+    pub(crate) fn check_caller(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Refusal> {
         match &self.token {
             Some(token) if token.authorizes_browser(headers) => Ok(()),
             Some(_) => {
@@ -63,7 +63,7 @@ impl Access {
 
     /// For whatever does something. Forms and scripts of other pages can send a POST, with
     /// what the browser knows of tokens, but not without their origin nor as JSON.
-    pub fn check_post(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(crate) fn check_post(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         if !is_same_origin(headers) {
             let text = "this needs an Origin header that is the listener's own";
             return Err(Refusal::new(StatusCode::FORBIDDEN, text));

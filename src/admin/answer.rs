@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::net::small_http;
 
-pub type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Why a request is not answered, for the person who sent it.
 #[derive(Debug)]
@@ -49,17 +49,21 @@ impl From<Refusal> for Answer {
     }
 }
 
-pub fn ok(body: &impl Serialize) -> Answer {
+pub(super) fn ok(body: &impl Serialize) -> Answer {
     json(StatusCode::OK, body)
 }
 
-pub fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     let body = serde_json::to_vec(body).expect("text and numbers always serialize");
     fresh(status, "application/json", body)
 }
 
 /// What is true now, and is nobody else's.
-pub fn fresh(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(super) fn fresh(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Answer {
     let mut answer = small_http::response(status, content_type, body);
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -69,7 +73,7 @@ pub fn fresh(status: StatusCode, content_type: &'static str, body: impl Into<Byt
 
 /// Whether the text holds another, which is in lower case; ASCII letters of both cases are
 /// the same.
-pub fn holds(text: &str, lower: &str) -> bool {
+pub(super) fn holds(text: &str, lower: &str) -> bool {
     let (text, lower) = (text.as_bytes(), lower.as_bytes());
     lower.is_empty() || text.windows(lower.len()).any(|part| part.eq_ignore_ascii_case(lower))
 }

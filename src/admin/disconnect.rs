@@ -23,11 +23,11 @@ struct Body<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Closed {
+pub(super) struct Closed {
     session_id: String,
 }
 
-pub async fn disconnect(api: &GatewayApi, body: &Bytes) -> Result<Closed, Refusal> {
+pub(super) async fn disconnect(api: &GatewayApi, body: &Bytes) -> Result<Closed, Refusal> {
     let Request { session_id, code, reason } = read(body)?;
     api.disconnect(&session_id, code, &reason).await?;
     tracing::info!(session = session_id, code, "a session was closed from the console");

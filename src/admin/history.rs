@@ -1,25 +1,22 @@
 //! The last quarter of an hour, as the gateway itself saw it: a console that is opened when
 //! something is wrong already shows how that began.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{metrics::Totals, time::UnixTime};
 
-pub const INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
 const POINTS_MAX: usize = 180;
 
 /// Rates are not told of less time than this: a second more or less makes a great difference.
 const RATE_TIME_MIN: Duration = Duration::from_secs(2);
 
-pub struct History(Mutex<State>);
+pub(crate) struct History(Mutex<State>);
 
 struct State {
     points: VecDeque<Point>,
@@ -36,7 +33,7 @@ struct Look {
 
 /// What is looked at beside the totals.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Gauges {
+pub(crate) struct Gauges {
     pub outbox_bytes: u64,
     pub bus_lag: Option<Duration>,
     pub action_p99: Option<Duration>,
@@ -52,7 +49,7 @@ struct Point {
 
 /// Per second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Rates {
+pub(crate) struct Rates {
     events: f64,
     deliveries: f64,
     actions: f64,
@@ -62,7 +59,7 @@ pub struct Rates {
 
 /// All points, column by column, the oldest first.
 #[derive(Debug, Serialize)]
-pub struct Columns {
+pub(crate) struct Columns {
     interval_ms: u64,
     /// When the last point was taken.
     end_ms: u64,
@@ -87,7 +84,7 @@ struct Series {
 
 impl History {
     /// Begins with the totals as they are.
-    pub fn new(totals: Totals) -> Self {
+    pub(crate) fn new(totals: Totals) -> Self {
         let look = Look { at: Instant::now(), totals };
         Self(Mutex::new(State {
             points: VecDeque::new(),
@@ -97,7 +94,7 @@ impl History {
     }
 
     /// Takes a point: to be done once in an [`INTERVAL`].
-    pub fn take(&self, totals: Totals, gauges: Gauges) {
+    pub(crate) fn take(&self, totals: Totals, gauges: Gauges) {
         let mut state = self.lock();
         let [_, last] = state.looks;
         let look = Look { at: Instant::now(), totals };
@@ -111,14 +108,14 @@ impl History {
     }
 
     /// Of the last few seconds.
-    pub fn rates(&self, totals: Totals) -> Rates {
+    pub(crate) fn rates(&self, totals: Totals) -> Rates {
         let [before, last] = self.lock().looks;
         let now = Look { at: Instant::now(), totals };
         let since = if now.at - last.at < RATE_TIME_MIN { before } else { last };
         Rates::between(&since, &now)
     }
 
-    pub fn columns(&self) -> Columns {
+    pub(crate) fn columns(&self) -> Columns {
         let state = self.lock();
         let interval_ms = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);
         Columns {
@@ -129,7 +126,7 @@ impl History {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -173,7 +170,7 @@ impl Series {
 }
 
 /// Milliseconds, to the microsecond.
-pub fn ms(duration: Duration) -> f64 {
+pub(super) fn ms(duration: Duration) -> f64 {
     thousandths(duration.as_secs_f64() * 1e3)
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[derive(Debug, Serialize)]
-pub struct Overview {
+pub(super) struct Overview {
     version: &'static str,
     replica: String,
     started_ms: u64,

@@ -45,7 +45,7 @@ const FILES: &[File] = &[
 ];
 
 /// One of its files.
-pub fn file(path: &str) -> Option<Answer> {
+pub(super) fn file(path: &str) -> Option<Answer> {
     let (_, content_type, bytes) = FILES.iter().find(|(at, ..)| *at == path)?;
     let mut answer = fresh(StatusCode::OK, content_type, *bytes);
     let headers = answer.headers_mut();

@@ -31,11 +31,11 @@ struct Body<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Pushed {
+pub(super) struct Pushed {
     event_id: String,
 }
 
-pub async fn push(api: &GatewayApi, body: &Bytes) -> Result<Pushed, Refusal> {
+pub(super) async fn push(api: &GatewayApi, body: &Bytes) -> Result<Pushed, Refusal> {
     let event_id = api.push(read(body)?).await?;
     Ok(Pushed { event_id })
 }

@@ -11,26 +11,26 @@ const LIMIT_MAX: usize = 200;
 /// A longer one finds nothing that is shown.
 const SEARCH_MAX: usize = 256;
 
-pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(crate) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 /// A part of a table.
 #[derive(Debug, Clone, Copy)]
-pub struct Page {
+pub(crate) struct Page {
     pub offset: usize,
     pub limit: usize,
 }
 
 impl<'a> Query<'a> {
-    pub fn read(query: Option<&'a str>) -> Self {
+    pub(crate) fn read(query: Option<&'a str>) -> Self {
         Self(form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect())
     }
 
-    pub fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         self.0.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value)
     }
 
     /// A text to look for, in lower case.
-    pub fn needle(&self, name: &str) -> Result<String, Refusal> {
+    pub(crate) fn needle(&self, name: &str) -> Result<String, Refusal> {
         let text = self.text(name);
         if text.len() > SEARCH_MAX {
             return Err(Refusal::bad_request(format!("{name} is longer than {SEARCH_MAX} bytes")));
@@ -38,7 +38,7 @@ impl<'a> Query<'a> {
         Ok(text.to_ascii_lowercase())
     }
 
-    pub fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
         match self.text(name) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
@@ -47,7 +47,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    pub fn page(&self) -> Result<Page, Refusal> {
+    pub(crate) fn page(&self) -> Result<Page, Refusal> {
         let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let limit = self.number("limit")?.map_or(LIMIT, size).min(LIMIT_MAX);
         Ok(Page { offset: self.number("offset")?.map_or(0, size), limit })
@@ -56,7 +56,7 @@ impl<'a> Query<'a> {
 
 impl Page {
     /// The page of these rows in their order; the others are not put in order.
-    pub fn of<T>(self, rows: &mut Vec<T>, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    pub(crate) fn of<T>(self, rows: &mut Vec<T>, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
         let end = self.offset.saturating_add(self.limit).min(rows.len());
         if end < rows.len() {
             rows.select_nth_unstable_by(end, &order);

@@ -23,7 +23,7 @@ use crate::{
 const IDENTITY_SHOWN: usize = 160;
 
 #[derive(Debug, Serialize)]
-pub struct Sessions {
+pub(super) struct Sessions {
     total: usize,
     matching: usize,
     sessions: Vec<Row>,
@@ -48,7 +48,7 @@ enum Sort {
     Outbox,
 }
 
-pub async fn list(directory: &Directory, query: &Query<'_>) -> Result<Sessions, Refusal> {
+pub(super) async fn list(directory: &Directory, query: &Query<'_>) -> Result<Sessions, Refusal> {
     let sort = Sort::read(query.text("sort"))?;
     let (search, page) = (query.needle("search")?, query.page()?);
     let (all, now) = (directory.all(), Instant::now());

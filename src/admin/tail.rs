@@ -33,7 +33,7 @@ const UNWATCHED: Duration = Duration::from_secs(10);
 /// Characters of a payload that are shown.
 const PAYLOAD_SHOWN: usize = 1_000;
 
-pub struct Tail {
+pub(crate) struct Tail {
     watched: AtomicBool,
     topics: Arc<Topics>,
     state: Mutex<State>,
@@ -65,7 +65,7 @@ struct Passed {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Tailed {
+pub(crate) struct Tailed {
     /// What to ask `after` next time.
     next: u64,
     /// What passed since `after` and is not kept, or not any more.
@@ -74,7 +74,7 @@ pub struct Tailed {
 }
 
 impl Tail {
-    pub fn new(topics: Arc<Topics>) -> Self {
+    pub(crate) fn new(topics: Arc<Topics>) -> Self {
         let now = Instant::now();
         let state =
             State { seq: 0, kept: VecDeque::new(), asked: now, second: now, kept_in_second: 0 };
@@ -112,7 +112,7 @@ impl Tail {
 
     /// What passed since `after`, as far as it is kept and fits the filter. From now on
     /// somebody watches, for a while.
-    pub fn list(&self, query: &Query<'_>) -> Result<Tailed, Refusal> {
+    pub(crate) fn list(&self, query: &Query<'_>) -> Result<Tailed, Refusal> {
         let (after, filter) = (query.number("after")?, query.needle("filter")?);
         let mut state = self.lock();
         state.asked = Instant::now();

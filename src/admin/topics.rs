@@ -26,7 +26,7 @@ const FRESH_COUNT: Duration = Duration::from_secs(5);
 /// a part of them must do.
 const KEYS_MAX: usize = 20_000;
 
-pub struct Topics {
+pub(crate) struct Topics {
     hubs: Vec<Arc<Hub>>,
     last: Mutex<Option<(Instant, Arc<Table>)>>,
 }
@@ -46,17 +46,17 @@ struct Row {
 }
 
 impl Topics {
-    pub fn new(hubs: Vec<Arc<Hub>>) -> Self {
+    pub(crate) fn new(hubs: Vec<Arc<Hub>>) -> Self {
         Self { hubs, last: Mutex::default() }
     }
 
     /// How many sessions of this replica are subscribed to one topic.
-    pub fn subscribers(&self, topic: &Topic) -> usize {
+    pub(crate) fn subscribers(&self, topic: &Topic) -> usize {
         self.hubs.iter().map(|hub| hub.subscribers(topic)).sum()
     }
 
     /// How many topics there are.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         match &self.hubs[..] {
             [only] => only.topic_count(),
             _ => self.table(FRESH_COUNT).total,
@@ -64,7 +64,7 @@ impl Topics {
     }
 
     /// One page of them as JSON, the most wanted first.
-    pub fn list(&self, query: &Query<'_>) -> Result<List, Refusal> {
+    pub(crate) fn list(&self, query: &Query<'_>) -> Result<List, Refusal> {
         let (search, page) = (query.needle("search")?, query.page()?);
         let table = self.table(FRESH);
         let matches =
@@ -96,7 +96,7 @@ impl Topics {
 }
 
 #[derive(Debug, Serialize)]
-pub struct List {
+pub(crate) struct List {
     /// At the least, where `sampled`.
     total: usize,
     matching: usize,

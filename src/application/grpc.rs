@@ -27,18 +27,15 @@ use prost::Message;
 use tokio::{task::JoinSet, time::Instant};
 use tonic::Code;
 
+pub(crate) use self::endpoint::{Endpoint, InvalidEndpoint};
 use self::{
     call::{CallError, Caller, Method},
     complaint::{Asked, Ended},
     connection::{Connector, Settings},
     limit::Urgency,
-    service::{Lookout, Service},
+    service::{Prober, Service},
 };
-pub use self::{
-    endpoint::{Endpoint, InvalidEndpoint},
-    limit::CallLimit,
-    state::ApplicationState,
-};
+pub use self::{limit::CallLimit, state::ApplicationState};
 use super::{
     Action, ActionReply, Admission, Application, ApplicationError, CheckReason, Decision,
     SessionSnapshot,
@@ -91,8 +88,8 @@ pub struct GrpcApplication {
     session_closed_unwanted_until: Mutex<Option<Instant>>,
     complaints: Complaints,
     metrics: Arc<Metrics>,
-    /// Ends with this handler.
-    _lookout: JoinSet<()>,
+    /// Ends with this client.
+    _prober: JoinSet<()>,
 }
 
 #[derive(Debug, Clone)]
@@ -119,7 +116,7 @@ impl Methods {
 }
 
 impl GrpcApplication {
-    /// Begins to connect, on the runtime that this is called in. `number` is this handler's
+    /// Begins to connect, on the runtime that this is called in. `number` is this client's
     /// place in the shared state.
     pub fn start(config: GrpcConfig, shared: Shared, number: usize) -> Self {
         let GrpcConfig { endpoint, token, timeout, max_reply_size, own_ports } = config;
@@ -129,7 +126,7 @@ impl GrpcApplication {
         let connector = Connector::start(settings, state.clone());
         let caller = Arc::new(Caller::new(connector, timeout, max_reply_size, token.as_ref()));
         let service = Arc::new(Service::new(token.is_some()));
-        let lookout = Lookout {
+        let prober = Prober {
             caller: caller.clone(),
             check_subscriptions: methods.check_subscriptions.clone(),
             service: service.clone(),
@@ -145,7 +142,7 @@ impl GrpcApplication {
             session_closed_unwanted_until: Mutex::new(None),
             complaints,
             metrics,
-            _lookout: [lookout.run()].into_iter().collect(),
+            _prober: [prober.run()].into_iter().collect(),
         }
     }
 

@@ -29,12 +29,13 @@ mod window;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::{task::JoinSet, time::Instant};
 
 use self::{
@@ -199,7 +200,7 @@ impl EventBus for RabbitMqBus {
         self.replica_queue.close(deadline).await;
         let until = deadline.min(Instant::now() + PUBLISH_DEADLINE);
         tokio::join!(self.window.close(until), self.questions_window.close(until));
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.tasks.lock().abort_all();
         join_all(self.links().map(|(_, link)| link.close(deadline))).await;
     }
 }

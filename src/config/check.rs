@@ -29,13 +29,19 @@ const EVENTS_PER_OUTBOX: usize = 4;
 /// What the `Gateway` service reads in one call, and about what brokers were made for.
 const EVENT_SIZE_MAX: &str = "4MiB";
 
-pub fn serve(flags: &ServeFlags, variables: &Variables) -> Result<Box<Config>, ConfigErrors> {
+pub(super) fn serve(
+    flags: &ServeFlags,
+    variables: &Variables,
+) -> Result<Box<Config>, ConfigErrors> {
     let mut problems = Problems::default();
     let config = config(flags, variables, &mut problems).map(Box::new);
     problems.finish(config)
 }
 
-pub fn demo(flags: &DemoFlags, variables: &Variables) -> Result<Box<DemoConfig>, ConfigErrors> {
+pub(super) fn demo(
+    flags: &DemoFlags,
+    variables: &Variables,
+) -> Result<Box<DemoConfig>, ConfigErrors> {
     let mut problems = Problems::default();
     let config = demo_config(flags, variables, &mut problems).map(Box::new);
     problems.finish(config)

@@ -1,78 +1,78 @@
 //! Every default, as `--help` shows it, with its reason.
 
 /// All interfaces: clients come from elsewhere.
-pub const LISTEN: &str = "0.0.0.0:5005";
+pub(super) const LISTEN: &str = "0.0.0.0:5005";
 
 /// Loopback: the demo lets everybody in who knows what is printed in the README.
-pub const DEMO_LISTEN: &str = "127.0.0.1:5005";
+pub(super) const DEMO_LISTEN: &str = "127.0.0.1:5005";
 
 /// Loopback: the application runs beside the gateway, and whoever reaches this port may
 /// push to every client.
-pub const GRPC_LISTEN: &str = "127.0.0.1:5006";
+pub(super) const GRPC_LISTEN: &str = "127.0.0.1:5006";
 
 /// Loopback: it shows who is connected and what they are told.
-pub const ADMIN_LISTEN: &str = "127.0.0.1:5007";
+pub(super) const ADMIN_LISTEN: &str = "127.0.0.1:5007";
 
 /// Loopback: the demo's page is for whoever started it.
-pub const PAGE_LISTEN: &str = "127.0.0.1:5008";
+pub(super) const PAGE_LISTEN: &str = "127.0.0.1:5008";
 
 /// A person who waits longer believes that it is broken.
-pub const ACTION_TIMEOUT: &str = "3s";
+pub(super) const ACTION_TIMEOUT: &str = "3s";
 
 /// Keeps a stalled application from being buried under calls; at 3 s each it still
 /// allows more than 80 a second.
-pub const MAX_IN_FLIGHT: &str = "256";
+pub(super) const MAX_IN_FLIGHT: &str = "256";
 
 /// Most applications decide everything from the first authentication.
-pub const SESSION_OPENED: &str = "off";
+pub(super) const SESSION_OPENED: &str = "off";
 
 /// How long a right that was taken away may live on.
-pub const RECHECK_INTERVAL: &str = "60s";
+pub(super) const RECHECK_INTERVAL: &str = "60s";
 
 /// A broker that restarts must not take every replica out of service.
-pub const READY_REQUIRES_BUS: &str = "false";
+pub(super) const READY_REQUIRES_BUS: &str = "false";
 
 /// Strangers reach that port.
-pub const HEALTH_ON_LISTEN: &str = "false";
+pub(super) const HEALTH_ON_LISTEN: &str = "false";
 
 /// Far above what a person or a form sends.
-pub const MAX_MESSAGE_SIZE: &str = "64KiB";
+pub(super) const MAX_MESSAGE_SIZE: &str = "64KiB";
 
 /// More than any page shows; one check of them all is still a small message.
-pub const MAX_SUBSCRIPTIONS: &str = "1000";
+pub(super) const MAX_SUBSCRIPTIONS: &str = "1000";
 
 /// A slow mobile network needs two; nobody honest needs ten.
-pub const HANDSHAKE_TIMEOUT: &str = "5s";
+pub(super) const HANDSHAKE_TIMEOUT: &str = "5s";
 
 /// Below the 30 s after which the strictest of common proxies drop an idle connection;
 /// two missed ones find a dead client within a minute and a half.
-pub const PING_INTERVAL: &str = "25s";
+pub(super) const PING_INTERVAL: &str = "25s";
 
 /// Thousands of usual events: only a client that does not read fills it.
-pub const MAX_OUTBOX: &str = "1MiB";
+pub(super) const MAX_OUTBOX: &str = "1MiB";
 
 /// A quarter of an outbox: four events of the largest kind may wait.
-pub const MAX_EVENT_SIZE: &str = "256KiB";
+pub(super) const MAX_EVENT_SIZE: &str = "256KiB";
 
 /// Past this the socket is not read, and TCP slows the sender down.
-pub const MAX_UNREAD_ACTIONS: &str = "256";
+pub(super) const MAX_UNREAD_ACTIONS: &str = "256";
 
 /// About 100 MB of idle connections.
-pub const MAX_CONNECTIONS: &str = "10000";
+pub(super) const MAX_CONNECTIONS: &str = "10000";
 
 /// Leaves nine tenths of the connections to clients when somebody opens sockets and
 /// says nothing.
-pub const MAX_PENDING_HANDSHAKES: &str = "1000";
+pub(super) const MAX_PENDING_HANDSHAKES: &str = "1000";
 
 /// No proxy in front tells it that this replica is leaving: nothing to wait for.
-pub const SHUTDOWN_DELAY: &str = "0s";
+pub(super) const SHUTDOWN_DELAY: &str = "0s";
 
 /// Spreads the returning clients out, and ends well before the 30 s after which
 /// Kubernetes kills.
-pub const DRAIN_TIME: &str = "10s";
+pub(super) const DRAIN_TIME: &str = "10s";
 
 /// What an operator needs to see of a healthy gateway.
-pub const LOG: &str = "info";
+pub(super) const LOG: &str = "info";
 
 /// People watch a terminal; programs read everything else.
-pub const LOG_FORMAT: &str = "auto";
+pub(super) const LOG_FORMAT: &str = "auto";

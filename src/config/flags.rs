@@ -8,13 +8,13 @@ use super::{default, given::Given};
 /// A WebSocket gateway that an application controls over gRPC
 #[derive(Parser)]
 #[command(name = "myxi", version, subcommand_required = true, arg_required_else_help = true)]
-pub struct Flags {
+pub(super) struct Flags {
     #[command(subcommand)]
     pub command: CommandFlags,
 }
 
 #[derive(Subcommand)]
-pub enum CommandFlags {
+pub(super) enum CommandFlags {
     /// Run the gateway
     Serve(Box<ServeFlags>),
     /// Run the gateway with a bundled example application and a page to try it
@@ -28,7 +28,7 @@ A flag wins over its variable. An empty variable counts as not set.";
 
 #[derive(Args)]
 #[command(after_help = UNITS)]
-pub struct ServeFlags {
+pub(super) struct ServeFlags {
     #[command(flatten)]
     pub listeners: ListenerFlags,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub struct ServeFlags {
 /// Those of `serve`, but for where clients connect.
 #[derive(Args)]
 #[command(mut_arg("listen", |listen| listen.default_value(default::DEMO_LISTEN)))]
-pub struct DemoFlags {
+pub(super) struct DemoFlags {
     #[command(flatten)]
     pub listeners: ListenerFlags,
     /// Where the page to try it is served
@@ -61,7 +61,7 @@ pub struct DemoFlags {
 
 #[derive(Args)]
 #[command(next_help_heading = "Listeners")]
-pub struct ListenerFlags {
+pub(super) struct ListenerFlags {
     /// Where WebSocket clients connect. Without it, the port is also taken from MYXI_PORT,
     /// MIXI_PORT or PORT (the first that is set) and the address from MYXI_BIND_ADDRESS
     #[arg(long, env = "MYXI_LISTEN", value_name = "IP:PORT")]
@@ -88,7 +88,7 @@ pub struct ListenerFlags {
 
 #[derive(Args)]
 #[command(next_help_heading = "Application")]
-pub struct ApplicationFlags {
+pub(super) struct ApplicationFlags {
     /// The application's ActionHandler: http://host:port or unix:/path (required)
     #[arg(long, env = "MYXI_ACTION_HANDLER", value_name = "ADDRESS")]
     pub action_handler: Option<Given>,
@@ -119,7 +119,7 @@ pub struct ApplicationFlags {
 
 #[derive(Args)]
 #[command(next_help_heading = "Bus")]
-pub struct BusFlags {
+pub(super) struct BusFlags {
     /// An exchange that clients may subscribe to (at least one is required), with the bounds
     /// of its log: NAME[;max-age=1h][;max-bytes=200MB][;segment-bytes=10MB], and with
     /// ;batch=off where programs read it that know single events only. Repeat it or separate
@@ -139,7 +139,7 @@ pub struct BusFlags {
 
 #[derive(Args)]
 #[command(next_help_heading = "Clients")]
-pub struct ClientFlags {
+pub(super) struct ClientFlags {
     /// An origin whose pages may connect besides those of the gateway's own host:
     /// scheme://host[:port], file://, null, or * for any. Repeat it or separate origins by commas
     /// [default: none]
@@ -175,7 +175,7 @@ pub struct ClientFlags {
 
 #[derive(Args)]
 #[command(next_help_heading = "Limits")]
-pub struct LimitFlags {
+pub(super) struct LimitFlags {
     /// The largest message of a client
     #[arg(long, env = "MYXI_MAX_MESSAGE_SIZE", value_name = "SIZE")]
     #[arg(default_value = default::MAX_MESSAGE_SIZE)]
@@ -208,7 +208,7 @@ pub struct LimitFlags {
 
 #[derive(Args)]
 #[command(next_help_heading = "Process")]
-pub struct ProcessFlags {
+pub(super) struct ProcessFlags {
     /// How long to go on accepting clients after the signal to stop; 5s is right in
     /// Kubernetes
     #[arg(long, env = "MYXI_SHUTDOWN_DELAY", value_name = "DURATION")]
@@ -229,7 +229,7 @@ pub struct ProcessFlags {
 
 #[derive(Args)]
 #[command(next_help_heading = "Logs")]
-pub struct LogFlags {
+pub(super) struct LogFlags {
     /// What is logged: off, error, warn, info, debug or trace, also by module:
     /// warn,myxi=debug
     #[arg(long, env = "MYXI_LOG", value_name = "FILTER")]
@@ -244,7 +244,7 @@ pub struct LogFlags {
 impl Flags {
     /// Reads the process's arguments and variables. Prints and exits where that is all
     /// there is to do: help, the version, a flag that does not exist.
-    pub fn from_process() -> Self {
+    pub(super) fn from_process() -> Self {
         let mut command = Self::command().mut_subcommands(|command| {
             command.mut_args(|arg| match set_but_empty(&arg) {
                 true => arg.env(None::<&str>),
@@ -256,7 +256,9 @@ impl Flags {
     }
 
     /// Reads these arguments alone, whatever the environment says.
-    pub fn from_args<'a>(args: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
+    pub(super) fn from_args<'a>(
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, clap::Error> {
         let command = Self::command()
             .mut_subcommands(|command| command.mut_args(|arg| arg.env(None::<&str>)));
         let args = std::iter::once("myxi").chain(args);

@@ -12,7 +12,7 @@ use clap::{
 
 /// One raw value. It may be a secret, hence no `Debug`.
 #[derive(Clone)]
-pub struct Given {
+pub(super) struct Given {
     /// `--listen` or `MYXI_LISTEN`.
     pub name: String,
     pub text: String,
@@ -21,7 +21,7 @@ pub struct Given {
 }
 
 #[derive(Clone)]
-pub struct GivenParser;
+pub(super) struct GivenParser;
 
 impl ValueParserFactory for Given {
     type Parser = GivenParser;

@@ -9,21 +9,21 @@ use super::{
 use crate::net::host;
 
 /// Looks a variable of the environment up.
-pub type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
+pub(super) type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// Looked at in this order; `PORT` last, because other programs use it too.
 const PORT_VARIABLES: [&str; 3] = ["MYXI_PORT", "MIXI_PORT", "PORT"];
 
 const ADDRESS_VARIABLE: &str = "MYXI_BIND_ADDRESS";
 
-pub struct Listeners {
+pub(super) struct Listeners {
     pub clients: SocketAddr,
     pub grpc: GrpcConfig,
     pub admin: AdminConfig,
 }
 
 /// `page` is a listener that stands beside them.
-pub fn listeners(
+pub(super) fn listeners(
     flags: &ListenerFlags,
     page: Option<(&Given, SocketAddr)>,
     variables: &Variables,
@@ -80,7 +80,7 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0 && a.port() == b.port() && (any || a.ip() == b.ip())
 }
 
-pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!(
             "{text:?} is not an IP address and a port; write for example 127.0.0.1:5005, \

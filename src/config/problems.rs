@@ -7,22 +7,22 @@ use super::{ConfigErrors, Note, given::Given, units};
 const COUNT_MAX: u32 = 10_000_000;
 
 #[derive(Default)]
-pub struct Problems {
+pub(super) struct Problems {
     list: Vec<String>,
     notes: Vec<Note>,
 }
 
 impl Problems {
-    pub fn size(&mut self, given: &Given, least: &str, most: &str) -> Option<usize> {
+    pub(super) fn size(&mut self, given: &Given, least: &str, most: &str) -> Option<usize> {
         let bytes = self.parse(given, |text| units::size_within(text, least, most))?;
         usize::try_from(bytes).ok()
     }
 
-    pub fn count(&mut self, given: &Given) -> Option<usize> {
+    pub(super) fn count(&mut self, given: &Given) -> Option<usize> {
         self.parse(given, |text| units::count_within(text, 1..=COUNT_MAX))
     }
 
-    pub fn parse<T>(
+    pub(super) fn parse<T>(
         &mut self,
         given: &Given,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -31,7 +31,7 @@ impl Problems {
     }
 
     /// The outer `None` is a problem, the inner one stands for "not given".
-    pub fn parse_optional<T>(
+    pub(super) fn parse_optional<T>(
         &mut self,
         given: Option<&Given>,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -40,7 +40,7 @@ impl Problems {
     }
 
     /// A flag that may be repeated, its values separated by commas too.
-    pub fn parse_list<T>(
+    pub(super) fn parse_list<T>(
         &mut self,
         given: &[Given],
         parse: impl Fn(&str) -> Result<T, String>,
@@ -62,25 +62,25 @@ impl Problems {
     }
 
     /// Something is missing.
-    pub fn missing<T>(&mut self, problem: &str) -> Option<T> {
+    pub(super) fn missing<T>(&mut self, problem: &str) -> Option<T> {
         self.list.push(problem.into());
         None
     }
 
     /// Something is wrong with what was given.
-    pub fn add(&mut self, given: &Given, problem: &str) {
+    pub(super) fn add(&mut self, given: &Given, problem: &str) {
         self.list.push(format!("{}: {problem}", given.name));
     }
 
-    pub fn note(&mut self, note: Note) {
+    pub(super) fn note(&mut self, note: Note) {
         self.notes.push(note);
     }
 
-    pub fn take_notes(&mut self) -> Vec<Note> {
+    pub(super) fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
 
-    pub fn finish<T>(self, config: Option<T>) -> Result<T, ConfigErrors> {
+    pub(super) fn finish<T>(self, config: Option<T>) -> Result<T, ConfigErrors> {
         config.filter(|_| self.list.is_empty()).ok_or(ConfigErrors(self.list))
     }
 }

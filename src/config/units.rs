@@ -30,7 +30,7 @@ const SIZE_UNITS: [(&str, u64); 8] = [
     ("", 1),
 ];
 
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let advice = "write for example 1500ms, 3s, 1m or 1h";
     let millis = with_unit(text, &DURATION_UNITS)
         .ok_or_else(|| format!("{text:?} is not a duration; {advice}"))?;
@@ -40,7 +40,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(millis))
 }
 
-pub fn duration_above_zero(text: &str) -> Result<Duration, String> {
+pub(super) fn duration_above_zero(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err(format!("{text:?} is too short; write 1ms or more")),
         duration => Ok(duration),
@@ -48,14 +48,14 @@ pub fn duration_above_zero(text: &str) -> Result<Duration, String> {
 }
 
 /// In bytes.
-pub fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     with_unit(text, &SIZE_UNITS).ok_or_else(|| {
         format!("{text:?} is not a size; write for example 64KiB, 1MiB, 200MB or 65536 (bytes)")
     })
 }
 
 /// `least` and `most` as one would write them.
-pub fn size_within(text: &str, least: &str, most: &str) -> Result<u64, String> {
+pub(super) fn size_within(text: &str, least: &str, most: &str) -> Result<u64, String> {
     let (bytes, range) = (size(text)?, size(least)?..=size(most)?);
     if !range.contains(&bytes) {
         return Err(format!("{text:?} is out of range; write {least} to {most}"));
@@ -63,7 +63,7 @@ pub fn size_within(text: &str, least: &str, most: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
-pub fn count_within(text: &str, range: RangeInclusive<u32>) -> Result<usize, String> {
+pub(super) fn count_within(text: &str, range: RangeInclusive<u32>) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| range.contains(count));
     count.map(|count: u32| count as usize).ok_or_else(|| {
         let (least, most) = range.into_inner();

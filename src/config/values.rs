@@ -17,21 +17,21 @@ use crate::{
     },
 };
 
-pub fn action_handler(text: &str) -> Result<Endpoint, String> {
+pub(super) fn action_handler(text: &str) -> Result<Endpoint, String> {
     text.parse().map_err(|error: InvalidEndpoint| {
         format!("{text:?}: {error}; write http://127.0.0.1:50051 or unix:/run/app.sock")
     })
 }
 
 /// Does not repeat what it refuses.
-pub fn token(text: &str) -> Result<BearerToken, String> {
+pub(super) fn token(text: &str) -> Result<BearerToken, String> {
     text.parse().map_err(|error: InvalidToken| {
         format!("{error}; write for example what `openssl rand -hex 32` prints")
     })
 }
 
 /// Does not repeat what it refuses.
-pub fn broker_url(text: &str) -> Result<BrokerUrl, String> {
+pub(super) fn broker_url(text: &str) -> Result<BrokerUrl, String> {
     text.parse().map_err(|error: InvalidBrokerUrl| {
         format!(
             "{error}; write amqp://user:password@host:5672/vhost, or amqps:// for TLS. In user, \
@@ -41,7 +41,7 @@ pub fn broker_url(text: &str) -> Result<BrokerUrl, String> {
     })
 }
 
-pub fn session_opened(text: &str) -> Result<SessionOpened, String> {
+pub(super) fn session_opened(text: &str) -> Result<SessionOpened, String> {
     match text {
         "off" => Ok(SessionOpened::Off),
         "required" => Ok(SessionOpened::Required),
@@ -49,7 +49,7 @@ pub fn session_opened(text: &str) -> Result<SessionOpened, String> {
     }
 }
 
-pub fn switch(text: &str) -> Result<bool, String> {
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
@@ -57,18 +57,18 @@ pub fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-pub fn header_name(text: &str) -> Result<HeaderName, String> {
+pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
     text.parse().map_err(|_| format!("{text:?} is not a header's name; write for example cookie"))
 }
 
-pub fn host_name(text: &str) -> Result<String, String> {
+pub(super) fn host_name(text: &str) -> Result<String, String> {
     host::is_name(text).then(|| text.to_owned()).ok_or_else(|| {
         format!("{text:?} is not a host name; write for example myxi.internal (without a port)")
     })
 }
 
 /// Without the slash that may stand at its end. What the gateway serves itself stays its own.
-pub fn path(text: &str) -> Result<Box<str>, String> {
+pub(super) fn path(text: &str) -> Result<Box<str>, String> {
     let advice = "write for example /ws (percent-encoded, without a query)";
     let bare = text.strip_suffix('/').unwrap_or(text);
     let valid = text.starts_with('/')
@@ -84,7 +84,7 @@ pub fn path(text: &str) -> Result<Box<str>, String> {
     }
 }
 
-pub fn subprotocol(text: &str) -> Result<Box<str>, String> {
+pub(super) fn subprotocol(text: &str) -> Result<Box<str>, String> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let valid = !text.is_empty() && text.bytes().all(token);
     valid.then(|| text.into()).ok_or_else(|| {
@@ -93,7 +93,7 @@ pub fn subprotocol(text: &str) -> Result<Box<str>, String> {
 }
 
 /// `None` stands for every origin.
-pub fn origin(text: &str) -> Result<Option<Origin>, String> {
+pub(super) fn origin(text: &str) -> Result<Option<Origin>, String> {
     if text == "*" {
         return Ok(None);
     }
@@ -105,18 +105,18 @@ pub fn origin(text: &str) -> Result<Option<Origin>, String> {
     })
 }
 
-pub fn network(text: &str) -> Result<IpNet, String> {
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
     TrustedProxies::network(text)
         .map_err(|error| format!("{text:?} is {error}; write for example 10.0.0.0/8 or 192.0.2.7"))
 }
 
-pub fn log_filter(text: &str) -> Result<Targets, String> {
+pub(super) fn log_filter(text: &str) -> Result<Targets, String> {
     logging::parse_filter(text).ok_or_else(|| {
         format!("{text:?} is not a filter; write for example info, or warn,myxi=debug")
     })
 }
 
-pub fn log_format(text: &str) -> Result<LogFormat, String> {
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "auto" => Ok(LogFormat::Auto),
         "text" => Ok(LogFormat::Text),

@@ -17,17 +17,17 @@ use crate::{
     },
 };
 
-pub const EXCHANGE: &str = "widgets";
+pub(super) const EXCHANGE: &str = "widgets";
 
 /// The one token that this application knows.
-pub const TOKEN: &str = "demo-token";
+pub(super) const TOKEN: &str = "demo-token";
 
 const WIDGETS: [&str; 3] = ["1", "2", "3"];
 const DENIED_WIDGET: &str = "13";
 const PUSH_INTERVAL: Duration = Duration::from_millis(700);
 
 /// Decides for the demo's clients. It keeps nothing: who somebody is stands in the session.
-pub struct Application;
+pub(super) struct Application;
 
 #[tonic::async_trait]
 impl ActionHandler for Application {
@@ -107,7 +107,7 @@ fn drop_me() -> HandleActionResponse {
 
 /// Changes widgets for ever and tells those who are subscribed. One change that nobody
 /// hears of is no reason to end: the next has the whole quantity.
-pub async fn push_changes(mut gateway: GatewayClient<Channel>, token: Option<BearerToken>) {
+pub(super) async fn push_changes(mut gateway: GatewayClient<Channel>, token: Option<BearerToken>) {
     let mut quantities = [10i64; WIDGETS.len()];
     let mut interval = tokio::time::interval(PUSH_INTERVAL);
     loop {

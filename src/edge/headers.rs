@@ -8,7 +8,7 @@ use http::{
 use tungstenite::{Error, handshake::server::create_response};
 
 /// The answer that accepts it, or why it is no handshake.
-pub fn accept<B>(request: &Request<B>) -> Result<Response<()>, Error> {
+pub(super) fn accept<B>(request: &Request<B>) -> Result<Response<()>, Error> {
     let mut plain = Request::new(());
     *plain.method_mut() = request.method().clone();
     *plain.version_mut() = request.version();
@@ -25,21 +25,21 @@ pub fn accept<B>(request: &Request<B>) -> Result<Response<()>, Error> {
 
 /// Whether more follows the head than the frames of a WebSocket. Bytes of a body would be
 /// taken for frames, and carried out.
-pub fn has_body(headers: &HeaderMap) -> bool {
+pub(super) fn has_body(headers: &HeaderMap) -> bool {
     let some = |length: &HeaderValue| length.as_bytes().iter().any(|digit| *digit != b'0');
     headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get_all(header::CONTENT_LENGTH).iter().any(some)
 }
 
 /// The members of a list header in their order; what is no text is left out.
-pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+pub(super) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     let members = lines.flat_map(|line| line.split(',')).map(|one| one.trim_matches([' ', '\t']));
     members.filter(|member| !member.is_empty())
 }
 
 /// The values of one header, as one; bytes that are no text are replaced.
-pub fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
+pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Box<str>> {
     // Cookies are no list (RFC 9113, 8.2.3): HTTP/2 splits them, and a proxy may pass on the parts.
     let separator = if name == header::COOKIE { "; " } else { ", " };
     let lines = headers.get_all(name).iter();

@@ -11,7 +11,7 @@ use http_body_util::Full;
 use crate::{health::Health, net::small_http};
 
 /// Nothing for other paths.
-pub fn answer<B>(health: &Health, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+pub(super) fn answer<B>(health: &Health, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
     let (status, word) = match request.uri().path() {
         "/health/live" => (StatusCode::OK, "live"),
         "/health/ready" => {

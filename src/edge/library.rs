@@ -16,7 +16,7 @@ use http_body_util::Full;
 use crate::net::small_http;
 
 /// Beside the WebSocket's paths.
-pub const PATH: &str = "/myxi.js";
+pub(super) const PATH: &str = "/myxi.js";
 
 static FILE: &[u8] = include_bytes!("../../clients/js/dist/myxi.js");
 
@@ -39,7 +39,7 @@ const HEADERS: [(HeaderName, &str); 3] = [
 ];
 
 /// Whatever the `Origin`: reading the library is not connecting. Nothing for other paths.
-pub fn answer<B>(request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+pub(super) fn answer<B>(request: &Request<B>) -> Option<Response<Full<Bytes>>> {
     (request.uri().path() == PATH).then(|| match *request.method() {
         // Of an answer to HEAD the body is dropped on its way out.
         Method::GET | Method::HEAD => file(request.headers()),

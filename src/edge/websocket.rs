@@ -28,8 +28,9 @@ use tungstenite::{
     },
 };
 
+use self::decoder::Decoder;
 use self::output::Output;
-pub use self::{decoder::Decoder, socket::fault};
+pub use self::socket::fault;
 
 /// One read takes at most this much.
 const READ_BUFFER: usize = 16 * 1024;

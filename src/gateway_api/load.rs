@@ -3,12 +3,13 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Status, body::Body};
@@ -72,7 +73,7 @@ struct Held {
 
 impl Held {
     fn shrink_to(&self, bytes: usize) {
-        let mut held = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.bytes.lock();
         let excess = held.num_permits().saturating_sub(bytes);
         drop(held.split(excess));
     }
@@ -111,7 +112,7 @@ impl Counted {
         let taken = taken.ok_or_else(|| {
             Status::resource_exhausted("the calls under way hold too many bytes together")
         })?;
-        self.held.bytes.lock().unwrap_or_else(PoisonError::into_inner).merge(taken);
+        self.held.bytes.lock().merge(taken);
         Ok(())
     }
 }

@@ -2,10 +2,9 @@
 //! by one look, before it is read. Hubs have it up to date; it is no part of their locks, so
 //! that whoever looks waits for no delivery.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::event::{Exchange, RawEvent, Topic};
 
@@ -51,8 +50,7 @@ impl Interest {
     }
 
     fn keys(&self, exchange: &Exchange) -> Option<MutexGuard<'_, Keys>> {
-        let keys = self.0.get(exchange)?;
-        Some(keys.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.get(exchange).map(Mutex::lock)
     }
 }
 

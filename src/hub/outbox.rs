@@ -14,7 +14,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use self::turns::Portion;
-pub use self::turns::Turns;
+pub(crate) use self::turns::Turns;
 use crate::{
     event::PushedAt,
     ids::SessionId,

@@ -2,12 +2,9 @@
 //! at a time: what else the runtime has to do is done in between and does not wait for the
 //! last of them, and events that come meanwhile are written together with this one.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-    task::Waker,
-};
+use std::{collections::VecDeque, task::Waker};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, task::yield_now};
 
 /// About as many tasks as tokio runs before it looks for what has come from outside.
@@ -16,24 +13,24 @@ const AT_ONCE: usize = 64;
 /// No longer than there are sessions: one that was woken and has written may come again, but
 /// is behind all others.
 #[derive(Debug, Default)]
-pub struct Wakeups {
+pub(super) struct Wakeups {
     due: Mutex<VecDeque<Waker>>,
     some_due: Notify,
 }
 
 /// Those who become due together.
-pub struct Adding<'a> {
+pub(super) struct Adding<'a> {
     due: MutexGuard<'a, VecDeque<Waker>>,
     some_due: &'a Notify,
 }
 
 impl Wakeups {
-    pub fn adding(&self) -> Adding<'_> {
-        Adding { due: self.lock(), some_due: &self.some_due }
+    pub(super) fn adding(&self) -> Adding<'_> {
+        Adding { due: self.due.lock(), some_due: &self.some_due }
     }
 
     /// Wakes whoever is due, for ever.
-    pub async fn run(&self) {
+    pub(super) async fn run(&self) {
         loop {
             self.some_due.notified().await;
             while self.wake_some() {
@@ -43,19 +40,15 @@ impl Wakeups {
     }
 
     fn wake_some(&self) -> bool {
-        let mut due = self.lock();
+        let mut due = self.due.lock();
         let some = AT_ONCE.min(due.len());
         due.drain(..some).for_each(Waker::wake);
         some > 0
     }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Waker>> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Adding<'_> {
-    pub fn extend(&mut self, wakers: impl Iterator<Item = Waker>) {
+    pub(super) fn extend(&mut self, wakers: impl Iterator<Item = Waker>) {
         self.due.extend(wakers);
     }
 }

@@ -33,7 +33,7 @@ pub fn dropped_lines() -> u64 {
 }
 
 #[derive(Clone, Default)]
-pub struct Queue(Arc<Shared>);
+pub(super) struct Queue(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -54,7 +54,7 @@ struct Waiting {
 
 impl Queue {
     /// The thread that writes to `out` ends with the process.
-    pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let queue = Self::default();
         let writer = queue.clone();
         thread::Builder::new().name("log".into()).spawn(move || writer.write_to(out))?;
@@ -62,7 +62,7 @@ impl Queue {
     }
 
     /// Waits until everything is written, if that is done in time.
-    pub fn flush(&self, patience: Duration) {
+    pub(super) fn flush(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut waiting = self.lock();
         while waiting.writing || !waiting.lines.is_empty() {

@@ -5,14 +5,14 @@
 mod names;
 mod row;
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::collections::VecDeque;
 
-pub use self::row::{ActionRow, Failure, LastError, Over};
+use parking_lot::Mutex;
+
+pub(crate) use self::row::{ActionRow, LastError};
+pub(super) use self::row::{Failure, Over};
 use self::{names::Names, row::Row};
-use super::{
-    lock,
-    recent::{Quantiles, Recent},
-};
+use super::recent::{Quantiles, Recent};
 
 /// More actions than an application has, few enough to look through.
 const NAMES_MAX: usize = 50;
@@ -26,7 +26,7 @@ const OTHER: &str = "other";
 type Named = (Box<str>, Box<Row>);
 
 #[derive(Debug, Default)]
-pub struct ActionTable {
+pub(super) struct ActionTable {
     names: Names,
     /// That never succeeded; the one that has not been seen for longest comes first. Whoever
     /// adds a name holds this.
@@ -36,7 +36,7 @@ pub struct ActionTable {
 
 impl ActionTable {
     /// `name`: `None` where the message had none.
-    pub fn count(&self, name: Option<&str>, over: Over<'_>) {
+    pub(super) fn count(&self, name: Option<&str>, over: Over<'_>) {
         match name.and_then(|name| self.names.get(name)) {
             Some(row) => row.count(over),
             None => self.count_rare(name, over),
@@ -48,7 +48,7 @@ impl ActionTable {
         let Some(name) = name.filter(|name| is_presentable(name)) else {
             return self.other.count(over);
         };
-        let mut failing = lock(&self.failing);
+        let mut failing = self.failing.lock();
         if let Some(row) = self.names.get(name) {
             return row.count(over);
         }
@@ -66,7 +66,7 @@ impl ActionTable {
         }
     }
 
-    pub fn rows(&self, minute: u64) -> Vec<ActionRow> {
+    pub(super) fn rows(&self, minute: u64) -> Vec<ActionRow> {
         let mut rows = Vec::new();
         self.for_each(|name, row| rows.extend(row.read(name, minute)));
         rows.sort_by(|a, b| (b.count, &a.action).cmp(&(a.count, &b.action)));
@@ -74,14 +74,14 @@ impl ActionTable {
     }
 
     /// Of all names together.
-    pub fn latency(&self, minute: u64) -> Option<Quantiles> {
+    pub(super) fn latency(&self, minute: u64) -> Option<Quantiles> {
         let all = Recent::default();
         self.for_each(|_, row| all.take_in(row.recent()));
         all.quantiles(minute)
     }
 
     fn for_each(&self, mut look: impl FnMut(&str, &Row)) {
-        let failing = lock(&self.failing);
+        let failing = self.failing.lock();
         self.names.iter().for_each(|(name, row)| look(name, row));
         failing.iter().for_each(|(name, row)| look(name, row));
         look(OTHER, &self.other);

@@ -17,7 +17,8 @@ pub trait Place: Copy {
 }
 
 /// The values of a label whose type names them all, each in its place.
-pub fn values<L: VariantArray + Copy + Into<&'static str>>() -> impl Iterator<Item = &'static str> {
+pub(super) fn values<L: VariantArray + Copy + Into<&'static str>>()
+-> impl Iterator<Item = &'static str> {
     L::VARIANTS.iter().map(|label| (*label).into())
 }
 

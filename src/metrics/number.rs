@@ -17,14 +17,14 @@ use prometheus_client::{
 };
 
 /// How many there are now. What is taken away was added before.
-pub type Gauge = gauge::Gauge<u64, AtomicU64>;
+pub(crate) type Gauge = gauge::Gauge<u64, AtomicU64>;
 
 /// One that a [`Gauge`] counts, until this is dropped.
 #[derive(Debug)]
-pub struct Raised(Gauge);
+pub(crate) struct Raised(Gauge);
 
 impl Raised {
-    pub fn on(gauge: &Gauge) -> Self {
+    pub(crate) fn on(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
@@ -103,7 +103,7 @@ impl EncodeMetric for Buckets {
 }
 
 /// Gauges as they are now, by values of a label that are not known before.
-pub fn labelled<'a>(
+pub(super) fn labelled<'a>(
     label: &'static str,
     gauges: impl IntoIterator<Item = (&'a str, impl Into<f64>)>,
 ) -> impl Metric {

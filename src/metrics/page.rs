@@ -12,7 +12,7 @@ use super::{
 };
 use crate::time::UnixTime;
 
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What is counted.
 struct Page(Registry);

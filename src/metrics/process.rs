@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 const TICKS: u64 = 100;
 
 /// User and system time together.
-pub fn cpu_time() -> Option<Duration> {
+pub(super) fn cpu_time() -> Option<Duration> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // The second field, the name in parentheses, may itself hold both.
     let (_, rest) = stat.rsplit_once(')')?;
@@ -16,7 +16,7 @@ pub fn cpu_time() -> Option<Duration> {
     Some(Duration::from_millis(ticks * 1_000 / TICKS))
 }
 
-pub fn resident_bytes() -> Option<u64> {
+pub(super) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;

@@ -16,7 +16,7 @@ const BUCKETS: usize = 96;
 
 /// This minute's, and those of the last.
 #[derive(Debug, Default)]
-pub struct Recent([Minute; 2]);
+pub(super) struct Recent([Minute; 2]);
 
 #[derive(Debug)]
 struct Minute {
@@ -38,12 +38,12 @@ impl Default for Minute {
 }
 
 impl Recent {
-    pub fn record(&self, minute: u64, took: Duration) {
+    pub(super) fn record(&self, minute: u64, took: Duration) {
         self.window(minute).counts[bucket(took)].fetch_add(1, Relaxed);
     }
 
     /// What another recorded in these minutes.
-    pub fn take_in(&self, other: &Self) {
+    pub(super) fn take_in(&self, other: &Self) {
         for other in &other.0 {
             let minute = other.minute.load(Relaxed);
             let window = self.window(minute);
@@ -69,7 +69,7 @@ impl Recent {
     }
 
     /// `None` where nothing was recorded.
-    pub fn quantiles(&self, minute: u64) -> Option<Quantiles> {
+    pub(super) fn quantiles(&self, minute: u64) -> Option<Quantiles> {
         let mut counts = [0_u64; BUCKETS];
         for window in self.0.iter().filter(|window| window.minute.load(Relaxed) + 1 >= minute) {
             for (sum, count) in counts.iter_mut().zip(&window.counts) {

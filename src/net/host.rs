@@ -3,16 +3,16 @@
 use http::{HeaderMap, header};
 
 /// Of a name in the DNS; also keeps a hostile header's line in the log short.
-pub const HOST_MAX: usize = 253;
+pub(crate) const HOST_MAX: usize = 253;
 
 /// The host that a request is for, as its header says.
-pub fn requested(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn requested(headers: &HeaderMap) -> Option<&str> {
     let (host, _) = split_port(headers.get(header::HOST)?.to_str().ok()?)?;
     Some(host)
 }
 
 /// Splits `host`, `host:port`, `[v6]` and `[v6]:port`; a v6 host keeps its brackets.
-pub fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let host_end = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,
         None => authority.find(':').unwrap_or(authority.len()),
@@ -30,12 +30,12 @@ pub fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
 }
 
 /// An address of IPv6 as it is when no port may follow.
-pub fn without_brackets(host: &str) -> &str {
+pub(crate) fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// Made of what names and addresses of IPv4 are made of; also nothing at all is.
-pub fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 

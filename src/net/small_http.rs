@@ -33,7 +33,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until it is dropped. Who asks is told by its address; nothing that `answer` waits
 /// for may be without a bound.
-pub async fn serve<F>(
+pub(crate) async fn serve<F>(
     listener: Listener,
     answer: impl Fn(Request<Incoming>, IpAddr) -> F + Send + Sync + 'static,
 ) where
@@ -87,7 +87,7 @@ pub enum BodyError {
 }
 
 /// A request's body, if it is no longer than `max` bytes.
-pub async fn read_body(body: Incoming, max: usize) -> Result<Bytes, BodyError> {
+pub(crate) async fn read_body(body: Incoming, max: usize) -> Result<Bytes, BodyError> {
     // One that says so itself need not be read to know.
     if body.size_hint().lower() > max as u64 {
         return Err(BodyError::TooLarge);
@@ -100,7 +100,7 @@ pub async fn read_body(body: Incoming, max: usize) -> Result<Bytes, BodyError> {
     }
 }
 
-pub fn response(
+pub(crate) fn response(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Sessions that are looked at before others have their turn: some tens of microseconds.
-pub const AT_ONCE: usize = 128;
+pub(crate) const AT_ONCE: usize = 128;
 
 /// What can be done to one session.
 #[derive(Debug, Clone)]
@@ -29,29 +29,29 @@ pub trait LocalSessions: Send + Sync {
 }
 
 #[derive(Default)]
-pub struct Directory {
+pub(crate) struct Directory {
     sessions: Mutex<HashMap<SessionId, Arc<Session>>>,
 }
 
 impl Directory {
     /// The session can be found until the entry is dropped.
-    pub fn enter(self: &Arc<Self>, session: Arc<Session>) -> Entry {
+    pub(crate) fn enter(self: &Arc<Self>, session: Arc<Session>) -> Entry {
         let id = session.outbox().session();
         self.lock().insert(id, session);
         Entry { directory: self.clone(), id }
     }
 
-    pub fn get(&self, id: SessionId) -> Option<Arc<Session>> {
+    pub(crate) fn get(&self, id: SessionId) -> Option<Arc<Session>> {
         self.lock().get(&id).cloned()
     }
 
-    pub fn all(&self) -> Vec<Arc<Session>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
         self.lock().values().cloned().collect()
     }
 
     /// Bytes that wait for clients to read them, of all sessions: asked a few at a time, and
     /// without holding the directory, so that nobody's events wait for the sum.
-    pub async fn outbox_bytes(&self) -> u64 {
+    pub(crate) async fn outbox_bytes(&self) -> u64 {
         let mut sum = 0;
         for some in self.all().chunks(AT_ONCE) {
             sum += some.iter().map(|session| session.outbox().bytes() as u64).sum::<u64>();
@@ -82,7 +82,7 @@ impl LocalSessions for Directory {
 }
 
 /// A session's place in the directory.
-pub struct Entry {
+pub(crate) struct Entry {
     directory: Arc<Directory>,
     id: SessionId,
 }

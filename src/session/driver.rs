@@ -35,7 +35,7 @@ use crate::{
 };
 
 #[derive(Debug, Clone)]
-pub struct DriverSettings {
+pub(crate) struct DriverSettings {
     pub ask_application_first: bool,
     pub ping_interval: Duration,
     pub recheck_interval: Duration,
@@ -59,7 +59,7 @@ pub struct End {
 
 /// Drives the session to its end. The socket is left to the caller, who knows how to let go
 /// of it.
-pub async fn drive<S: Socket>(
+pub(crate) async fn drive<S: Socket>(
     socket: &mut S,
     session: Arc<Session>,
     settings: Arc<DriverSettings>,

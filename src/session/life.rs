@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the sessions of all runtimes share.
-pub struct Sessions {
+pub(crate) struct Sessions {
     pub ids: SessionIds,
     pub directory: Arc<Directory>,
     /// Bytes that may wait for one client.
@@ -28,7 +28,7 @@ pub struct Sessions {
 }
 
 /// Lives one session, and leaves the socket to the caller.
-pub async fn live<S: Socket>(
+pub(crate) async fn live<S: Socket>(
     sessions: &Sessions,
     services: Arc<Services>,
     socket: &mut S,

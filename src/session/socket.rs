@@ -7,7 +7,7 @@ use crate::protocol::{Close, Frame};
 
 /// One client's connection. What it is given is written in order; nothing of it moves but
 /// while it is polled.
-pub trait Socket: Unpin {
+pub(crate) trait Socket: Unpin {
     /// What the client says next; nothing once it can say no more. After a fault there is
     /// nothing to read.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Incoming, Fault>>>;
@@ -22,7 +22,7 @@ pub trait Socket: Unpin {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Incoming {
+pub(crate) enum Incoming {
     Message(Frame),
     /// The socket has its answer ready, which waits for a flush.
     Ping,
@@ -32,7 +32,7 @@ pub enum Incoming {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outgoing {
+pub(crate) enum Outgoing {
     Message(Frame),
     Ping,
     /// The last one.

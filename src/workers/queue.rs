@@ -16,7 +16,7 @@ const NOTICE_BYTES: usize = 256;
 
 /// What the bus told, in the form that all workers share.
 #[derive(Debug, Clone)]
-pub enum Notice {
+pub(crate) enum Notice {
     /// Of one exchange, in order.
     Events(Arc<[Delivery]>),
     Gap(Exchange),
@@ -33,21 +33,21 @@ impl Notice {
 }
 
 /// The bus's end.
-pub struct Notices {
+pub(super) struct Notices {
     notices: mpsc::Sender<Waits>,
     room: Arc<Semaphore>,
 }
 
 /// The worker's end.
-pub struct Waiting(mpsc::Receiver<Waits>);
+pub(super) struct Waiting(mpsc::Receiver<Waits>);
 
 /// A notice, with its place in the queue.
-pub struct Waits {
+pub(super) struct Waits {
     notice: Notice,
     _place: OwnedSemaphorePermit,
 }
 
-pub fn bounded() -> (Notices, Waiting) {
+pub(super) fn bounded() -> (Notices, Waiting) {
     let (notices, waiting) = mpsc::channel(BYTES / NOTICE_BYTES);
     let room = Arc::new(Semaphore::new(BYTES));
     (Notices { notices, room }, Waiting(waiting))
@@ -55,7 +55,7 @@ pub fn bounded() -> (Notices, Waiting) {
 
 impl Notices {
     /// Waits while much else does. Of a worker that is gone nothing is awaited.
-    pub async fn send(&self, notice: Notice) {
+    pub(super) async fn send(&self, notice: Notice) {
         let bytes = notice.bytes().min(BYTES) as u32;
         let Ok(place) = self.room.clone().acquire_many_owned(bytes).await else { return };
         let _ = self.notices.send(Waits { notice, _place: place }).await;
@@ -64,7 +64,7 @@ impl Notices {
 
 impl Waiting {
     /// Its place is free when it is dropped.
-    pub async fn next(&mut self) -> Option<Waits> {
+    pub(super) async fn next(&mut self) -> Option<Waits> {
         self.0.recv().await
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 /// Connections that may wait for a worker; accepting waits when it is full.
 const CONNECTIONS: usize = 1024;
 
-pub struct Worker {
+pub(crate) struct Worker {
     hub: Arc<Hub>,
     notices: Notices,
     entrance: Entrance,
@@ -39,7 +39,7 @@ enum Entrance {
 
 /// What takes the connections of one runtime and lives their sessions.
 #[derive(Clone)]
-pub struct Host {
+pub(crate) struct Host {
     pub edge: Arc<Edge>,
     pub sessions: Arc<Sessions>,
     pub services: Arc<Services>,
@@ -47,7 +47,7 @@ pub struct Host {
 
 impl Worker {
     /// On the runtime that this is called in.
-    pub fn here(host: Host) -> Self {
+    pub(crate) fn here(host: Host) -> Self {
         let hub = host.services.hub.clone();
         let (notices, queue) = queue::bounded();
         tokio::spawn(run(hub.clone(), queue));
@@ -55,7 +55,7 @@ impl Worker {
     }
 
     /// Starts a thread. `make_host` runs on it, within its runtime, and has this hub.
-    pub fn spawn(
+    pub(crate) fn spawn(
         name: String,
         hub: Arc<Hub>,
         make_host: impl FnOnce() -> Host + Send + 'static,
@@ -75,7 +75,7 @@ impl Worker {
     }
 
     /// Hands over a connection; it is dropped when the worker is gone.
-    pub async fn serve(&self, accepted: Accepted) -> io::Result<()> {
+    pub(crate) async fn serve(&self, accepted: Accepted) -> io::Result<()> {
         match &self.entrance {
             Entrance::Here(host) => host.serve(accepted),
             Entrance::Thread(connections) => {
@@ -87,12 +87,12 @@ impl Worker {
     }
 
     /// The bus delivers this exchange from now on.
-    pub fn attached(&self, exchange: &Exchange) {
+    pub(crate) fn attached(&self, exchange: &Exchange) {
         self.hub.attached(exchange);
     }
 
     /// Waits only while many others do.
-    pub async fn notice(&self, notice: &Notice) {
+    pub(crate) async fn notice(&self, notice: &Notice) {
         self.notices.send(notice.clone()).await;
     }
 }

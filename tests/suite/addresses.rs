@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use myxi::net::dial::first_to_connect;
+use myxi::internals::net::dial::first_to_connect;
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};

@@ -4,7 +4,7 @@
 mod hub;
 
 use futures_util::future::join_all;
-use myxi::{
+use myxi::internals::{
     bus::SkipReason::{self, InvalidRoutingKey, NoBatch, NoEvent, TooBig},
     event::{Event, Position},
 };
@@ -19,6 +19,7 @@ use crate::{
         client::Client,
         fleet::Fleet,
         metrics::Scrape,
+        process::Myxi,
         program::Program,
         rabbitmq::RabbitMq,
         unique,
@@ -437,4 +438,58 @@ async fn a_reader_that_begins_anew_amid_batches_misses_and_repeats_nothing() {
     };
     let (number, numbers) = tokio::join!(publishing, numbers(&mut client));
     assert_eq!(numbers, (0..number).collect::<Vec<_>>());
+}
+
+/// All sessions share their runtime with the reader here.
+#[tokio::test]
+async fn a_log_that_is_caught_up_with_leaves_sessions_their_turn() {
+    const BATCHES: usize = 1_000;
+    let broker = RabbitMq::shared().await;
+    let fleet = Fleet::start(broker, 0).await;
+    let flags = fleet.flags(broker);
+    let flags = [&flags[0], &flags[1], "--worker-threads=1"];
+    let replica = Myxi::serve(&fleet.app, &flags).await;
+    let mut client = replica.subscribers(1, &fleet.exchange, "last").await.remove(0);
+    let program = Program::connect(broker).await;
+    replica.signal("STOP");
+    let unwanted = batch::body(vec![BatchedEvent::new("unwanted", "E", "1"); 256]);
+    join_all((0..BATCHES).map(|_| program.publish_batched(&fleet.exchange, &unwanted))).await;
+    program.publish(&fleet.exchange, "last", br#"{"event":"Last"}"#).await;
+    replica.signal("CONT");
+
+    let mut answered = 0;
+    loop {
+        client.send(json!({"action": "Ping"})).await;
+        match client.next().await["event"].as_str() {
+            Some("Pong") => answered += 1,
+            Some("Last") => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(answered > BATCHES / 4, "{answered} answers while {BATCHES} batches were read");
+}
+
+/// What one thread's clients do not want any more, another's may.
+#[tokio::test]
+async fn who_is_left_on_another_thread_still_receives() {
+    let broker = RabbitMq::shared().await;
+    let mut fleet = Fleet::start(broker, 0).await;
+    fleet.add(broker, &["--worker-threads=3"]).await;
+    let mut clients = fleet[0].subscribers(6, &fleet.exchange, "k").await;
+    let key = json!({"exchange": fleet.exchange, "routing_key": "k"});
+    for left in (1..=6).rev() {
+        fleet[0].push(&fleet.exchange, "k", "Event", json!(left)).await;
+        for client in &mut clients {
+            assert_eq!(client.event("Event").await["payload"], left);
+        }
+        // The eldest and the youngest in turn, by one way and the other.
+        if left % 2 == 0 {
+            clients.remove(0).close().await;
+        } else if let Some(mut youngest) = clients.pop() {
+            youngest.request("Unsubscribe", key.clone()).await;
+        }
+    }
+    let mut client = fleet[0].subscribers(1, &fleet.exchange, "k").await.remove(0);
+    fleet[0].push(&fleet.exchange, "k", "Event", json!(0)).await;
+    client.event("Event").await;
 }

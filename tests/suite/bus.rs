@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::join_all};
-use myxi::{
+use myxi::internals::{
     bus::{
         Answers, AskError, BusListener, BusStatus, EventBus, PublishError, Replicas, SkipReason,
         memory::MemoryBus,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use myxi::config::{BusConfig, Config, ConfigErrors, DrainConfig, Limits, Note, SessionOpened};
-use myxi::net::origin::OriginPolicy;
+use myxi::internals::net::origin::OriginPolicy;
 
 use crate::support::DEADLINE;
 

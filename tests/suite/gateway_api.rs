@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use myxi::{
+use myxi::internals::{
     bus::{Answers, AskError, BusStatus, EventBus, PublishError, Replicas},
     event::{Exchange, OutgoingEvent},
     gateway_api::{

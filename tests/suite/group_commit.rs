@@ -6,7 +6,7 @@ mod entries;
 use std::{collections::HashMap, time::Duration};
 
 use futures_util::future::join_all;
-use myxi::{
+use myxi::internals::{
     bus::{PublishError, rabbitmq::ExchangeConfig},
     event::{EventBody, OutgoingEvent, Topic},
 };

@@ -16,7 +16,7 @@ use std::{
 
 use h2::Reason;
 use http::Response;
-use myxi::{
+use myxi::internals::{
     application::{
         Action, ActionReply, Admission, Application, ApplicationError, AuthUpdate, CheckReason,
         ClientInfo, Decision, SessionSnapshot,

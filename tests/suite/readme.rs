@@ -14,7 +14,7 @@ use std::{
     time::Instant,
 };
 
-use myxi::{config::Config, protocol::ErrorCode};
+use myxi::{config::Config, internals::protocol::ErrorCode};
 use serde_json::Value;
 
 use super::support::{DEADLINE, handler::free_address, python::python, rabbitmq::RabbitMq, unique};

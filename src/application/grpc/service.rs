@@ -154,7 +154,7 @@ impl Verdict {
 /// Looks after one connector: knows before the first client how the application is, and
 /// tells whoever asks.
 #[derive(Debug)]
-pub(super) struct Lookout {
+pub(super) struct Prober {
     pub(super) caller: Arc<Caller>,
     pub(super) check_subscriptions: Method,
     pub(super) service: Arc<Service>,
@@ -163,7 +163,7 @@ pub(super) struct Lookout {
     pub(super) number: usize,
 }
 
-impl Lookout {
+impl Prober {
     pub(super) async fn run(self) {
         let mut link = self.caller.watch();
         loop {

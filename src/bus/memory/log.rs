@@ -21,7 +21,7 @@ const UNREAD_BYTES: usize = BYTES / 2;
 const ENTRY: usize = 256;
 
 #[derive(Debug)]
-pub struct Log {
+pub(super) struct Log {
     kept: Mutex<Kept>,
     /// Bytes that may still be appended before the reader has gone on.
     room: Semaphore,
@@ -45,7 +45,7 @@ impl Default for Log {
 
 impl Log {
     /// Waits while the reader is too far behind; those who wait are served in turn.
-    pub async fn append(&self, event: OutgoingEvent) {
+    pub(super) async fn append(&self, event: OutgoingEvent) {
         if let Ok(room) = self.room.acquire_many(weight(&event)).await {
             // Until it has been read.
             room.forget();
@@ -56,7 +56,7 @@ impl Log {
 
     /// The entry at this offset, as soon as there is one. For one reader, who asks for every
     /// offset and says of each entry when it is done with it.
-    pub async fn read(&self, offset: u64) -> Arc<OutgoingEvent> {
+    pub(super) async fn read(&self, offset: u64) -> Arc<OutgoingEvent> {
         loop {
             if let Some(entry) = self.kept.lock().get(offset) {
                 return entry;
@@ -65,7 +65,7 @@ impl Log {
         }
     }
 
-    pub fn done(&self, entry: &OutgoingEvent) {
+    pub(super) fn done(&self, entry: &OutgoingEvent) {
         self.room.add_permits(weight(entry) as usize);
     }
 }

@@ -8,7 +8,7 @@ use std::{
     net::Shutdown,
     os::fd::AsFd,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,6 +21,7 @@ use lapin::{
     tcp::TLSConfig,
     uri::{AMQPScheme, AMQPUri},
 };
+use parking_lot::Mutex;
 use tokio::time::{Instant, Interval, interval, timeout, timeout_at};
 
 use super::{not_published::NotPublished, url::BrokerUrl};
@@ -36,11 +37,11 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a memory or disk alarm means to us.
-pub const HELD_BACK: &str = "RabbitMQ holds publishers back: a memory or disk alarm";
+pub(super) const HELD_BACK: &str = "RabbitMQ holds publishers back: a memory or disk alarm";
 
 /// Why something could not be done with the broker. Holds no credentials.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
+pub(super) enum BrokerError {
     #[error("{0} took too long")]
     Timeout(&'static str),
     #[error(transparent)]
@@ -56,7 +57,7 @@ pub enum BrokerError {
 
 /// What in a log cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreadable {
+pub(super) enum Unreadable {
     /// lapin met bytes that it cannot read, such as a routing key that is not UTF-8.
     Entry,
     /// The broker met what it cannot turn into AMQP 0.9.1. It parses whole chunks: what stands
@@ -67,7 +68,7 @@ pub enum Unreadable {
 
 impl BrokerError {
     /// The connection was given up over what it was to carry, if so.
-    pub fn unreadable(&self) -> Option<Unreadable> {
+    pub(super) fn unreadable(&self) -> Option<Unreadable> {
         let Self::Amqp(error) = self else { return None };
         match error.kind() {
             ErrorKind::ParsingError(_) => Some(Unreadable::Entry),
@@ -79,17 +80,17 @@ impl BrokerError {
     }
 
     /// The broker refused, and closed only the channel.
-    pub fn is_refusal(&self) -> bool {
+    pub(super) fn is_refusal(&self) -> bool {
         matches!(self, Self::Amqp(e) if e.is_amqp_soft_error())
     }
 
     /// The broker refused because there is no such thing (404).
-    pub fn is_missing(&self) -> bool {
+    pub(super) fn is_missing(&self) -> bool {
         self.has_code(&AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
     }
 
     /// The whole connection is gone, which whoever keeps it tells.
-    pub fn is_of_the_connection(&self) -> bool {
+    pub(super) fn is_of_the_connection(&self) -> bool {
         use ErrorKind::{IOError, InvalidConnectionState, MissingHeartbeatError, ParsingError};
         let Self::Amqp(e) = self else { return false };
         e.is_amqp_hard_error()
@@ -100,7 +101,7 @@ impl BrokerError {
     }
 
     /// Makes it the problem of a part that uses the connection.
-    pub fn show(&self, problem: &Problem) {
+    pub(super) fn show(&self, problem: &Problem) {
         match self.is_of_the_connection() {
             true => problem.not_yet(&self.to_string()),
             false => problem.set(Some(self.to_string())),
@@ -114,7 +115,7 @@ impl BrokerError {
 }
 
 /// Bounds one call to the broker.
-pub async fn within<T>(
+pub(super) async fn within<T>(
     what: &'static str,
     call: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, BrokerError> {
@@ -125,7 +126,7 @@ pub async fn within<T>(
 }
 
 /// An open connection. Dropping it cuts its socket.
-pub struct BrokerConnection {
+pub(super) struct BrokerConnection {
     amqp: Connection,
     socket: Socket,
     url: BrokerUrl,
@@ -138,7 +139,7 @@ pub struct BrokerConnection {
 
 impl BrokerConnection {
     /// `attempt` counts those that failed at these addresses (see [`dial`]).
-    pub async fn open(
+    pub(super) async fn open(
         url: &BrokerUrl,
         name: &Arc<str>,
         attempt: usize,
@@ -166,7 +167,7 @@ impl BrokerConnection {
         // lapin could make the connection itself, but leaks a task when it fails to.
         let stream = Mutex::new(Some(stream));
         let connect = async move |_, _| {
-            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let stream = stream.lock().take();
             stream.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected).into())
         };
         let properties =
@@ -179,27 +180,27 @@ impl BrokerConnection {
     }
 
     /// Another connection to the same broker.
-    pub async fn open_another(&self) -> Result<Self, BrokerError> {
+    pub(super) async fn open_another(&self) -> Result<Self, BrokerError> {
         Self::open(&self.url, &self.name, 0).await
     }
 
-    pub async fn channel(&self) -> Result<Channel, BrokerError> {
+    pub(super) async fn channel(&self) -> Result<Channel, BrokerError> {
         within("opening a channel", self.amqp.create_channel()).await
     }
 
     /// The broker holds publishers back: its memory or disk runs out.
-    pub fn is_blocked(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         self.amqp.status().blocked()
     }
 
     /// The broker confirmed a message on it.
-    pub fn has_confirmed(&self) {
+    pub(super) fn has_confirmed(&self) {
         let now = self.opened.elapsed().as_millis();
         self.confirmed.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Whether it did so within this time.
-    pub fn confirmed_within(&self, time: Duration) -> bool {
+    pub(super) fn confirmed_within(&self, time: Duration) -> bool {
         match self.confirmed.load(Ordering::Relaxed) {
             0 => false,
             at => self.opened.elapsed().saturating_sub(Duration::from_millis(at)) < time,
@@ -207,34 +208,34 @@ impl BrokerConnection {
     }
 
     /// Ends it at once.
-    pub fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.socket.cut();
     }
 
     /// The same, with the reason that [`Self::lost`] tells.
-    pub fn give_up(&self, reason: String) {
+    pub(super) fn give_up(&self, reason: String) {
         let _ = self.given_up.set(reason);
         self.cut();
     }
 
     /// Politely, while there is time.
-    pub async fn close(&self, deadline: Instant) {
+    pub(super) async fn close(&self, deadline: Instant) {
         let deadline = deadline.min(Instant::now() + CLOSE_DEADLINE);
         let _ = timeout_at(deadline, self.amqp.close(200, "OK".into())).await;
         self.socket.cut();
     }
 
-    /// Comes back when the broker takes what is published, or the connection is lost.
-    pub async fn unblocked(&self) {
+    /// Resolves when the broker takes what is published, or the connection is lost.
+    pub(super) async fn unblocked(&self) {
         let mut changes = Changes::of(&self.amqp);
         while self.is_blocked() && self.amqp.status().connected() {
             changes.next().await;
         }
     }
 
-    /// Comes back when the connection is lost, with the reason. Until then `alarm` says
+    /// Resolves when the connection is lost, with the reason. Until then `alarm` says
     /// whether publishers are held back.
-    pub async fn lost(&self, alarm: &Problem) -> String {
+    pub(super) async fn lost(&self, alarm: &Problem) -> String {
         let mut changes = Changes::of(&self.amqp);
         let mut reason = "it was closed".to_owned();
         while self.amqp.status().connected() {

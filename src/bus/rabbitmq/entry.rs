@@ -33,7 +33,7 @@ const OURS: &str = "myxi.";
 const PUSHED_AT_HEADER: &str = "x-myxi-pushed-us";
 
 /// The entry of an event.
-pub fn event(event: OutgoingEvent) -> Message {
+pub(super) fn event(event: OutgoingEvent) -> Message {
     // A Topic and an OutgoingEvent are checked to be short strings; were one not, an empty
     // key is better than the panic of `into`.
     let short = |text: &str| ShortString::try_new(text).unwrap_or_default();
@@ -53,7 +53,7 @@ pub fn event(event: OutgoingEvent) -> Message {
 /// The entry of several events of one exchange, which must be within the bounds of a batch
 /// ([`batch::EVENTS_MAX`], [`batch::BYTES_MAX`]).
 #[allow(dead_code)] // Until batches are published.
-pub fn batch(exchange: &Exchange, events: Vec<OutgoingEvent>) -> Message {
+pub(super) fn batch(exchange: &Exchange, events: Vec<OutgoingEvent>) -> Message {
     Message {
         exchange: topology::input_exchange(exchange),
         routing_key: "".into(),
@@ -66,7 +66,7 @@ pub fn batch(exchange: &Exchange, events: Vec<OutgoingEvent>) -> Message {
 }
 
 /// A marker for this exchange's log, never the same twice, and its id.
-pub fn marker(exchange: &Exchange) -> (Message, String) {
+pub(super) fn marker(exchange: &Exchange) -> (Message, String) {
     let id = random_id();
     let marker = Message {
         exchange: topology::input_exchange(exchange),
@@ -83,12 +83,12 @@ pub fn marker(exchange: &Exchange) -> (Message, String) {
 /// An entry as it is known again: nothing but this tells a log from one that was made anew
 /// under its name, for that one has the same offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub(super) struct Entry {
     pub offset: u64,
     pub hash: u64,
 }
 
-pub enum Kind {
+pub(super) enum Kind {
     /// Events, or another program's nonsense.
     Events,
     Marker,
@@ -96,7 +96,7 @@ pub enum Kind {
     Newer,
 }
 
-pub fn kind(delivery: &Delivery) -> Kind {
+pub(super) fn kind(delivery: &Delivery) -> Kind {
     match amqp_type(delivery) {
         Some(MARKER) => Kind::Marker,
         Some(BATCH) => Kind::Events,
@@ -107,7 +107,7 @@ pub fn kind(delivery: &Delivery) -> Kind {
 
 /// What an entry of [`Kind::Events`] holds, in order: each event, or what is wrong with it.
 /// `max_size` bounds an event's body as JSON, in bytes.
-pub fn events(
+pub(super) fn events(
     delivery: &Delivery,
     offset: u64,
     max_size: usize,
@@ -132,7 +132,7 @@ fn of_batch(
     RawEvent::new(routing_key, RawBody::Parts { name, payload }, position, pushed_at, max_size)
 }
 
-pub fn offset(delivery: &Delivery) -> Result<u64, BrokerError> {
+pub(super) fn offset(delivery: &Delivery) -> Result<u64, BrokerError> {
     match header(&delivery.properties, "x-stream-offset") {
         Some(AMQPValue::LongLongInt(offset)) => Ok(*offset as u64),
         _ => Err(BrokerError::Unexpected("the log is not a stream".into())),
@@ -140,12 +140,12 @@ pub fn offset(delivery: &Delivery) -> Result<u64, BrokerError> {
 }
 
 /// As it is known again, behind a marker with this id.
-pub fn of(delivery: &Delivery, marker: &str) -> Result<Entry, BrokerError> {
+pub(super) fn of(delivery: &Delivery, marker: &str) -> Result<Entry, BrokerError> {
     Ok(Entry { offset: offset(delivery)?, hash: hash(delivery, marker) })
 }
 
 /// The id of a message; nothing where another program gave it none.
-pub fn id(delivery: &Delivery) -> &str {
+pub(super) fn id(delivery: &Delivery) -> &str {
     delivery.properties.message_id().as_ref().map_or("", |id| id.as_str())
 }
 

@@ -7,7 +7,10 @@ use super::{PUBLISH_DEADLINE, entry, not_published::NotPublished, publisher::Pub
 use crate::event::Exchange;
 
 /// Returns the marker's id when the broker has it.
-pub async fn publish(publisher: &Publisher, exchange: &Exchange) -> Result<String, NotPublished> {
+pub(super) async fn publish(
+    publisher: &Publisher,
+    exchange: &Exchange,
+) -> Result<String, NotPublished> {
     let (marker, id) = entry::marker(exchange);
     let _ = timeout(PUBLISH_DEADLINE, publisher.ready()).await;
     publisher.publish(marker, Instant::now() + PUBLISH_DEADLINE).await?;
@@ -15,7 +18,7 @@ pub async fn publish(publisher: &Publisher, exchange: &Exchange) -> Result<Strin
 }
 
 /// Without waiting for it. One that fails is missed by nobody: there will be another.
-pub fn publish_meanwhile(publisher: &Publisher, exchange: &Exchange) {
+pub(super) fn publish_meanwhile(publisher: &Publisher, exchange: &Exchange) {
     let (publisher, (marker, _)) = (publisher.clone(), entry::marker(exchange));
     tokio::spawn(async move {
         let _ = publisher.publish(marker, Instant::now() + PUBLISH_DEADLINE).await;

@@ -6,7 +6,7 @@ use lapin::{
 };
 
 /// A message on its way to the broker.
-pub struct Message {
+pub(super) struct Message {
     pub exchange: ShortString,
     pub routing_key: ShortString,
     /// Their headers are those below.

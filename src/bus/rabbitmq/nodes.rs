@@ -9,7 +9,7 @@ use super::url::BrokerUrl;
 /// Goes through the nodes in rounds, each once. The first round begins with the first, as
 /// whoever wrote the list wanted it; later ones are drawn, so that the replicas of a fleet
 /// that lose a node do not all go to the same one.
-pub struct Nodes {
+pub(super) struct Nodes {
     urls: Arc<[BrokerUrl]>,
     /// Of the present round, by index.
     untried: VecDeque<usize>,
@@ -19,17 +19,17 @@ pub struct Nodes {
 
 impl Nodes {
     /// At least one URL.
-    pub fn new(urls: Arc<[BrokerUrl]>) -> Self {
+    pub(super) fn new(urls: Arc<[BrokerUrl]>) -> Self {
         let mut untried = drawn(1..urls.len());
         untried.push_front(0);
         Self { urls, untried, last: 0 }
     }
 
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.urls.len()
     }
 
-    pub fn next(&mut self) -> BrokerUrl {
+    pub(super) fn next(&mut self) -> BrokerUrl {
         if self.untried.is_empty() {
             self.begin_round();
         }
@@ -38,7 +38,7 @@ impl Nodes {
     }
 
     /// The last one was connected to, and lost: it comes behind all others.
-    pub fn begin_round(&mut self) {
+    pub(super) fn begin_round(&mut self) {
         self.untried = drawn((0..self.urls.len()).filter(|node| *node != self.last));
         self.untried.push_back(self.last);
     }

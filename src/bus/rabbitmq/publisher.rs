@@ -29,7 +29,7 @@ use self::{
     parcel::Job,
     receipt::Outcome,
 };
-pub use self::{
+pub(super) use self::{
     parcel::{Admitted, Content},
     published::Published,
     receipt::Pending,
@@ -44,7 +44,7 @@ use super::{
 
 /// How messages leave.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub(super) struct Pace {
     /// Unconfirmed messages, beyond which what comes gathers.
     in_flight: usize,
     message: Bounds,
@@ -62,14 +62,14 @@ impl Pace {
 }
 
 /// What one caller publishes together.
-pub struct Call {
+pub(super) struct Call {
     jobs: Vec<Item<Job>>,
     deadline: Instant,
 }
 
 /// Takes events and messages and hands them, in order, to its [`Driver`].
 #[derive(Clone)]
-pub struct Publisher {
+pub(super) struct Publisher {
     calls: mpsc::Sender<Call>,
     /// Whether there is a channel to publish on.
     open: watch::Receiver<bool>,
@@ -81,7 +81,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// With an `exchange`, its place on the broker is repaired when it breaks.
-    pub fn new(
+    pub(super) fn new(
         link: Link,
         quota: Quota,
         exchange: Option<ExchangeConfig>,
@@ -101,7 +101,7 @@ impl Publisher {
     }
 
     /// Whether this may be published now. Does not wait.
-    pub fn admit(&self, content: Content) -> Result<Admitted, NotPublished> {
+    pub(super) fn admit(&self, content: Content) -> Result<Admitted, NotPublished> {
         if self.link.is_blocked() {
             return Err(NotPublished::Overloaded("the broker holds publishers back"));
         }
@@ -118,7 +118,7 @@ impl Publisher {
     }
 
     /// From now on they have their place in the order. Does not wait.
-    pub fn enqueue(&self, admitted: Vec<Admitted>, deadline: Instant) -> Pending {
+    pub(super) fn enqueue(&self, admitted: Vec<Admitted>, deadline: Instant) -> Pending {
         let pending = Pending::default();
         let jobs = admitted.into_iter().map(|one| one.for_caller(&pending)).collect();
         // What the driver does not take is refused by being dropped.
@@ -126,23 +126,23 @@ impl Publisher {
         pending
     }
 
-    pub async fn publish(&self, message: Message, deadline: Instant) -> Outcome {
+    pub(super) async fn publish(&self, message: Message, deadline: Instant) -> Outcome {
         let admitted = self.admit(Content::Message(Box::new(message)))?;
         let outcomes = self.enqueue(vec![admitted], deadline).outcomes(deadline).await;
         outcomes.into_iter().next().unwrap_or(Err(NotPublished::Unconfirmed))
     }
 
     /// How many messages the broker has confirmed, and not returned, so far.
-    pub fn confirmed(&self) -> u64 {
+    pub(super) fn confirmed(&self) -> u64 {
         self.confirmed.load(Ordering::Relaxed)
     }
 
-    pub fn problem(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<String> {
         self.link.problem().or_else(|| self.problem.get())
     }
 
     /// Waits until something can be published.
-    pub async fn ready(&self) {
+    pub(super) async fn ready(&self) {
         // An error means that the bus is closed, which publishing then tells.
         let _ = self.open.clone().wait_for(|open| *open).await;
     }

@@ -19,7 +19,7 @@ struct Part<'a> {
 }
 
 /// Publishes the events in order; the results are in the same one.
-pub async fn push<'a>(
+pub(super) async fn push<'a>(
     events: Vec<OutgoingEvent>,
     publisher: impl Fn(&Exchange) -> Option<&'a Publisher>,
     deadline: Instant,

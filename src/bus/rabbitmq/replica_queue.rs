@@ -58,7 +58,7 @@ const QUESTION: &str = "myxi.question";
 const ANSWER: &str = "myxi.answer";
 
 /// This replica's questions, and its queue for those of others.
-pub struct ReplicaQueue {
+pub(super) struct ReplicaQueue {
     replica: ReplicaId,
     publisher: Publisher,
     waiting: Waiting,
@@ -69,7 +69,7 @@ pub struct ReplicaQueue {
 }
 
 impl ReplicaQueue {
-    pub fn new(replica: ReplicaId, publisher: Publisher) -> Self {
+    pub(super) fn new(replica: ReplicaId, publisher: Publisher) -> Self {
         let problem = Problem::new("the queue of this replica");
         problem.not_yet(NOT_CONNECTED_YET);
         let (waiting, in_vain) = Default::default();
@@ -77,11 +77,11 @@ impl ReplicaQueue {
     }
 
     /// Why other replicas cannot be asked or answered now, if so.
-    pub fn asking_problem(&self) -> Option<String> {
+    pub(super) fn asking_problem(&self) -> Option<String> {
         self.publisher.problem()
     }
 
-    pub async fn ask(
+    pub(super) async fn ask(
         &self,
         replica: ReplicaId,
         question: Vec<u8>,
@@ -119,7 +119,7 @@ impl ReplicaQueue {
     }
 
     /// Answers until it is closed, on a connection that nobody else uses.
-    pub async fn run(self: Arc<Self>, mut link: Link, answers: Arc<dyn Answers>) {
+    pub(super) async fn run(self: Arc<Self>, mut link: Link, answers: Arc<dyn Answers>) {
         let mut closing = self.closing.subscribe();
         let mut answering = JoinSet::new();
         let mut attached = None;
@@ -137,7 +137,7 @@ impl ReplicaQueue {
 
     /// Lets go of the queue, so that who asks from now on is told at once, and returns
     /// when what came before is answered.
-    pub async fn close(&self, deadline: Instant) {
+    pub(super) async fn close(&self, deadline: Instant) {
         self.closing.send_replace(true);
         let _ =
             timeout_at(deadline.min(Instant::now() + CLOSE_DEADLINE), self.closing.closed()).await;

@@ -57,7 +57,7 @@ const MARKER_AFTER: std::ops::Range<usize> = 500..900;
 /// Entries and quiet moments that are enough to think that nothing unreadable is near.
 const CAREFUL_FOR: u32 = 300;
 
-pub struct Reader {
+pub(super) struct Reader {
     config: ExchangeConfig,
     link: Link,
     publisher: Publisher,
@@ -77,7 +77,7 @@ pub struct Reader {
 }
 
 /// What others see of a [`Reader`].
-pub struct Health {
+pub(super) struct Health {
     /// Has been attached once.
     pub attached: AtomicBool,
     pub problem: Problem,
@@ -100,7 +100,7 @@ impl Health {
 }
 
 impl Reader {
-    pub fn new(
+    pub(super) fn new(
         config: ExchangeConfig,
         link: Link,
         publisher: Publisher,
@@ -123,11 +123,11 @@ impl Reader {
         }
     }
 
-    pub fn health(&self) -> Arc<Health> {
+    pub(super) fn health(&self) -> Arc<Health> {
         self.health.clone()
     }
 
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         while let Some(connection) = self.link.connection().await {
             self.read_over(&connection).await;
         }

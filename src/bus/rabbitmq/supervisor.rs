@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-pub use crate::problem::Problem;
+pub(super) use crate::problem::Problem;
 
 use super::{connection::BrokerConnection, nodes::Nodes, url::BrokerUrl};
 use crate::net::backoff::Backoff;
@@ -22,11 +22,11 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LONGEST: Duration = Duration::from_millis(500);
 
 /// Shown by whatever needs a connection that was not made yet.
-pub const NOT_CONNECTED_YET: &str = "not connected to the broker yet";
+pub(super) const NOT_CONNECTED_YET: &str = "not connected to the broker yet";
 
 /// What the users of a connection see of it.
 #[derive(Clone)]
-pub struct Link {
+pub(super) struct Link {
     /// The connection, while there is one.
     state: watch::Receiver<Option<Arc<BrokerConnection>>>,
     problem: Arc<Problem>,
@@ -36,35 +36,35 @@ pub struct Link {
 
 impl Link {
     /// The connection, as soon as there is one. `None` when the bus has been closed.
-    pub async fn connection(&mut self) -> Option<Arc<BrokerConnection>> {
+    pub(super) async fn connection(&mut self) -> Option<Arc<BrokerConnection>> {
         self.state.wait_for(Option::is_some).await.ok()?.clone()
     }
 
     /// Whether this connection is the one in use.
-    pub fn uses(&self, connection: &Arc<BrokerConnection>) -> bool {
+    pub(super) fn uses(&self, connection: &Arc<BrokerConnection>) -> bool {
         is(&self.state.borrow(), connection)
     }
 
-    /// Comes back when this connection is no longer the one in use.
-    pub async fn lost(&self, connection: &Arc<BrokerConnection>) {
+    /// Resolves when this connection is no longer the one in use.
+    pub(super) async fn lost(&self, connection: &Arc<BrokerConnection>) {
         let mut state = self.state.clone();
         let _ = state.wait_for(|now| !is(now, connection)).await;
     }
 
     /// How often the connection was made again.
-    pub fn reconnects(&self) -> u64 {
+    pub(super) fn reconnects(&self) -> u64 {
         self.made.load(Ordering::Relaxed).saturating_sub(1)
     }
 
-    pub fn is_blocked(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         self.state.borrow().as_ref().is_some_and(|connection| connection.is_blocked())
     }
 
-    pub fn problem(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<String> {
         self.problem.get()
     }
 
-    pub async fn close(&self, deadline: Instant) {
+    pub(super) async fn close(&self, deadline: Instant) {
         let connection = self.state.borrow().clone();
         if let Some(connection) = connection {
             connection.close(deadline).await;
@@ -77,7 +77,7 @@ fn is(now: &Option<Arc<BrokerConnection>>, connection: &Arc<BrokerConnection>) -
 }
 
 /// Makes the connection, tells its [`Link`]s, and makes it again when it is lost.
-pub struct Supervisor {
+pub(super) struct Supervisor {
     name: Arc<str>,
     nodes: Nodes,
     state: watch::Sender<Option<Arc<BrokerConnection>>>,
@@ -89,7 +89,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// `name` is what operators see in the broker's list of connections.
-    pub fn new(name: String, urls: Arc<[BrokerUrl]>) -> (Self, Link) {
+    pub(super) fn new(name: String, urls: Arc<[BrokerUrl]>) -> (Self, Link) {
         let (state, link) = watch::channel(None);
         let (problem, alarm) = (Arc::new(Problem::awaited(&name)), Problem::new(&name));
         problem.not_yet(NOT_CONNECTED_YET);
@@ -99,7 +99,7 @@ impl Supervisor {
         (Self { name, nodes, state, problem, alarm, made }, link)
     }
 
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let mut backoff = backoff();
         let mut failures = 0;
         loop {
@@ -141,6 +141,6 @@ impl Supervisor {
 }
 
 /// Between attempts at anything of the broker's.
-pub fn backoff() -> Backoff {
+pub(super) fn backoff() -> Backoff {
     Backoff::new(BACKOFF_FIRST, BACKOFF_LONGEST)
 }

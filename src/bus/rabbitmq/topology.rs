@@ -21,28 +21,28 @@ use crate::{
 };
 
 /// Where events are published to, by replicas and by other programs.
-pub fn input_exchange(exchange: &Exchange) -> ShortString {
+pub(super) fn input_exchange(exchange: &Exchange) -> ShortString {
     // An exchange's name is at most 127 bytes, so these cannot be too long.
     format!("myxi.in.{exchange}").into()
 }
 
 /// The log that replicas read.
-pub fn log_stream(exchange: &Exchange) -> ShortString {
+pub(super) fn log_stream(exchange: &Exchange) -> ShortString {
     format!("myxi.log.{exchange}").into()
 }
 
 /// Leads what is published under a replica's id to that replica.
-pub fn replicas_exchange() -> ShortString {
+pub(super) fn replicas_exchange() -> ShortString {
     "myxi.replicas".into()
 }
 
-pub fn replica_key(replica: ReplicaId) -> ShortString {
+pub(super) fn replica_key(replica: ReplicaId) -> ShortString {
     replica.to_string().into()
 }
 
 /// Another name each time, for each connection has another queue: the one before may still
 /// be held by a connection that the broker has not missed yet.
-pub fn new_replica_queue(replica: ReplicaId) -> ShortString {
+pub(super) fn new_replica_queue(replica: ReplicaId) -> ShortString {
     format!("myxi.replica.{replica}.{}", random_suffix()).into()
 }
 
@@ -51,7 +51,7 @@ pub fn new_replica_queue(replica: ReplicaId) -> ShortString {
 ///
 /// Answers why nothing was bound, if so: without the right to bind, somebody else may have
 /// done it, which only publishing tells.
-pub async fn ensure(
+pub(super) async fn ensure(
     connection: &BrokerConnection,
     config: &ExchangeConfig,
 ) -> Result<Option<BrokerError>, BrokerError> {
@@ -68,12 +68,12 @@ pub async fn ensure(
 }
 
 /// Makes sure that the exchange of the replicas exists.
-pub async fn ensure_replicas(connection: &BrokerConnection) -> Result<(), BrokerError> {
+pub(super) async fn ensure_replicas(connection: &BrokerConnection) -> Result<(), BrokerError> {
     ensure_exchange(connection, replicas_exchange(), ExchangeKind::Direct).await
 }
 
 /// Declares everything as configured, for the broker to tell what differs.
-pub async fn warn_of_differences(
+pub(super) async fn warn_of_differences(
     connection: &BrokerConnection,
     config: &ExchangeConfig,
 ) -> Result<(), BrokerError> {

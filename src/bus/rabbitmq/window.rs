@@ -10,7 +10,7 @@ use std::sync::{
 
 use tokio::time::{Instant, timeout_at};
 
-pub use self::pool::Permits;
+pub(super) use self::pool::Permits;
 use self::pool::{Pool, Share};
 use super::not_published::NotPublished;
 
@@ -21,7 +21,7 @@ const MAX_UNCONFIRMED: usize = 1_000;
 const MAX_ADMITTED: usize = 4 * MAX_UNCONFIRMED;
 
 /// Messages of one exchange that can be admitted at once: each weighs one at least.
-pub const MAX_WAITING: usize = MAX_ADMITTED + MAX_ADMITTED / 2;
+pub(super) const MAX_WAITING: usize = MAX_ADMITTED + MAX_ADMITTED / 2;
 
 /// What one message may weigh before it counts as several. So what waits for the broker is at
 /// most 4,000 × 16 KiB, or half as much again while exchanges share what one had.
@@ -29,27 +29,27 @@ const SLOT_BYTES: usize = 16 * 1024;
 
 /// Shared by the publishers of a bus.
 #[derive(Clone)]
-pub struct Window {
+pub(super) struct Window {
     admitted: Arc<Pool>,
     unconfirmed: Arc<Pool>,
     closed: Arc<AtomicBool>,
 }
 
 impl Window {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (admitted, unconfirmed) = (Pool::new(MAX_ADMITTED), Pool::new(MAX_UNCONFIRMED));
         Self { admitted, unconfirmed, closed: Arc::default() }
     }
 
     /// The part of another publisher.
-    pub fn quota(&self) -> Quota {
+    pub(super) fn quota(&self) -> Quota {
         let Self { admitted, unconfirmed, closed } = self;
         let (admitted, unconfirmed) = (admitted.join(), unconfirmed.join());
         Quota { admitted, unconfirmed, closed: closed.clone() }
     }
 
     /// Refuses what is new from now on, and waits for what is under way.
-    pub async fn close(&self, deadline: Instant) {
+    pub(super) async fn close(&self, deadline: Instant) {
         self.closed.store(true, Ordering::Relaxed);
         let _ = timeout_at(deadline, self.admitted.is_idle()).await;
     }
@@ -57,7 +57,7 @@ impl Window {
 
 /// One publisher's part of a [`Window`].
 #[derive(Clone)]
-pub struct Quota {
+pub(super) struct Quota {
     admitted: Share,
     unconfirmed: Share,
     closed: Arc<AtomicBool>,
@@ -65,7 +65,7 @@ pub struct Quota {
 
 impl Quota {
     /// Whether something of this size may wait. Does not wait itself.
-    pub fn admit(&self, size: usize) -> Result<Permits, NotPublished> {
+    pub(super) fn admit(&self, size: usize) -> Result<Permits, NotPublished> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(NotPublished::Unavailable("the bus is closed".into()));
         }
@@ -74,12 +74,12 @@ impl Quota {
     }
 
     /// Resolves when a message of this size may be written.
-    pub async fn may_write(&self, size: usize) -> Permits {
+    pub(super) async fn may_write(&self, size: usize) -> Permits {
         self.unconfirmed.take(weight(size)).await
     }
 }
 
 /// Of a message of this size.
-pub fn weight(size: usize) -> usize {
+pub(super) fn weight(size: usize) -> usize {
     size.div_ceil(SLOT_BYTES).clamp(1, MAX_UNCONFIRMED)
 }

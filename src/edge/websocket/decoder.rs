@@ -25,7 +25,7 @@ const HEADER_MAX: usize = 14;
 /// After an error there is nothing to decode any more: where the next frame would begin is
 /// not known.
 #[derive(Debug)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     max_message_size: usize,
     header: [u8; HEADER_MAX],
     header_len: usize,
@@ -53,7 +53,7 @@ struct Unfinished {
 }
 
 impl Decoder {
-    pub fn new(max_message_size: usize) -> Self {
+    pub(crate) fn new(max_message_size: usize) -> Self {
         let header = [0; HEADER_MAX];
         Self {
             max_message_size,
@@ -66,7 +66,7 @@ impl Decoder {
     }
 
     /// Takes bytes from the input until they end a message or there are no more.
-    pub fn decode(&mut self, input: &mut impl Buf) -> Result<Option<Message>, Error> {
+    pub(crate) fn decode(&mut self, input: &mut impl Buf) -> Result<Option<Message>, Error> {
         loop {
             let Some(frame) = &mut self.frame else {
                 match self.read_header(input)? {

@@ -17,21 +17,21 @@ thread_local! {
 
 /// Frames in a row, as bytes. Empty, it holds no memory.
 #[derive(Debug, Default)]
-pub struct Output {
+pub(super) struct Output {
     buffer: Vec<u8>,
     written: usize,
 }
 
 impl Output {
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.bytes().len()
     }
 
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.written..]
     }
 
-    pub fn push(&mut self, opcode: OpCode, payload: &[u8]) -> Result<(), Error> {
+    pub(super) fn push(&mut self, opcode: OpCode, payload: &[u8]) -> Result<(), Error> {
         if self.buffer.capacity() == 0 {
             self.buffer = SPARE.take();
         }
@@ -41,7 +41,7 @@ impl Output {
         Ok(())
     }
 
-    pub fn advance(&mut self, written: usize) {
+    pub(super) fn advance(&mut self, written: usize) {
         self.written += written;
         if self.written == self.buffer.len() {
             self.give_back();
@@ -50,7 +50,7 @@ impl Output {
 
     /// What cannot be written now may stay for long: it gets room of its own, unless what it
     /// has is not much larger.
-    pub fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self) {
         if self.buffer.capacity() < 2 * self.len() {
             return;
         }

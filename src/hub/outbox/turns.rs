@@ -53,7 +53,7 @@ struct Round {
 
 /// What a hub has queued for one session in this round, since it last had written all.
 #[derive(Debug, Default)]
-pub struct Portion {
+pub(super) struct Portion {
     bytes: usize,
     round: u64,
     turn: Option<Due>,
@@ -118,7 +118,7 @@ impl Round {
 
 impl Portion {
     /// To be told of all that a hub queues, and whether the session must be woken for it.
-    pub fn add(&mut self, bytes: usize, woken: bool, turns: &Turns) {
+    pub(super) fn add(&mut self, bytes: usize, woken: bool, turns: &Turns) {
         let round = turns.rounds.load(Relaxed);
         if self.round != round {
             (self.round, self.bytes, self.rest) = (round, 0, None);
@@ -137,12 +137,12 @@ impl Portion {
     }
 
     /// The session's turn came, but its socket is full.
-    pub fn passed(&mut self) {
+    pub(super) fn passed(&mut self) {
         self.turn = None;
     }
 
     /// The session's turn came, and it writes: all that waits, or as much as it can.
-    pub fn written(&mut self, all: bool) {
+    pub(super) fn written(&mut self, all: bool) {
         self.turn = None;
         if all {
             (self.bytes, self.rest) = (0, None);

@@ -13,7 +13,7 @@ const _: () = assert!(PLACES.is_power_of_two() && PLACES > 2 * NAMES_MAX);
 
 /// A hash table that only grows. A name stands in its place, or in the next that was empty.
 #[derive(Debug)]
-pub struct Names(Box<[OnceLock<Named>; PLACES]>);
+pub(super) struct Names(Box<[OnceLock<Named>; PLACES]>);
 
 impl Default for Names {
     fn default() -> Self {
@@ -22,7 +22,7 @@ impl Default for Names {
 }
 
 impl Names {
-    pub fn get(&self, name: &str) -> Option<&Row> {
+    pub(super) fn get(&self, name: &str) -> Option<&Row> {
         self.places(name)
             .map_while(OnceLock::get)
             .find_map(|(known, row)| (**known == *name).then_some(&**row))
@@ -30,7 +30,7 @@ impl Names {
 
     /// Adds a name that is not here. Gives the row back where there are as many as there may
     /// be. For one caller at a time.
-    pub fn add(&self, name: &str, row: Box<Row>) -> Result<(), Box<Row>> {
+    pub(super) fn add(&self, name: &str, row: Box<Row>) -> Result<(), Box<Row>> {
         if self.iter().count() >= NAMES_MAX {
             return Err(row);
         }
@@ -44,7 +44,7 @@ impl Names {
         Err(named.1)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Row)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Row)> {
         self.0.iter().filter_map(OnceLock::get).map(|(name, row)| (&**name, &**row))
     }
 

@@ -1,24 +1,20 @@
 //! What is counted of the actions of one name. Counted without a lock, but for the last error.
 
 use std::{
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-use super::super::{
-    lock,
-    recent::{Quantiles, Recent},
-};
+use parking_lot::Mutex;
+
+use super::super::recent::{Quantiles, Recent};
 use crate::{text::cut, time::UnixTime};
 
 /// Of an error's text, in characters.
 const ERROR_MAX: usize = 300;
 
 #[derive(Debug, Default)]
-pub struct Row {
+pub(super) struct Row {
     count: AtomicU64,
     errors: AtomicU64,
     last_error: Mutex<Option<LastError>>,
@@ -46,7 +42,7 @@ pub struct LastError {
 
 /// One action that is over.
 #[derive(Debug, Clone, Copy)]
-pub struct Over<'a> {
+pub(crate) struct Over<'a> {
     pub failure: Option<Failure<'a>>,
     pub took: Duration,
     /// Since the start.
@@ -55,41 +51,41 @@ pub struct Over<'a> {
 
 /// Why an action failed.
 #[derive(Debug, Clone, Copy)]
-pub struct Failure<'a> {
+pub(crate) struct Failure<'a> {
     pub code: &'static str,
     /// For the operator.
     pub cause: Option<&'a str>,
 }
 
 impl Row {
-    pub fn count(&self, over: Over<'_>) {
+    pub(super) fn count(&self, over: Over<'_>) {
         self.count.fetch_add(1, Relaxed);
         self.recent.record(over.minute, over.took);
         if let Some(failure) = over.failure {
             self.errors.fetch_add(1, Relaxed);
-            *lock(&self.last_error) = Some(LastError { text: failure.text(), at: UnixTime::now() });
+            *self.last_error.lock() = Some(LastError { text: failure.text(), at: UnixTime::now() });
         }
     }
 
     /// Another row that has no place any more.
-    pub fn take_in(&self, row: &Self) {
+    pub(super) fn take_in(&self, row: &Self) {
         self.count.fetch_add(row.count.load(Relaxed), Relaxed);
         self.errors.fetch_add(row.errors.load(Relaxed), Relaxed);
         self.recent.take_in(&row.recent);
     }
 
-    pub fn recent(&self) -> &Recent {
+    pub(super) fn recent(&self) -> &Recent {
         &self.recent
     }
 
     /// `None` where nothing was counted.
-    pub fn read(&self, name: &str, minute: u64) -> Option<ActionRow> {
+    pub(super) fn read(&self, name: &str, minute: u64) -> Option<ActionRow> {
         let count = self.count.load(Relaxed);
         (count > 0).then(|| ActionRow {
             action: name.into(),
             count,
             errors: self.errors.load(Relaxed),
-            last_error: lock(&self.last_error).clone(),
+            last_error: self.last_error.lock().clone(),
             latency: self.recent.quantiles(minute),
         })
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use myxi::{
+use myxi::internals::{
     application::{
         Action, ActionReply, Admission, Application, ApplicationError, CheckReason, Decision,
         SessionSnapshot,

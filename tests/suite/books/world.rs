@@ -13,9 +13,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{FutureExt, future::BoxFuture};
-use myxi::{
+use myxi::internals::{
     application::{ActionReply, AuthUpdate, ClientInfo, Decision, SessionSnapshot, SessionUpdate},
-    event::{self, Event, EventBody, Exchange, PushedAt},
+    event::{self, Event, EventBody, Exchange, Position, PushedAt, RawBody, RawEvent},
     hub::{
         Delivery, Hub, Interest,
         outbox::{Outbox, Signal},
@@ -39,6 +39,7 @@ const OUTBOX: usize = 64 * 1024 * 1024;
 
 pub struct World {
     app: Arc<App>,
+    interest: Arc<Interest>,
     hub: Arc<Hub>,
     /// As in every runtime: wakes those for whom the hub queued something.
     waking: BoxFuture<'static, ()>,
@@ -73,7 +74,7 @@ impl World {
         let app = Arc::<App>::default();
         let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let interest = Interest::new(["a", "b", "late"].map(exchange));
-        let hub = Arc::new(Hub::new(interest, OUTBOX, metrics.clone()));
+        let hub = Arc::new(Hub::new(interest.clone(), OUTBOX, metrics.clone()));
         hub.attached(&exchange("a"));
         hub.attached(&exchange("b"));
         let waking = hub.clone();
@@ -87,6 +88,7 @@ impl World {
         });
         Self {
             app,
+            interest,
             hub,
             waking: Box::pin(async move { waking.wake().await }),
             services,
@@ -245,6 +247,8 @@ impl World {
         *number += 1;
         let number = *number;
         let topic = topic(name, key);
+        let is_wanted = wants(&self.interest, &topic);
+        assert_eq!(is_wanted, self.hub.subscribers(&topic) > 0, "{topic:?}");
         let body = EventBody::new("Pushed", &number.to_string()).expect("an event");
         let event = Event { topic, body, position: None, pushed_at: Some(PushedAt::now()) };
         at_once(self.hub.deliver(&[Delivery::new(event)]));
@@ -540,6 +544,15 @@ fn is_attached(exchange: &str, late_attached: bool) -> bool {
 
 fn exchange(name: &str) -> Exchange {
     Exchange::new(name).expect("a name")
+}
+
+/// Whether a reader would keep an event of this topic.
+fn wants(interest: &Interest, topic: &event::Topic) -> bool {
+    let (key, body) = (topic.routing_key().as_bytes(), RawBody::Json(b"{}"));
+    let event = RawEvent::new(key, body, Position::single(0), None, OUTBOX);
+    let mut events = vec![event.expect("an event")];
+    interest.keep_wanted(&topic.exchange, &mut events);
+    !events.is_empty()
 }
 
 fn topic(name: &str, key: &str) -> event::Topic {

@@ -17,7 +17,8 @@
 #![allow(dead_code)]
 
 pub mod proto {
-    #![allow(clippy::all)]
+    #![allow(clippy::all, unused_qualifications)]
+
     tonic::include_proto!("myxi.v1");
 }
 

@@ -43,10 +43,10 @@ const UNANSWERED: u32 = 2;
 const MARKER_EVERY: u32 = 250;
 
 /// Without a confirm for so long, a connection on which messages wait for one is of no use.
-pub const STALLED: Duration = Duration::from_secs(10);
+pub(super) const STALLED: Duration = Duration::from_secs(10);
 
 /// See the top of this file.
-pub struct Driver {
+pub(crate) struct Driver {
     pub link: Link,
     pub quota: Quota,
     pub exchange: Option<ExchangeConfig>,
@@ -67,7 +67,7 @@ pub struct Driver {
 }
 
 /// Why a channel is left.
-pub enum Left {
+pub(super) enum Left {
     /// A matter of the whole connection, which is told by whoever keeps it.
     Connection(&'static str),
     /// It could not be used, or not any more.
@@ -78,11 +78,11 @@ pub enum Left {
     Closed,
 }
 
-pub const CONNECTION_LOST: Left = Left::Connection("the connection to the broker was lost");
+pub(super) const CONNECTION_LOST: Left = Left::Connection("the connection to the broker was lost");
 
 impl Driver {
     /// Of this publisher and its clones.
-    pub fn new(
+    pub(crate) fn new(
         publisher: &Publisher,
         exchange: Option<ExchangeConfig>,
         queue: mpsc::Receiver<Call>,
@@ -110,7 +110,7 @@ impl Driver {
         }
     }
 
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut unanswered = 0;
         let mut repair = false;
         loop {
@@ -193,12 +193,12 @@ impl Driver {
         }
     }
 
-    pub fn gather(&mut self, Call { jobs, deadline }: Call) {
+    pub(crate) fn gather(&mut self, Call { jobs, deadline }: Call) {
         self.gatherer.add(jobs, deadline);
     }
 
     /// Readers ask for markers too, but theirs would stand behind all that waits here.
-    pub fn marker_due(&mut self) -> Option<Parcel> {
+    pub(crate) fn marker_due(&mut self) -> Option<Parcel> {
         self.unmarked += 1;
         let due = self.exchange.as_ref().filter(|_| self.unmarked >= MARKER_EVERY)?;
         self.unmarked = 0;
@@ -206,7 +206,7 @@ impl Driver {
     }
 
     /// The broker has taken these messages, which hold so many events each.
-    pub fn taken(&mut self, messages: &[usize]) {
+    pub(crate) fn taken(&mut self, messages: &[usize]) {
         self.confirmed.fetch_add(messages.len() as u64, Ordering::Relaxed);
         messages.iter().filter(|events| **events > 0).for_each(|one| self.published.count(*one));
         if !messages.is_empty() {
@@ -215,7 +215,7 @@ impl Driver {
     }
 
     /// What the broker was given it takes again.
-    pub fn is_well(&mut self) {
+    pub(crate) fn is_well(&mut self) {
         if std::mem::take(&mut self.refused) {
             self.problem.set(None);
         }

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 /// What one message holds at most.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     pub items: usize,
     pub bytes: usize,
 }
 
 /// One thing that wants to go.
 #[derive(Debug)]
-pub struct Item<T> {
+pub(crate) struct Item<T> {
     pub what: T,
     /// Its part of a message that it shares; `None` where it must have one of its own.
     pub shared_bytes: Option<usize>,
@@ -37,24 +37,24 @@ struct Call<T> {
 /// next one's turn. So one event does not wait behind another caller's thousand. What a call
 /// has goes without a break as far as messages have room.
 #[derive(Debug)]
-pub struct Gatherer<T> {
+pub(crate) struct Gatherer<T> {
     bounds: Bounds,
     calls: VecDeque<Call<T>>,
 }
 
 impl<T> Gatherer<T> {
-    pub fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self { bounds, calls: VecDeque::new() }
     }
 
-    pub fn add(&mut self, items: Vec<Item<T>>, deadline: Instant) {
+    pub(crate) fn add(&mut self, items: Vec<Item<T>>, deadline: Instant) {
         if !items.is_empty() {
             self.calls.push_back(Call { items: items.into(), deadline });
         }
     }
 
     /// The most that the next message can weigh, in bytes; `None` where there is none.
-    pub fn next_size(&self) -> Option<usize> {
+    pub(crate) fn next_size(&self) -> Option<usize> {
         let next = self.calls.front()?.items.front()?;
         let shares = next.shared_bytes.is_some() && self.bounds.items > 1;
         // Its message of its own may be the larger one.
@@ -63,7 +63,7 @@ impl<T> Gatherer<T> {
     }
 
     /// What the next message holds; nothing where nothing gathers.
-    pub fn next(&mut self) -> Vec<Item<T>> {
+    pub(crate) fn next(&mut self) -> Vec<Item<T>> {
         let mut message = Message { bounds: self.bounds, items: Vec::new(), bytes: 0 };
         while let Some(mut call) = self.calls.pop_front() {
             let had = message.items.len();
@@ -82,7 +82,7 @@ impl<T> Gatherer<T> {
     }
 
     /// Takes out what was to go by now.
-    pub fn take_late(&mut self, now: Instant) -> Vec<T> {
+    pub(crate) fn take_late(&mut self, now: Instant) -> Vec<T> {
         let calls = self.calls.drain(..);
         let (late, in_time) = calls.partition::<VecDeque<_>, _>(|call| call.deadline <= now);
         self.calls = in_time;
@@ -90,7 +90,7 @@ impl<T> Gatherer<T> {
     }
 
     /// Takes out all.
-    pub fn take_all(&mut self) -> Vec<T> {
+    pub(crate) fn take_all(&mut self) -> Vec<T> {
         items(std::mem::take(&mut self.calls)).collect()
     }
 }

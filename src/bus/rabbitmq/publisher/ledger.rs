@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 /// in which lapin completed them: one that carries none may be seen before the one that took
 /// its message from the queue. Both are complete by then, so what is complete is to be told
 /// together.
-pub struct Ledger<R> {
+pub(super) struct Ledger<R> {
     next: u64,
     awaited: HashMap<u64, R>,
     confirmed: Vec<(u64, R)>,
@@ -31,7 +31,7 @@ impl<R> Default for Ledger<R> {
 
 impl<R> Ledger<R> {
     /// Numbers a message that is about to be written.
-    pub fn expect(&mut self, receipt: R) -> u64 {
+    pub(super) fn expect(&mut self, receipt: R) -> u64 {
         self.next += 1;
         self.awaited.insert(self.next, receipt);
         self.next
@@ -39,7 +39,7 @@ impl<R> Ledger<R> {
 
     /// All confirms that are complete, each with the returned message that it carries.
     /// Answers the messages that are settled by them: true for those the broker has.
-    pub fn confirm(&mut self, confirms: &[(u64, Option<u64>)]) -> Vec<(R, bool)> {
+    pub(super) fn confirm(&mut self, confirms: &[(u64, Option<u64>)]) -> Vec<(R, bool)> {
         for (sequence, carried) in confirms {
             self.returned.extend(carried);
             if let Some(receipt) = self.awaited.remove(sequence) {
@@ -62,7 +62,7 @@ impl<R> Ledger<R> {
     }
 
     /// A message that will not be confirmed.
-    pub fn give_up(&mut self, sequence: u64, carried: Option<u64>) -> Option<R> {
+    pub(super) fn give_up(&mut self, sequence: u64, carried: Option<u64>) -> Option<R> {
         self.returned.extend(carried);
         self.awaited.remove(&sequence)
     }

@@ -20,7 +20,7 @@ const SEQUENCE_HEADER: &str = "x-myxi-seq";
 
 /// See the top of this file.
 #[derive(Default)]
-pub struct Letters {
+pub(super) struct Letters {
     ledger: Ledger<Waiting>,
     /// The broker has taken or returned one of them, or failed over it.
     answered: bool,
@@ -33,7 +33,7 @@ pub struct Letters {
 impl Letters {
     /// The one place where something is published. The first poll hands it to lapin: here, so
     /// that order is kept.
-    pub async fn hand_over(
+    pub(super) async fn hand_over(
         &mut self,
         channel: &Channel,
         Parcel { message, waiting }: Parcel,
@@ -47,28 +47,28 @@ impl Letters {
     }
 
     /// Whether the broker has answered one of them, other than by closing the channel.
-    pub fn any_answered(&self) -> bool {
+    pub(super) fn any_answered(&self) -> bool {
         self.answered
     }
 
     /// See [`Ledger::confirm`].
-    pub fn confirm(&mut self, confirms: &[(u64, Option<u64>)]) -> Vec<(Waiting, bool)> {
+    pub(super) fn confirm(&mut self, confirms: &[(u64, Option<u64>)]) -> Vec<(Waiting, bool)> {
         self.answered |= !confirms.is_empty();
         self.ledger.confirm(confirms)
     }
 
     /// What the broker could not take care of it may still have in part.
-    pub fn nack(&mut self, sequence: u64, carried: Option<u64>) {
+    pub(super) fn nack(&mut self, sequence: u64, carried: Option<u64>) {
         self.answered = true;
         self.give_up(sequence, carried, NotPublished::Unconfirmed);
     }
 
-    pub fn not_written(&mut self, sequence: u64, error: &BrokerError) {
+    pub(super) fn not_written(&mut self, sequence: u64, error: &BrokerError) {
         let reason = self.refusal.clone().unwrap_or_else(|| error.to_string());
         self.give_up(sequence, None, NotPublished::Unavailable(reason));
     }
 
-    pub fn lose(&mut self, sequence: u64, error: &BrokerError) {
+    pub(super) fn lose(&mut self, sequence: u64, error: &BrokerError) {
         self.lost.push(sequence);
         if error.is_refusal() {
             self.refusal.get_or_insert_with(|| error.to_string());
@@ -82,7 +82,7 @@ impl Letters {
     /// nothing from the channel that comes behind. It does not say which message it was, and
     /// what came before that one it may have taken without a chance to confirm it. So the
     /// last one is certain: it was refused, or was behind.
-    pub fn give_up_lost(&mut self) -> Option<String> {
+    pub(super) fn give_up_lost(&mut self) -> Option<String> {
         let last = self.lost.iter().max().copied();
         for sequence in std::mem::take(&mut self.lost) {
             let why = match &self.refusal {
@@ -102,10 +102,10 @@ impl Letters {
 }
 
 /// A message that is under way, by its number.
-pub type Writing = BoxFuture<'static, (u64, Written)>;
+pub(super) type Writing = BoxFuture<'static, (u64, Written)>;
 
 /// What became of one message, as far as lapin tells.
-pub enum Written {
+pub(super) enum Written {
     /// Not a complete message went out.
     No(BrokerError),
     /// It went out, and then the channel broke.
@@ -115,7 +115,7 @@ pub enum Written {
 }
 
 impl Written {
-    pub fn is_ack(&self) -> bool {
+    pub(super) fn is_ack(&self) -> bool {
         matches!(self, Self::Confirmed { acked: true, .. })
     }
 }

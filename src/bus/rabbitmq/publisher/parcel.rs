@@ -14,12 +14,12 @@ use crate::{
 };
 
 /// Something to publish, with whoever waits for it.
-pub struct Job {
+pub(crate) struct Job {
     pub content: Content,
     pub receipt: Receipt,
 }
 
-pub enum Content {
+pub(crate) enum Content {
     /// May share a message with others of its exchange.
     Event(OutgoingEvent),
     /// One that is made already.
@@ -27,7 +27,7 @@ pub enum Content {
 }
 
 /// Something that may wait for the broker.
-pub struct Admitted {
+pub(crate) struct Admitted {
     pub content: Content,
     /// Of a message of its own.
     pub size: usize,
@@ -36,7 +36,7 @@ pub struct Admitted {
 
 impl Content {
     /// Of a message of its own.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Event(event) => event.body.json_size(),
             Self::Message(message) => message.body.len(),
@@ -54,7 +54,7 @@ impl Content {
 }
 
 impl Admitted {
-    pub fn for_caller(self, pending: &Pending) -> Item<Job> {
+    pub(crate) fn for_caller(self, pending: &Pending) -> Item<Job> {
         let Self { content, size, permits } = self;
         let (shared_bytes, receipt) = (content.shared_size(), pending.receipt(permits));
         Item { what: Job { content, receipt }, shared_bytes, alone_bytes: size }
@@ -62,13 +62,13 @@ impl Admitted {
 }
 
 /// See the top of this file.
-pub struct Parcel {
+pub(crate) struct Parcel {
     pub message: Message,
     pub waiting: Waiting,
 }
 
 /// Those who wait for one message, and its part of what may be unconfirmed.
-pub struct Waiting {
+pub(crate) struct Waiting {
     receipts: Vec<Receipt>,
     /// How many events the message holds.
     pub events: usize,
@@ -77,7 +77,7 @@ pub struct Waiting {
 
 impl Parcel {
     /// Of all that may still be written; `None` where nothing may.
-    pub fn of(items: Vec<Item<Job>>, mut permits: Permits) -> Option<Self> {
+    pub(crate) fn of(items: Vec<Item<Job>>, mut permits: Permits) -> Option<Self> {
         let mut receipts = Vec::with_capacity(items.len());
         let (mut events, mut made) = (Vec::with_capacity(items.len()), None);
         for Job { content, receipt } in items.into_iter().map(|item| item.what) {
@@ -98,7 +98,7 @@ impl Parcel {
     }
 
     /// For a message that nobody waits for.
-    pub fn unheard(message: Message) -> Self {
+    pub(crate) fn unheard(message: Message) -> Self {
         Self { message, waiting: Waiting { receipts: Vec::new(), events: 0, _permits: None } }
     }
 }
@@ -116,7 +116,7 @@ fn entry_of(mut events: Vec<OutgoingEvent>) -> Option<Message> {
 
 impl Waiting {
     /// They share its fate.
-    pub fn settle(self, outcome: &Outcome) {
+    pub(crate) fn settle(self, outcome: &Outcome) {
         self.receipts.into_iter().for_each(|receipt| receipt.settle(outcome.clone()));
     }
 }

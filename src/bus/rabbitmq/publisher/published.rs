@@ -6,13 +6,13 @@ use crate::bus::EventsPerMessage;
 
 /// Of all exchanges of a bus.
 #[derive(Debug, Default)]
-pub struct Published {
+pub(crate) struct Published {
     messages: [AtomicU64; EventsPerMessage::BOUNDS.len()],
     events: AtomicU64,
 }
 
 impl Published {
-    pub fn count(&self, events: usize) {
+    pub(crate) fn count(&self, events: usize) {
         let events = events as u64;
         // No message has more than the last of them.
         if let Some(bucket) = EventsPerMessage::BOUNDS.iter().position(|most| events <= *most) {
@@ -21,7 +21,7 @@ impl Published {
         }
     }
 
-    pub fn so_far(&self) -> EventsPerMessage {
+    pub(crate) fn so_far(&self) -> EventsPerMessage {
         let messages = self.messages.each_ref().map(|bucket| bucket.load(Relaxed));
         EventsPerMessage { messages, events: self.events.load(Relaxed) }
     }

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::bus::rabbitmq::{not_published::NotPublished, window::Permits};
 
-pub type Outcome = Result<(), NotPublished>;
+pub(super) type Outcome = Result<(), NotPublished>;
 
 enum Fate {
     Gathering,
@@ -35,11 +35,11 @@ struct Fates {
 
 /// The caller's half.
 #[derive(Default)]
-pub struct Pending(Arc<Call>);
+pub(crate) struct Pending(Arc<Call>);
 
 impl Pending {
     /// The driver's half for one more event. All have one before the first is settled.
-    pub fn receipt(&self, admitted: Permits) -> Receipt {
+    pub(crate) fn receipt(&self, admitted: Permits) -> Receipt {
         let mut fates = self.0.lock();
         fates.each.push(Fate::Gathering);
         fates.open += 1;
@@ -47,7 +47,7 @@ impl Pending {
     }
 
     /// Of each, in the order of the call.
-    pub async fn outcomes(self, deadline: Instant) -> Vec<Outcome> {
+    pub(crate) async fn outcomes(self, deadline: Instant) -> Vec<Outcome> {
         let all_settled = async {
             if self.0.lock().open > 0 {
                 self.0.all_settled.notified().await;
@@ -67,7 +67,7 @@ impl Pending {
 }
 
 /// The driver's half, for one event: tells the outcome, and is its admission.
-pub struct Receipt {
+pub(crate) struct Receipt {
     call: Arc<Call>,
     place: usize,
     _admitted: Permits,
@@ -75,7 +75,7 @@ pub struct Receipt {
 
 impl Receipt {
     /// Whether it may be written: not when its caller has been told that it was not.
-    pub fn begin(&self) -> bool {
+    pub(crate) fn begin(&self) -> bool {
         let mut fates = self.call.lock();
         let fate = &mut fates.each[self.place];
         let gathering = matches!(fate, Fate::Gathering);
@@ -85,7 +85,7 @@ impl Receipt {
         gathering
     }
 
-    pub fn settle(self, outcome: Outcome) {
+    pub(crate) fn settle(self, outcome: Outcome) {
         self.call.settle(self.place, |_| outcome);
     }
 }

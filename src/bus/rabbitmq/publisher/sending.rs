@@ -22,7 +22,7 @@ use crate::bus::rabbitmq::{
 const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// See the top of this file.
-pub struct Sending<'a> {
+pub(super) struct Sending<'a> {
     driver: &'a mut Driver,
     connection: &'a Arc<BrokerConnection>,
     channel: &'a Channel,
@@ -36,7 +36,7 @@ pub struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    pub fn new(
+    pub(super) fn new(
         driver: &'a mut Driver,
         connection: &'a Arc<BrokerConnection>,
         channel: &'a Channel,
@@ -47,7 +47,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Returns why the channel is left. What has gathered by then is the driver's matter.
-    pub async fn run(mut self) -> Left {
+    pub(super) async fn run(mut self) -> Left {
         let (link, quota) = (self.driver.link.clone(), self.driver.quota.clone());
         let mut lost = pin!(link.lost(self.connection));
         let mut seconds = interval(Duration::from_secs(1));

@@ -34,7 +34,7 @@ const PREFETCH: u16 = 64;
 
 /// Where the queue lives. One name for each connection: another try on the same one finds
 /// what the last one left.
-pub struct Home {
+pub(super) struct Home {
     pub connection: Arc<BrokerConnection>,
     replica: ReplicaId,
     queue: ShortString,
@@ -42,7 +42,7 @@ pub struct Home {
 
 impl Home {
     /// The last one, unless its connection is another one.
-    pub fn on(
+    pub(super) fn on(
         connection: Arc<BrokerConnection>,
         replica: ReplicaId,
         last: &mut Option<Self>,
@@ -56,14 +56,14 @@ impl Home {
     }
 }
 
-pub struct Inbox {
+pub(super) struct Inbox {
     consumer: Consumer,
     binding: Binding,
 }
 
 /// What leads questions and answers to the queue.
 #[derive(Clone)]
-pub struct Binding {
+pub(super) struct Binding {
     channel: Channel,
     queue: ShortString,
     key: ShortString,
@@ -71,7 +71,7 @@ pub struct Binding {
 
 impl Inbox {
     /// Reads first and is bound then: what comes is read.
-    pub async fn open(home: &Home) -> Result<Self, BrokerError> {
+    pub(super) async fn open(home: &Home) -> Result<Self, BrokerError> {
         topology::ensure_replicas(&home.connection).await?;
         let channel = home.connection.channel().await?;
         let mut arguments = FieldTable::default();
@@ -93,16 +93,16 @@ impl Inbox {
         Ok(Self { consumer, binding })
     }
 
-    pub async fn next(&mut self) -> Result<Delivery, BrokerError> {
+    pub(super) async fn next(&mut self) -> Result<Delivery, BrokerError> {
         let cancelled = || BrokerError::Unexpected("the broker ended the reading".into());
         Ok(self.consumer.next().await.ok_or_else(cancelled)??)
     }
 
-    pub fn binding(&self) -> Binding {
+    pub(super) fn binding(&self) -> Binding {
         self.binding.clone()
     }
 
-    pub async fn delete(self) -> Result<(), BrokerError> {
+    pub(super) async fn delete(self) -> Result<(), BrokerError> {
         let Binding { channel, queue, .. } = self.binding;
         let deleting = channel.queue_delete(queue, QueueDeleteOptions::default());
         within("deleting this replica's queue", deleting).await.map(drop)
@@ -111,7 +111,7 @@ impl Inbox {
 
 impl Binding {
     /// Changes nothing where there is one.
-    pub async fn make(&self) -> Result<(), BrokerError> {
+    pub(super) async fn make(&self) -> Result<(), BrokerError> {
         let binding = self.channel.queue_bind(
             self.queue.clone(),
             topology::replicas_exchange(),

@@ -1,10 +1,8 @@
 //! The questions of this replica that wait for an answer.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::ids::random_id;
@@ -14,11 +12,11 @@ const MAX_ASKED: usize = 1_000;
 
 /// By correlation id.
 #[derive(Clone, Default)]
-pub struct Waiting(Arc<Mutex<HashMap<String, oneshot::Sender<Vec<u8>>>>>);
+pub(super) struct Waiting(Arc<Mutex<HashMap<String, oneshot::Sender<Vec<u8>>>>>);
 
 impl Waiting {
     /// `None` when too many wait already.
-    pub fn register(&self) -> Option<(Asked, oneshot::Receiver<Vec<u8>>)> {
+    pub(super) fn register(&self) -> Option<(Asked, oneshot::Receiver<Vec<u8>>)> {
         let id = random_id();
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.lock();
@@ -29,7 +27,7 @@ impl Waiting {
         Some((Asked { id, waiting: self.clone() }, answer))
     }
 
-    pub fn resolve(&self, id: &str, answer: &[u8]) {
+    pub(super) fn resolve(&self, id: &str, answer: &[u8]) {
         if let Some(asked) = self.lock().remove(id) {
             // Nobody waits any more: too late.
             let _ = asked.send(answer.to_vec());
@@ -37,12 +35,12 @@ impl Waiting {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Vec<u8>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
 /// One question that waits for its answer; forgotten on drop.
-pub struct Asked {
+pub(super) struct Asked {
     pub id: String,
     waiting: Waiting,
 }

@@ -9,7 +9,10 @@ use lapin::{
     options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
     types::{AMQPValue, FieldTable},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     bus::rabbitmq::{
@@ -20,7 +23,7 @@ use crate::{
 };
 
 /// What the broker sends ahead of acks; bounds what waits in this process.
-pub const PREFETCH: u16 = 256;
+pub(super) const PREFETCH: u16 = 256;
 
 /// Acks go out when a part of the prefetch waits for one, or after [`ACK_INTERVAL`].
 const ACKS_PER_PREFETCH: u64 = 4;
@@ -28,7 +31,7 @@ const ACK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Where to begin to read.
 #[derive(Debug, Clone, Copy)]
-pub enum From {
+pub(super) enum From {
     /// The first entry that the log still has.
     First,
     /// What is published from now on.
@@ -38,7 +41,7 @@ pub enum From {
     Offset(u64),
 }
 
-pub struct Tail {
+pub(super) struct Tail {
     channel: Channel,
     consumer: Consumer,
     /// The last delivery that is not acked yet.
@@ -49,7 +52,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    pub async fn open(
+    pub(super) async fn open(
         connection: &BrokerConnection,
         exchange: &Exchange,
         from: From,
@@ -77,7 +80,9 @@ impl Tail {
     }
 
     /// The next delivery; `None` when none has come by then.
-    pub async fn next(&mut self, until: Instant) -> Result<Option<Delivery>, BrokerError> {
+    pub(super) async fn next(&mut self, until: Instant) -> Result<Option<Delivery>, BrokerError> {
+        // Of what is here already nothing would be waited for, and sessions share this runtime.
+        consume_budget().await;
         loop {
             if self.unacked.is_some_and(|tag| tag - self.acked >= self.ack_batch) {
                 self.ack().await?;
@@ -99,7 +104,7 @@ impl Tail {
     }
 
     /// The same, which must come.
-    pub async fn next_within(
+    pub(super) async fn next_within(
         &mut self,
         patience: Duration,
         what: &'static str,

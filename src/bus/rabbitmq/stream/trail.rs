@@ -13,7 +13,7 @@ const LENGTH_MAX: usize = 4096;
 const STEP_MAX: u64 = 2;
 
 #[derive(Debug)]
-pub struct Trail {
+pub(super) struct Trail {
     /// The id of the last marker read; empty where none is known.
     marker: String,
     /// In the log's order; nothing before them counts any more.
@@ -24,7 +24,7 @@ pub struct Trail {
 
 /// How an offset follows the one passed last.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Continuity {
+pub(super) enum Continuity {
     Next,
     /// Whether entries are missing in between, the offsets do not tell.
     Jump,
@@ -34,24 +34,24 @@ pub enum Continuity {
 
 impl Trail {
     /// From a marker on.
-    pub fn new(marker: String, entry: Entry) -> Self {
+    pub(super) fn new(marker: String, entry: Entry) -> Self {
         Self { marker, entries: [entry].into(), last: entry.offset }
     }
 
-    pub fn marker(&self) -> &str {
+    pub(super) fn marker(&self) -> &str {
         &self.marker
     }
 
-    pub fn last(&self) -> u64 {
+    pub(super) fn last(&self) -> u64 {
         self.last
     }
 
     /// Entries since the last marker.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub fn continuity(&self, offset: u64) -> Continuity {
+    pub(super) fn continuity(&self, offset: u64) -> Continuity {
         match offset.checked_sub(self.last) {
             None | Some(0) => Continuity::Back,
             Some(..=STEP_MAX) => Continuity::Next,
@@ -59,7 +59,7 @@ impl Trail {
         }
     }
 
-    pub fn pass(&mut self, entry: Entry) {
+    pub(super) fn pass(&mut self, entry: Entry) {
         if self.entries.len() == LENGTH_MAX {
             self.entries.pop_front();
         }
@@ -68,29 +68,29 @@ impl Trail {
     }
 
     /// From here on nothing before can be read again.
-    pub fn step_over(&mut self, unreadable: u64) {
+    pub(super) fn step_over(&mut self, unreadable: u64) {
         self.entries.clear();
         self.last = unreadable;
     }
 
     /// What stood before is gone, with markers that were not read.
-    pub fn cut_before(&mut self, offset: u64) {
+    pub(super) fn cut_before(&mut self, offset: u64) {
         self.step_over(offset - 1);
         self.marker.clear();
     }
 
     /// Where to begin to read again.
-    pub fn start(&self) -> u64 {
+    pub(super) fn start(&self) -> u64 {
         self.entries.front().map_or(self.last + 1, |entry| entry.offset)
     }
 
-    pub fn retrace(&self) -> Retrace<'_> {
+    pub(super) fn retrace(&self) -> Retrace<'_> {
         Retrace { trail: self, passed: 0 }
     }
 }
 
 /// A second reading of a trail.
-pub struct Retrace<'a> {
+pub(super) struct Retrace<'a> {
     trail: &'a Trail,
     /// So many of the trail's entries lie behind.
     passed: usize,
@@ -98,7 +98,7 @@ pub struct Retrace<'a> {
 
 /// What an entry of the second reading is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Found {
+pub(super) enum Found {
     Known,
     /// Behind all that is known, of which nothing is there any more.
     Beyond,
@@ -110,12 +110,12 @@ pub enum Found {
 
 impl Retrace<'_> {
     /// Whether what comes next is new.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.passed == self.trail.entries.len()
     }
 
     /// The log's head may have been cut meanwhile, so that it begins at a later entry.
-    pub fn meet(&mut self, entry: Entry) -> Found {
+    pub(super) fn meet(&mut self, entry: Entry) -> Found {
         let ahead = self.trail.entries.range(self.passed..);
         self.passed += ahead.take_while(|known| known.offset < entry.offset).count();
         match self.trail.entries.get(self.passed) {

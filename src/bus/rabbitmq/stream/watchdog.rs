@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Silence is counted in these, while the reader waits for the broker with nothing unread:
 /// a process that was stopped for a minute has waited for one of them.
-pub const TICK: Duration = Duration::from_millis(500);
+pub(super) const TICK: Duration = Duration::from_millis(500);
 
 /// How long what was confirmed may take to be read.
 const UNREAD_MAX: u32 = in_ticks(Duration::from_secs(5));
@@ -21,7 +21,7 @@ const fn in_ticks(duration: Duration) -> u32 {
     (duration.as_millis() / TICK.as_millis()) as u32
 }
 
-pub struct Watchdog {
+pub(super) struct Watchdog {
     /// Since anything was read, or a marker was asked for.
     silence: u32,
     patience: u32,
@@ -32,7 +32,7 @@ pub struct Watchdog {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum Advice {
+pub(super) enum Advice {
     Wait,
     PublishMarker,
     /// What was confirmed is not read.
@@ -40,12 +40,12 @@ pub enum Advice {
 }
 
 impl Watchdog {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { silence: 0, patience: rand::random_range(SILENCE), confirmed: None, unread: 0 }
     }
 
     /// Something was read.
-    pub fn heard(&mut self) {
+    pub(super) fn heard(&mut self) {
         // Each entry comes by here: drawing can wait until there is silence.
         if self.confirmed.is_some() {
             *self = Self::new();
@@ -53,7 +53,7 @@ impl Watchdog {
     }
 
     /// A tick has passed without anything. `confirmed`: what the broker has confirmed so far.
-    pub fn tick(&mut self, confirmed: u64) -> Advice {
+    pub(super) fn tick(&mut self, confirmed: u64) -> Advice {
         self.silence += 1;
         if *self.confirmed.get_or_insert(confirmed) != confirmed {
             self.unread += 1;

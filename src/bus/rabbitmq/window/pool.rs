@@ -1,13 +1,14 @@
 //! Permits that the exchanges of a bus share: whoever is alone may have all of them, and
 //! whoever comes then finds room all the same.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// See the top of this file.
 #[derive(Debug)]
-pub struct Pool {
+pub(super) struct Pool {
     /// What one lane may hold while no other wants any.
     permits: usize,
     state: Mutex<State>,
@@ -39,33 +40,33 @@ impl Claim {
 
 /// One user of a [`Pool`].
 #[derive(Debug, Clone)]
-pub struct Share {
+pub(super) struct Share {
     pool: Arc<Pool>,
     lane: usize,
 }
 
 /// Permits of a [`Pool`], until they are dropped.
 #[derive(Debug)]
-pub struct Permits {
+pub(crate) struct Permits {
     share: Share,
     count: usize,
 }
 
 impl Pool {
-    pub fn new(permits: usize) -> Arc<Self> {
+    pub(super) fn new(permits: usize) -> Arc<Self> {
         let (state, returned) = Default::default();
         Arc::new(Self { permits, state, returned })
     }
 
     /// Another user.
-    pub fn join(self: &Arc<Self>) -> Share {
+    pub(super) fn join(self: &Arc<Self>) -> Share {
         let mut state = self.lock();
         state.lanes.push(Claim::default());
         Share { pool: self.clone(), lane: state.lanes.len() - 1 }
     }
 
     /// Resolves when nobody holds any.
-    pub async fn is_idle(&self) {
+    pub(super) async fn is_idle(&self) {
         loop {
             let returned = self.returned.notified();
             if self.lock().held == 0 {
@@ -76,7 +77,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -105,7 +106,7 @@ impl State {
 
 impl Share {
     /// Does not wait.
-    pub fn try_take(&self, count: usize) -> Option<Permits> {
+    pub(super) fn try_take(&self, count: usize) -> Option<Permits> {
         let mut state = self.pool.lock();
         if !state.has_room(self.lane, count, self.pool.permits) {
             return None;
@@ -115,7 +116,7 @@ impl Share {
     }
 
     /// Waits for its share. Whoever waits is one that wants some.
-    pub async fn take(&self, count: usize) -> Permits {
+    pub(super) async fn take(&self, count: usize) -> Permits {
         let mut waiting = None;
         loop {
             // Before the look, so that nothing is given back unseen between the two.
@@ -147,7 +148,7 @@ impl Drop for Waiting<'_> {
 
 impl Permits {
     /// Gives back what is beyond `count`.
-    pub fn shrink(&mut self, count: usize) {
+    pub(crate) fn shrink(&mut self, count: usize) {
         let beyond = self.count.saturating_sub(count);
         self.give_back(beyond);
     }
