@@ -20,7 +20,7 @@ use super::{
     fleet::Lag,
     latency::Measured,
     meter::{Meter, Spent},
-    pace::ticks,
+    pace::{ticks, warm_up},
 };
 use crate::load::{RabbitMq, within};
 
@@ -80,9 +80,7 @@ pub async fn paced(
 ) -> anyhow::Result<(Measured, Lag)> {
     let (mut publisher, readers) = start(setup.broker, readers).await?;
     let (mut published, count) = (Vec::new(), Cell::new(0));
-    let events = per_second * setup.time.as_secs();
-    let meter = Meter::start(setup.broker, &[]);
-    let publishing = async {
+    let mut publish = async |events| {
         let mut ticks = ticks(per_second);
         for _ in 0..events {
             ticks.tick().await;
@@ -92,11 +90,17 @@ pub async fn paced(
         }
         publisher.settle().await
     };
+    let warm_up = warm_up(per_second);
+    publish(warm_up).await?;
+    all_have(&readers, warm_up as usize).await?;
+
+    let meter = Meter::start(setup.broker, &[]);
+    let events = per_second * setup.time.as_secs();
     let behind = || f64::from(count.get()) - mean(&readers);
-    let lag = Lag::while_running(behind, publishing).await?;
-    all_have(&readers, events as usize).await?;
+    let lag = Lag::while_running(behind, publish(events)).await?;
+    all_have(&readers, (warm_up + events) as usize).await?;
     let spent = meter.stop(events);
-    Ok((Measured { spent, latencies: latencies(&published, &readers, 0) }, lag))
+    Ok((Measured { spent, latencies: latencies(&published, &readers, warm_up as usize) }, lag))
 }
 
 async fn start(broker: &RabbitMq, readers: usize) -> anyhow::Result<(Publisher, Vec<Reader>)> {

@@ -30,7 +30,7 @@ pub async fn measure(
         Contender::Bare => bare::bulk(readers, setup).await?,
         Contender::Gateway(build) => through(build, readers, setup).await?,
     };
-    Ok(vec![Some(spent.per_second), Some(spent.broker_cpu), spent.gateway_cpu])
+    Ok(vec![Some(spent.per_second), Some(spent.broker_cpu), spent.gateway_cpu, spent.load_cpu])
 }
 
 async fn through(build: &Build, count: usize, setup: &Setup<'_>) -> anyhow::Result<Spent> {

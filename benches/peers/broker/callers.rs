@@ -27,7 +27,8 @@ pub async fn measure(contender: &Contender, setup: &Setup<'_>) -> anyhow::Result
             (spent, Some(p50.as_secs_f64() * 1e3))
         }
     };
-    Ok(vec![Some(spent.per_second), Some(spent.broker_cpu), spent.gateway_cpu, p50])
+    let Spent { per_second, broker_cpu, gateway_cpu, load_cpu } = spent;
+    Ok(vec![Some(per_second), Some(broker_cpu), gateway_cpu, p50, load_cpu])
 }
 
 /// And the median of how long a call takes. Each caller has its key, and each key a client.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::load::{Gateway, RabbitMq};
+use crate::load::{Gateway, RabbitMq, usage};
 
 /// CPU in microseconds per event.
 pub struct Spent {
@@ -10,6 +10,9 @@ pub struct Spent {
     pub broker_cpu: f64,
     /// Of all gateways together, if there are any.
     pub gateway_cpu: Option<f64>,
+    /// Of the thread that pushes and has the clients, where there are gateways: the bare
+    /// library has threads of its own beside it.
+    pub load_cpu: Option<f64>,
 }
 
 pub struct Meter<'a> {
@@ -17,6 +20,7 @@ pub struct Meter<'a> {
     gateways: &'a [Gateway],
     broker_cpu: Duration,
     gateway_cpu: Duration,
+    load_cpu: Duration,
     began: Instant,
 }
 
@@ -27,6 +31,7 @@ impl<'a> Meter<'a> {
             gateways,
             broker_cpu: broker.process.cpu(),
             gateway_cpu: cpu(gateways),
+            load_cpu: usage::own_cpu(),
             began: Instant::now(),
         }
     }
@@ -34,11 +39,14 @@ impl<'a> Meter<'a> {
     pub fn stop(self, events: u64) -> Spent {
         let elapsed = self.began.elapsed().as_secs_f64();
         let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / events as f64;
+        let has_gateways = !self.gateways.is_empty();
         let gateway_cpu = each(cpu(self.gateways) - self.gateway_cpu);
+        let load_cpu = each(usage::own_cpu() - self.load_cpu);
         Spent {
             per_second: events as f64 / elapsed,
             broker_cpu: each(self.broker.process.cpu() - self.broker_cpu),
-            gateway_cpu: (!self.gateways.is_empty()).then_some(gateway_cpu),
+            gateway_cpu: has_gateways.then_some(gateway_cpu),
+            load_cpu: has_gateways.then_some(load_cpu),
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 use tonic::transport::Channel;
 
 use super::{
-    DEADLINE, Setup, contender::Build, fleet::Lag, latency::Measured, meter::Meter,
+    DEADLINE, Setup, WARM_UP, contender::Build, fleet::Lag, latency::Measured, meter::Meter,
     replicas::Replicas,
 };
 use crate::{
@@ -35,7 +35,11 @@ pub async fn through(
 ) -> anyhow::Result<(Measured, Lag)> {
     let replicas = Replicas::start(build, count, setup).await?;
     let clients = replicas.clients(1, |_| KEY.into()).await?;
-    let (before, pushed) = (clients.received(), Cell::new(0));
+    let warm_up = warm_up(per_second);
+    push(&replicas.apis, &clients, per_second, warm_up, &Cell::new(0)).await?;
+    let before = warm_up * count as u64;
+    within(DEADLINE, "every event arrives", clients.have_received(before)).await?;
+    let pushed = Cell::new(0);
     let behind = || pushed.get() as f64 - (clients.received() - before) as f64 / count as f64;
 
     clients.take_latencies();
@@ -80,6 +84,11 @@ async fn push(
         call??;
     }
     Ok(())
+}
+
+/// Events before any are measured.
+pub fn warm_up(per_second: u64) -> u64 {
+    per_second * WARM_UP.as_millis() as u64 / 1_000
 }
 
 /// Whatever was late is made up for.

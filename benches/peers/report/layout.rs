@@ -103,6 +103,7 @@ pub fn layout(row: Row) -> (&'static str, Vec<Column>) {
                 column("events/s", 0, TimesAtLeast(5.0, Whose::BARE)),
                 column("broker CPU each, µs", 2, TimesAtMost(0.1, Whose::BARE)),
                 GATEWAY_CPU,
+                LOAD,
             ],
         ),
         Row::Callers => (
@@ -112,6 +113,7 @@ pub fn layout(row: Row) -> (&'static str, Vec<Column>) {
                 BROKER_CPU,
                 GATEWAY_CPU,
                 column("a call's p50, ms", 2, Shown),
+                LOAD,
             ],
         ),
         Row::OnePush => {
@@ -136,6 +138,7 @@ pub fn layout(row: Row) -> (&'static str, Vec<Column>) {
                 column("events/s", 0, TimesAtLeast(5.0, Whose::TODAY)),
                 column("broker CPU each, µs", 2, TimesAtMost(0.1, Whose::TODAY)),
                 column("CPU of all gateways each, µs", 1, Shown),
+                LOAD,
             ],
         ),
         Row::Fleet => (
