@@ -43,8 +43,8 @@ async fn replica(url: &str, exchanges: &[(&str, bool)]) -> Replica {
         ExchangeConfig { batch: *batch, ..config }
     };
     let configs = exchanges.iter().map(config).collect();
-    let replica =
-        Replica::configured(&[url], configs, MAX_EVENT_SIZE).attached(exchanges.len()).await;
+    let replica = Replica::configured(&[url], configs, MAX_EVENT_SIZE);
+    let replica = replica.attached(exchanges.len()).await;
     for (name, _) in exchanges {
         // From now on there is a channel on which the broker has taken something.
         replica.publish_until_ok(|| event(name, "k", "first")).await;

@@ -16,13 +16,13 @@ use crate::support::{
     client::Client,
     fleet::Fleet,
     gateway::{Addresses, Gateway, push_request},
-    handler::proto::PushEventsRequest,
+    handler::{TestHandler, proto::PushEventsRequest},
     metrics::Scrape,
     process::Myxi,
     program::Program,
     proxy::Proxy,
     rabbitmq::RabbitMq,
-    within,
+    unique, within,
 };
 
 /// The numbers of events, with `None` where a gap was told, up to the event `Last`.
@@ -196,20 +196,24 @@ async fn what_a_newer_replica_publishes_is_told_as_a_gap() {
 /// However many events come, a replica that comes back finds a marker not far behind.
 #[tokio::test]
 async fn markers_stand_in_the_log_at_least_every_thousand_entries_or_so() {
-    let broker = RabbitMq::shared().await;
-    let fleet = Fleet::start(broker, 1).await;
-    let mut client = fleet[0].subscribers(1, &fleet.exchange, "1").await.remove(0);
+    let (broker, app, exchange) =
+        (RabbitMq::shared().await, TestHandler::start().await, unique("a"));
+    // An entry for each event.
+    let flags =
+        [format!("--rabbitmq-url={}", broker.url()), format!("--exchange={exchange};batch=off")];
+    let gateway = Gateway::with(&app, &[&flags[0], &flags[1]]).await;
+    let mut client = gateway.subscribers(1, &exchange, "1").await.remove(0);
     let program = Program::connect(broker).await;
-    let mut api = fleet[0].api().await;
+    let mut api = gateway.api().await;
     for _ in 0..5 {
-        let event = |n| push_request(&fleet.exchange, "2", "Event", &json!(n));
+        let event = |n| push_request(&exchange, "2", "Event", &json!(n));
         let request = PushEventsRequest { events: (0..1000).map(event).collect() };
         api.push_events(request).await.expect("pushed");
     }
-    fleet[0].push(&fleet.exchange, "1", "Last", json!(0)).await;
+    gateway.push(&exchange, "1", "Last", json!(0)).await;
     client.event("Last").await;
 
-    let kinds = program.log_types(&fleet.exchange, 5001).await;
+    let kinds = program.log_types(&exchange, 5001).await;
     let mut since_marker = 0;
     for kind in kinds {
         since_marker = if kind.as_deref() == Some("myxi.marker") { 0 } else { since_marker + 1 };

@@ -52,7 +52,6 @@ pub(super) fn event(event: OutgoingEvent) -> Message {
 
 /// The entry of several events of one exchange, which must be within the bounds of a batch
 /// ([`batch::EVENTS_MAX`], [`batch::BYTES_MAX`]).
-#[allow(dead_code)] // Until batches are published.
 pub(super) fn batch(exchange: &Exchange, events: Vec<OutgoingEvent>) -> Message {
     Message {
         exchange: topology::input_exchange(exchange),

@@ -22,9 +22,7 @@ impl ExchangeConfig {
     pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(3600);
     pub const DEFAULT_MAX_BYTES: u64 = 200_000_000;
     pub const DEFAULT_SEGMENT_BYTES: u64 = 10_000_000;
-
-    /// Off until every replica of a fleet may be expected to read batches.
-    pub const DEFAULT_BATCH: bool = false;
+    pub const DEFAULT_BATCH: bool = true;
 
     pub fn new(name: Exchange) -> Self {
         Self {

@@ -3,8 +3,9 @@
 //! The caller and the driver agree on each event: at the deadline one that is not written is
 //! taken back, and will not be; of one that is written nobody knows.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
@@ -40,7 +41,7 @@ pub(crate) struct Pending(Arc<Call>);
 impl Pending {
     /// The driver's half for one more event. All have one before the first is settled.
     pub(crate) fn receipt(&self, admitted: Permits) -> Receipt {
-        let mut fates = self.0.lock();
+        let mut fates = self.0.fates.lock();
         fates.each.push(Fate::Gathering);
         fates.open += 1;
         Receipt { call: self.0.clone(), place: fates.each.len() - 1, _admitted: admitted }
@@ -49,12 +50,12 @@ impl Pending {
     /// Of each, in the order of the call.
     pub(crate) async fn outcomes(self, deadline: Instant) -> Vec<Outcome> {
         let all_settled = async {
-            if self.0.lock().open > 0 {
+            if self.0.fates.lock().open > 0 {
                 self.0.all_settled.notified().await;
             }
         };
         let _ = timeout_at(deadline, all_settled).await;
-        let mut fates = self.0.lock();
+        let mut fates = self.0.fates.lock();
         let taken_back = || Fate::Settled(Err(NotPublished::Unconfirmed));
         let each = fates.each.iter_mut().map(|fate| std::mem::replace(fate, taken_back()));
         each.map(|fate| match fate {
@@ -76,7 +77,7 @@ pub(crate) struct Receipt {
 impl Receipt {
     /// Whether it may be written: not when its caller has been told that it was not.
     pub(crate) fn begin(&self) -> bool {
-        let mut fates = self.call.lock();
+        let mut fates = self.call.fates.lock();
         let fate = &mut fates.each[self.place];
         let gathering = matches!(fate, Fate::Gathering);
         if gathering {
@@ -102,7 +103,7 @@ impl Drop for Receipt {
 
 impl Call {
     fn settle(&self, place: usize, outcome: impl FnOnce(bool) -> Outcome) {
-        let mut fates = self.lock();
+        let mut fates = self.fates.lock();
         let fate = &mut fates.each[place];
         let is_written = matches!(fate, Fate::Written);
         if matches!(fate, Fate::Settled(_)) {
@@ -113,10 +114,6 @@ impl Call {
         if fates.open == 0 {
             self.all_settled.notify_one();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Fates> {
-        self.fates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// See the top of this file.
@@ -60,7 +60,7 @@ impl Pool {
 
     /// Another user.
     pub(super) fn join(self: &Arc<Self>) -> Share {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.lanes.push(Claim::default());
         Share { pool: self.clone(), lane: state.lanes.len() - 1 }
     }
@@ -69,15 +69,11 @@ impl Pool {
     pub(super) async fn is_idle(&self) {
         loop {
             let returned = self.returned.notified();
-            if self.lock().held == 0 {
+            if self.state.lock().held == 0 {
                 return;
             }
             returned.await;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 
@@ -107,7 +103,7 @@ impl State {
 impl Share {
     /// Does not wait.
     pub(super) fn try_take(&self, count: usize) -> Option<Permits> {
-        let mut state = self.pool.lock();
+        let mut state = self.pool.state.lock();
         if !state.has_room(self.lane, count, self.pool.permits) {
             return None;
         }
@@ -135,14 +131,14 @@ struct Waiting<'a>(&'a Share);
 
 impl<'a> Waiting<'a> {
     fn of(share: &'a Share) -> Self {
-        share.pool.lock().change(share.lane, |claim| claim.waiting += 1);
+        share.pool.state.lock().change(share.lane, |claim| claim.waiting += 1);
         Self(share)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.pool.lock().change(self.0.lane, |claim| claim.waiting -= 1);
+        self.0.pool.state.lock().change(self.0.lane, |claim| claim.waiting -= 1);
     }
 }
 
@@ -157,7 +153,7 @@ impl Permits {
         self.count -= count;
         let Share { pool, lane } = &self.share;
         let wake = {
-            let mut state = pool.lock();
+            let mut state = pool.state.lock();
             state.change(*lane, |claim| claim.held -= count);
             state.waiting > 0 || state.held == 0
         };
