@@ -28,8 +28,7 @@ pub enum Unit {
     Frame,
     /// So many bytes of payload, where a server puts several messages into a frame.
     Bytes(usize),
-    /// A line of payload, where a server puts several messages into a frame and a newline
-    /// between them.
+    /// As [`Self::Bytes`], with newlines between them.
     Line,
 }
 
@@ -107,8 +106,7 @@ impl Clients {
         Ok(Self { shared, turning })
     }
 
-    /// Connects so many more and plays a script with each, some at once; returns when all
-    /// have.
+    /// Connects so many more and plays a script with each, some at once.
     pub async fn open(
         &self,
         server: SocketAddr,

@@ -50,7 +50,9 @@ async fn through(build: &Build, count: usize, setup: &Setup<'_>) -> anyhow::Resu
     };
     let all = async { tokio::try_join!(measuring, push(&replicas.apis, random, &over)) };
     let (spent, pushed) = within(setup.time + DEADLINE, "events are pushed", all).await?;
-    within(DEADLINE, "every event arrives", clients.have_received(pushed)).await?;
+    let what = format!("all of {pushed} events arrive");
+    within(DEADLINE, &what, clients.have_received(pushed)).await?;
+    ensure!(clients.received() == pushed, "more events came than {pushed}");
     Ok(spent)
 }
 
