@@ -47,6 +47,20 @@ impl Application {
         handler: impl ActionHandler,
         processors: &str,
     ) -> anyhow::Result<Self> {
+        let service = ActionHandlerServer::new(handler).max_decoding_message_size(1 << 20);
+        let serve = |incoming| Server::builder().serve_with_incoming(service, incoming);
+        Self::serve_at(address, processors, serve).await
+    }
+
+    /// Whatever serves what comes in, for servers with a contract of their own.
+    pub async fn serve_at<Serving>(
+        address: SocketAddr,
+        processors: &str,
+        serve: impl FnOnce(TcpIncoming) -> Serving + Send + 'static,
+    ) -> anyhow::Result<Self>
+    where
+        Serving: Future<Output = Result<(), tonic::transport::Error>>,
+    {
         let (running, stopped) = oneshot::channel::<()>();
         let (started, start) = oneshot::channel();
         let processors = processors.to_owned();
@@ -57,10 +71,7 @@ impl Application {
                 let listener = TcpListener::bind(address).await.expect("a free port");
                 let address = listener.local_addr().expect("its address");
                 let _ = started.send((address, usage::this_thread()));
-                let serving = Server::builder().serve_with_incoming(
-                    ActionHandlerServer::new(handler).max_decoding_message_size(1 << 20),
-                    TcpIncoming::from(listener).with_nodelay(Some(true)),
-                );
+                let serving = serve(TcpIncoming::from(listener).with_nodelay(Some(true)));
                 tokio::select! {
                     served = serving => served.expect("served"),
                     _ = stopped => {}

@@ -28,6 +28,8 @@ pub enum Unit {
     Frame,
     /// So many bytes of payload, where a server puts several messages into a frame.
     Bytes(usize),
+    /// As [`Self::Bytes`], with newlines between them.
+    Line,
 }
 
 /// How eagerly clients look for more.
@@ -104,8 +106,7 @@ impl Clients {
         Ok(Self { shared, turning })
     }
 
-    /// Connects so many more and plays a script with each, some at once; comes back when
-    /// all have.
+    /// Connects so many more and plays a script with each, some at once.
     pub async fn open(
         &self,
         server: SocketAddr,

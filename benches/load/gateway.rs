@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     process::{Command, Stdio},
     rc::Rc,
     time::Duration,
@@ -39,7 +40,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// With one exchange, [`EXCHANGE`], on ports of its own; `flags` come last.
+    /// With one exchange, [`EXCHANGE`], unless flags name others, on ports of its own.
     pub async fn start(handler: &str, flags: &[&str], processors: &str) -> anyhow::Result<Self> {
         let any_port = (Ipv4Addr::LOCALHOST, 0).into();
         Self::start_at(any_port, handler, flags, processors).await
@@ -52,10 +53,24 @@ impl Gateway {
         flags: &[&str],
         processors: &str,
     ) -> anyhow::Result<Self> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
+        let program = Path::new(env!("CARGO_BIN_EXE_myxi"));
+        Self::start_program(program, clients, handler, flags, processors).await
+    }
+
+    /// As [`Self::start_at`], of another build.
+    pub async fn start_program(
+        program: &Path,
+        clients: SocketAddr,
+        handler: &str,
+        flags: &[&str],
+        processors: &str,
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["serve", "--log-format=json", "--action-handler", handler]);
+        if !flags.iter().any(|flag| flag.starts_with("--exchange")) {
+            command.args(["--exchange", EXCHANGE]);
+        }
         command
-            .args(["serve", "--exchange", EXCHANGE, "--log-format=json"])
-            .args(["--action-handler", handler])
             .args(["--listen", &clients.to_string()])
             .args(["--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"])
             .args(flags);

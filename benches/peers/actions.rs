@@ -1,4 +1,5 @@
-//! Actions of sessions through the gateway, and the same calls made straight.
+//! Actions of sessions through servers that ask an application, and the same calls made
+//! straight.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,11 +13,13 @@ use tokio::time::sleep;
 use tonic::Request;
 
 use crate::{
-    load::{Application, Clients, Gateway, Pace, Unit, myxi_script, payload, text, usage},
-    peer::KEY,
+    load::{Application, Clients, Pace, Step, payload, step, usage, within},
+    peer::{Forwarder, KEY},
 };
 
 const WARM_UP: Duration = Duration::from_millis(500);
+
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// As the gateway's default.
 const ACTION_TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,7 +27,7 @@ const ACTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// CPU in microseconds per call.
 pub struct Measured {
     pub per_second: f64,
-    pub gateway_cpu: Option<f64>,
+    pub server_cpu: Option<f64>,
     pub handler_cpu: f64,
     pub load_cpu: f64,
     pub p50: Duration,
@@ -32,7 +35,7 @@ pub struct Measured {
 
 impl Measured {
     pub fn figures(&self) -> [Option<f64>; 4] {
-        [Some(self.per_second), self.gateway_cpu, Some(self.handler_cpu), Some(self.load_cpu)]
+        [Some(self.per_second), self.server_cpu, Some(self.handler_cpu), Some(self.load_cpu)]
     }
 
     /// The median of how long a call takes.
@@ -42,33 +45,30 @@ impl Measured {
 }
 
 /// Each session's next action follows the answer to the one before it.
-pub async fn through_gateway(
+pub async fn through(
+    forwarder: &dyn Forwarder,
     sessions: usize,
     time: Duration,
-    flags: &[String],
     processors: &str,
 ) -> anyhow::Result<Measured> {
-    let application = Application::start(processors).await?;
-    let flags: Vec<&str> =
-        ["--worker-threads=1"].into_iter().chain(flags.iter().map(String::as_str)).collect();
-    let gateway = Gateway::start(&application.url(), &flags, processors).await?;
-    let clients = Clients::new(Unit::Frame, Pace::Sparing)?;
-    let server = gateway.addresses.clients;
-    let script = myxi_script(server, KEY);
-    clients.open(server, sessions, sessions, |_| script.clone()).await?;
-    let action = format!(r#"{{"action":"Echo","tag":1,"payload":{}}}"#, payload());
-    clients.repeat(&Rc::from(text(action.as_bytes())))?;
+    let server = forwarder.start_forwarding(processors).await?;
+    let clients = Clients::new(server.unit, Pace::Sparing)?;
+    let script = (server.script)(server.address, KEY);
+    clients.open(server.address, sessions, sessions, |_| script.clone()).await?;
+    let once: Rc<[Step]> = Rc::new([step(server.action.to_vec(), &payload())]);
+    within(DEADLINE, "every session is answered", clients.play(sessions, &once)).await?;
+    clients.repeat(&server.action)?;
     sleep(WARM_UP).await;
 
-    let (meter, calls) = (Meter::start(&application), clients.received());
-    let gateway_cpu = gateway.process.cpu();
+    let (meter, calls) = (Meter::start(&server.application), clients.received());
+    let server_cpu = usage::cpu(server.process);
     clients.take_latencies();
     sleep(time).await;
     let calls = clients.received() - calls;
-    let gateway_cpu = (gateway.process.cpu() - gateway_cpu).as_secs_f64() * 1e6 / calls as f64;
+    let server_cpu = (usage::cpu(server.process) - server_cpu).as_secs_f64() * 1e6 / calls as f64;
     let measured = meter.stop(calls, clients.latencies());
     clients.none_lost()?;
-    Ok(Measured { gateway_cpu: Some(gateway_cpu), ..measured })
+    Ok(Measured { server_cpu: Some(server_cpu), ..measured })
 }
 
 /// The same unary call, made by as many tasks over one connection, as the gateway has it.
@@ -138,7 +138,7 @@ impl<'a> Meter<'a> {
         latencies.sort_unstable();
         Measured {
             per_second: calls as f64 / elapsed.as_secs_f64(),
-            gateway_cpu: None,
+            server_cpu: None,
             handler_cpu: each(self.application.cpu() - self.handler_cpu),
             load_cpu: each(usage::own_cpu() - self.load_cpu),
             p50: latencies.get(latencies.len() / 2).copied().unwrap_or_default(),

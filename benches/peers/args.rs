@@ -28,6 +28,13 @@ pub struct Args {
     /// Flags for the gateway, between blanks
     #[arg(long, allow_hyphen_values = true, value_delimiter = ' ')]
     pub gateway_flags: Vec<String>,
+    /// Replicas of the row fleet
+    #[arg(long, default_value_t = 10)]
+    pub fleet: usize,
+    /// A commit whose gateway is built, below the target directory, and measured through
+    /// RabbitMQ beside this one
+    #[arg(long)]
+    pub before: Option<String>,
     /// The process of the bare floor, on these ports
     #[arg(long, hide = true, num_args = 2)]
     pub serve_floor: Vec<u16>,
@@ -46,10 +53,20 @@ pub enum Row {
     Paced,
     /// 5,000 subscribers of one key, 8 outstanding
     Many,
-    /// 5,000 clients with a key each, events to random keys through RabbitMQ
+    /// Through RabbitMQ: 250 events a call, 4 calls under way, 5,000 clients with a key each
     Keys,
-    /// Events that no local client wants
+    /// Through RabbitMQ: one event a call, 64 callers
+    Callers,
+    /// Through RabbitMQ: one event at a time
+    OnePush,
+    /// Through RabbitMQ: 1,000 events a second, one a call
+    PacedPushes,
+    /// Through RabbitMQ: events of another replica that no local client wants
     Unwanted,
+    /// Through RabbitMQ: 250 events a call, 4 calls under way at each of three replicas
+    ThreeReplicas,
+    /// Through RabbitMQ: 2,000 events a second, which all replicas of a fleet read
+    Fleet,
     /// Memory of 5,000 idle connections
     Idle,
     /// 5,000 clients connect, authenticate and subscribe
@@ -66,6 +83,7 @@ pub enum Row {
 pub enum Server {
     #[value(skip)]
     Myxi,
+    Centrifugo,
     Nats,
     Nchan,
     Rabbitmq,

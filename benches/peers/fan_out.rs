@@ -66,7 +66,10 @@ pub async fn saturate(
     };
     let publishing = try_join_all((0..outstanding).map(|_| publisher()));
     let all = async { tokio::try_join!(measuring, publishing) };
-    Ok(within(time + REST_DEADLINE, "all events arrive", all).await?.0)
+    let (measured, _) = within(time + REST_DEADLINE, "all events arrive", all).await?;
+    let (received, everything) = (clients.received(), before + subscribers * published.get());
+    ensure!(received == everything, "{received} messages came instead of {everything}");
+    Ok(measured)
 }
 
 /// Latencies of each delivery at a fixed rate.

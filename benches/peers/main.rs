@@ -27,6 +27,7 @@ mod load;
 
 mod actions;
 mod args;
+mod before;
 mod broker;
 mod fan_out;
 mod idle;

@@ -29,6 +29,31 @@ pub trait Peer {
 
     /// Fails where it is not installed, and says what to install.
     async fn start(&self, placement: &Placement) -> anyhow::Result<Running>;
+
+    /// Itself, if it can ask an application.
+    fn forwarder(&self) -> Option<&dyn Forwarder> {
+        None
+    }
+}
+
+/// A server that passes what clients ask on to an application, and back what it answers.
+#[async_trait(?Send)]
+pub trait Forwarder {
+    /// With the application that all forwarders have, which echoes.
+    async fn start_forwarding(&self, processors: &str) -> anyhow::Result<Forwarding>;
+}
+
+/// It ends with this.
+pub struct Forwarding {
+    pub process: u32,
+    pub address: SocketAddr,
+    pub unit: Unit,
+    /// What a client says until it is subscribed to a key.
+    pub script: fn(SocketAddr, &str) -> Rc<[Step]>,
+    /// What it then sends again and again, to have a payload echoed.
+    pub action: Rc<[u8]>,
+    pub application: Application,
+    pub _alive: Box<dyn Any>,
 }
 
 #[async_trait(?Send)]

@@ -1,5 +1,6 @@
 //! The servers that can be measured, each in a file that nobody else knows.
 
+mod centrifugo;
 pub mod floor;
 mod line_publisher;
 pub mod myxi;
@@ -18,6 +19,7 @@ impl Args {
     pub fn peer(&self, server: Server) -> Box<dyn Peer> {
         match server {
             Server::Myxi => Box::new(self.myxi(1)),
+            Server::Centrifugo => Box::new(centrifugo::Centrifugo),
             Server::Nats => Box::new(nats::Nats),
             Server::Nchan => Box::new(nchan::Nchan),
             Server::Rabbitmq => Box::new(web_stomp::WebStomp),

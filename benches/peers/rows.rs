@@ -1,24 +1,25 @@
 //! Which row is measured with whom, in which order. What fails is reported, and the rest
 //! goes on.
 
+mod calls;
+mod through_broker;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::sleep;
 
 use crate::{
-    actions,
     args::{Args, Row},
-    broker, fan_out, idle,
-    load::{RabbitMq, available, pin_this_thread},
+    fan_out, idle,
+    load::{available, pin_this_thread},
     peer::{Peer, Running},
     placement::Placement,
-    report::{GATEWAY, Report},
+    report::Report,
 };
 
 const SUBSCRIBERS: usize = 500;
 const MANY_SUBSCRIBERS: usize = 5_000;
 const OUTSTANDING: usize = 8;
-const SESSIONS: usize = 50;
 
 /// Between the end of one server and the start of the next.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -94,59 +95,27 @@ impl Rows {
                 for (row, outstanding) in [(Row::FanOut, OUTSTANDING), (Row::OneOutstanding, 1)] {
                     if self.args.wants(row) {
                         let all = fan_out::saturate(running, &clients, outstanding, time).await?;
-                        self.report.record(row, name, all.figures());
+                        self.report.record(row, name, &all.figures());
                     }
                 }
                 if self.args.wants(Row::Paced) {
                     let all = fan_out::pace(running, &clients, time).await?;
-                    self.report.record(Row::Paced, name, all.figures());
+                    self.report.record(Row::Paced, name, &all.figures());
                 }
             }
             Life::Many => {
                 let clients = running.subscribers(MANY_SUBSCRIBERS, pace).await?;
                 let all = fan_out::saturate(running, &clients, OUTSTANDING, time).await?;
-                self.report.record(Row::Many, name, all.figures());
+                self.report.record(Row::Many, name, &all.figures());
             }
             Life::Idle => {
                 let all = idle::measure(running, pace).await?;
                 let entry = [Some(all.per_second), Some(all.server_cpu), all.handler_cpu];
-                self.report.record(Row::Connect, name, entry);
-                self.report.record(Row::Idle, name, [Some(all.idle), all.after_large]);
+                self.report.record(Row::Connect, name, &entry);
+                self.report.record(Row::Idle, name, &[Some(all.idle), all.after_large]);
             }
         }
         Ok(())
-    }
-
-    /// Actions, beside the same calls without a gateway.
-    async fn calls(&mut self) {
-        let (time, processors) = (self.time(), self.together.server.clone());
-        for round in 0..self.args.rounds() {
-            for (row, sessions) in [(Row::Actions, SESSIONS), (Row::OneAction, 1)] {
-                if !self.args.wants(row) {
-                    continue;
-                }
-                eprintln!("round {}, {row:?}", round + 1);
-                let straight = actions::straight(sessions, time, &processors).await;
-                sleep(PAUSE).await;
-                let flags = &self.args.gateway_flags;
-                let through = actions::through_gateway(sessions, time, flags, &processors).await;
-                sleep(PAUSE).await;
-                let both = through.and_then(|through| Ok((through, straight?)));
-                let done = both.map(|(through, straight)| {
-                    let added = through.micros() - straight.micros();
-                    for (name, all, added) in
-                        [(GATEWAY, through, Some(added)), ("tonic, straight", straight, None)]
-                    {
-                        if row == Row::OneAction {
-                            self.report.record(row, name, [Some(all.micros()), added]);
-                        } else {
-                            self.report.record(row, name, all.figures());
-                        }
-                    }
-                });
-                self.note(&format!("{row:?}"), done);
-            }
-        }
     }
 
     /// One thread for sessions, two, … as many as there are processors.
@@ -169,48 +138,7 @@ impl Rows {
         let running = self.args.myxi(threads).start(&self.together).await?;
         let clients = running.subscribers(SUBSCRIBERS, self.together.pace()).await?;
         let all = fan_out::saturate(&running, &clients, OUTSTANDING, self.time()).await?;
-        self.report.record(Row::Threads, name, all.figures());
-        Ok(())
-    }
-
-    /// On one broker, which the other rows do not have beside them.
-    async fn through_broker(&mut self) {
-        if !self.wants_any(&[Row::Keys, Row::Unwanted]) {
-            return;
-        }
-        let broker = match RabbitMq::start("", &self.together.server).await {
-            Ok(broker) => broker,
-            Err(error) => return self.report.failed("through RabbitMQ: not run", &error),
-        };
-        for round in 0..self.args.rounds() {
-            eprintln!("round {}, through RabbitMQ", round + 1);
-            let done = self.keys(&broker).await;
-            self.note("through RabbitMQ", done);
-            let done = self.unwanted(&broker).await;
-            self.note("unwanted events", done);
-        }
-    }
-
-    async fn keys(&mut self, broker: &RabbitMq) -> anyhow::Result<()> {
-        if !self.args.wants(Row::Keys) {
-            return Ok(());
-        }
-        let (time, processors) = (self.time(), &self.together.server);
-        let bare = broker::bare(broker, time).await?;
-        self.report.record(Row::Keys, "lapin, bare", bare.figures());
-        let flags = &self.args.gateway_flags;
-        let through = broker::through_gateway(broker, time, flags, processors).await?;
-        self.report.record(Row::Keys, GATEWAY, through.figures());
-        Ok(())
-    }
-
-    async fn unwanted(&mut self, broker: &RabbitMq) -> anyhow::Result<()> {
-        if !self.args.wants(Row::Unwanted) {
-            return Ok(());
-        }
-        let (flags, processors) = (&self.args.gateway_flags, &self.together.server);
-        let (cpu, rate) = broker::unwanted(broker, self.time(), flags, processors).await?;
-        self.report.record(Row::Unwanted, GATEWAY, [Some(cpu), Some(rate)]);
+        self.report.record(Row::Threads, name, &all.figures());
         Ok(())
     }
 

@@ -136,6 +136,10 @@ impl Client {
             _ if part.opcode == frames::PING => pings += usize::from(part.ends),
             _ if !frames::is_data(part.opcode) => {}
             Unit::Frame => self.received += u64::from(part.ends),
+            Unit::Line => {
+                let between = part.bytes.iter().filter(|byte| **byte == b'\n').count();
+                self.received += between as u64 + u64::from(part.ends);
+            }
             Unit::Bytes(length) => {
                 let bytes = self.bytes + part.bytes.len();
                 (self.received, self.bytes) =

@@ -1,157 +1,135 @@
 //! The least that publishes with confirms and reads a stream: what the broker and the
-//! library take by themselves.
+//! library take by themselves. A publisher in this thread, each reader in one of its own.
+
+mod log;
+mod publisher;
+mod reader;
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
+    cell::Cell,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
-use futures_util::StreamExt;
-use lapin::{
-    BasicProperties, Channel, ExchangeKind, PublisherConfirm,
-    options::{
-        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-    },
-    types::{AMQPValue, FieldTable, ShortString},
+use futures_util::future::try_join_all;
+use tokio::time::sleep;
+
+pub use self::publisher::Publisher;
+use self::reader::Reader;
+use super::{
+    DEADLINE, Setup, WARM_UP,
+    fleet::Lag,
+    latency::Measured,
+    meter::{Meter, Spent},
+    pace::{ticks, warm_up},
 };
-use tokio::sync::oneshot;
+use crate::load::{RabbitMq, within};
 
-use super::{CALLS, OUTSTANDING};
-use crate::load::payload;
+/// Of its own: gateways read the other one.
+const NAME: &str = "bare";
 
-/// Deliveries on their way to the reader.
-const PREFETCH: u16 = 1_000;
+const KEY: &str = "key";
 
-/// An exchange and its log, as the gateway declares them.
-pub async fn declare(channel: &Channel, name: &str) -> lapin::Result<()> {
-    let (exchange, log) = names(name);
-    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    let none = FieldTable::default;
-    channel.exchange_declare(exchange.clone(), ExchangeKind::Fanout, durable, none()).await?;
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
-    arguments.insert("x-max-age".into(), AMQPValue::LongString("1h".into()));
-    arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(200_000_000));
-    arguments.insert("x-stream-max-segment-size-bytes".into(), AMQPValue::LongLongInt(10_000_000));
-    let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-    channel.queue_declare(log.clone(), durable, arguments).await?;
-    channel.queue_bind(log, exchange, "".into(), QueueBindOptions::default(), none()).await
-}
-
-fn names(name: &str) -> (ShortString, ShortString) {
-    (format!("myxi.in.{name}").into(), format!("myxi.log.{name}").into())
-}
-
-/// Publishes as the gateway does: mandatory, with confirms.
-pub struct Publisher {
-    channel: Channel,
-    exchange: ShortString,
-    body: String,
-    unconfirmed: VecDeque<PublisherConfirm>,
-}
-
-impl Publisher {
-    pub async fn new(channel: Channel, name: &str) -> lapin::Result<Self> {
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let body = format!(r#"{{"event":"E","payload":{}}}"#, payload());
-        Ok(Self { channel, exchange: names(name).0, body, unconfirmed: VecDeque::new() })
-    }
-
-    pub async fn publish(&mut self, routing_key: &str) -> anyhow::Result<()> {
-        if self.unconfirmed.len() == OUTSTANDING {
-            // As many at once as a call of PushEvents holds: one by one they would also be
-            // written one by one.
-            for _ in 0..OUTSTANDING / CALLS {
-                self.confirm_first().await?;
-            }
+/// As many events as go, which all readers get.
+pub async fn bulk(readers: usize, setup: &Setup<'_>) -> anyhow::Result<Spent> {
+    let (mut publisher, readers) = start(setup.broker, readers).await?;
+    let over = Cell::new(false);
+    let publishing = async {
+        while !over.get() {
+            publisher.publish(KEY).await?;
         }
-        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let id = format!("{:032x}", rand::random::<u128>());
-        let properties = BasicProperties::default()
-            .with_content_type("application/json".into())
-            .with_message_id(id.into());
-        let exchange = self.exchange.clone();
-        let key = routing_key.into();
-        let published =
-            self.channel.basic_publish(exchange, key, options, self.body.as_bytes(), properties);
-        self.unconfirmed.push_back(published.await?);
-        Ok(())
-    }
+        publisher.settle().await
+    };
+    let measuring = async {
+        sleep(WARM_UP).await;
+        let (meter, before) = (Meter::start(setup.broker, &[]), mean(&readers));
+        sleep(setup.time).await;
+        let spent = meter.stop((mean(&readers) - before) as u64);
+        over.set(true);
+        Ok(spent)
+    };
+    let all = async { tokio::try_join!(measuring, publishing) };
+    Ok(within(setup.time + DEADLINE, "events are published", all).await?.0)
+}
 
-    pub async fn settle(&mut self) -> anyhow::Result<()> {
-        while !self.unconfirmed.is_empty() {
-            self.confirm_first().await?;
+/// The next event is published when the last one is confirmed and read.
+pub async fn one_at_a_time(setup: &Setup<'_>) -> anyhow::Result<Measured> {
+    let (mut publisher, readers) = start(setup.broker, 1).await?;
+    let mut published = Vec::new();
+    let mut publish_for = async |time| {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            published.push(Instant::now());
+            publisher.publish(KEY).await?;
+            publisher.settle().await?;
+            all_have(&readers, published.len()).await?;
         }
-        Ok(())
-    }
-
-    async fn confirm_first(&mut self) -> anyhow::Result<()> {
-        let first = self.unconfirmed.pop_front().context("an unconfirmed event")?;
-        let confirmation = first.await?;
-        ensure!(confirmation.is_ack(), "the broker does not confirm: {confirmation:?}");
-        Ok(())
-    }
+        anyhow::Ok(published.len())
+    };
+    let before = publish_for(WARM_UP).await?;
+    let meter = Meter::start(setup.broker, &[]);
+    let events = publish_for(setup.time).await? - before;
+    let spent = meter.stop(events as u64);
+    Ok(Measured { spent, latencies: latencies(&published, &readers, before) })
 }
 
-/// Reads a stream and counts. Ends on drop.
-pub struct Reader {
-    received: Arc<AtomicU64>,
-    _running: oneshot::Sender<()>,
+/// At a fixed rate, to so many readers.
+pub async fn paced(
+    per_second: u64,
+    readers: usize,
+    setup: &Setup<'_>,
+) -> anyhow::Result<(Measured, Lag)> {
+    let (mut publisher, readers) = start(setup.broker, readers).await?;
+    let (mut published, count) = (Vec::new(), Cell::new(0));
+    let mut publish = async |events| {
+        let mut ticks = ticks(per_second);
+        for _ in 0..events {
+            ticks.tick().await;
+            published.push(Instant::now());
+            count.set(count.get() + 1);
+            publisher.publish(KEY).await?;
+        }
+        publisher.settle().await
+    };
+    let warm_up = warm_up(per_second);
+    publish(warm_up).await?;
+    all_have(&readers, warm_up as usize).await?;
+
+    let meter = Meter::start(setup.broker, &[]);
+    let events = per_second * setup.time.as_secs();
+    let behind = || f64::from(count.get()) - mean(&readers);
+    let lag = Lag::while_running(behind, publish(events)).await?;
+    all_have(&readers, (warm_up + events) as usize).await?;
+    let spent = meter.stop(events);
+    Ok((Measured { spent, latencies: latencies(&published, &readers, warm_up as usize) }, lag))
 }
 
-impl Reader {
-    pub async fn start(url: String, name: &str) -> anyhow::Result<Self> {
-        let (running, stopped) = oneshot::channel::<()>();
-        let (started, start) = oneshot::channel();
-        let received = Arc::new(AtomicU64::new(0));
-        let (count, log) = (received.clone(), names(name).1);
-        thread::Builder::new().name("reader".into()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                tokio::select! {
-                    read = read(&url, log, &count, started) => eprintln!("the reader: {read:?}"),
-                    _ = stopped => {}
-                }
-            });
-        })?;
-        start.await.context("the reader starts")?;
-        Ok(Self { received, _running: running })
-    }
-
-    pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
-    }
-}
-
-async fn read(
-    url: &str,
-    log: ShortString,
-    count: &AtomicU64,
-    started: oneshot::Sender<()>,
-) -> lapin::Result<()> {
-    let connection = lapin::Connection::connect(url, Default::default()).await?;
+async fn start(broker: &RabbitMq, readers: usize) -> anyhow::Result<(Publisher, Vec<Reader>)> {
+    let connection = broker.connect().await?;
     let channel = connection.create_channel().await?;
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-stream-offset".into(), AMQPValue::LongString("next".into()));
-    let options = BasicConsumeOptions::default();
-    let mut consumer = channel.basic_consume(log, "".into(), options, arguments).await?;
-    let _ = started.send(());
-    let mut unacked = 0;
-    while let Some(delivery) = consumer.next().await {
-        let delivery = delivery?;
-        count.fetch_add(1, Ordering::Relaxed);
-        unacked += 1;
-        if unacked == PREFETCH / 4 {
-            delivery.ack(BasicAckOptions { multiple: true }).await?;
-            unacked = 0;
-        }
-    }
+    log::declare(&channel, NAME).await?;
+    let readers = try_join_all((0..readers).map(|_| Reader::start(broker.url(), NAME))).await?;
+    Ok((Publisher::new(channel, NAME).await?, readers))
+}
+
+async fn all_have(readers: &[Reader], events: usize) -> anyhow::Result<()> {
+    let reading = try_join_all(readers.iter().map(|reader| reader.has_received(events)));
+    within(DEADLINE, "every event is read", reading).await?;
     Ok(())
+}
+
+/// Of what the readers have received.
+fn mean(readers: &[Reader]) -> f64 {
+    let received: usize = readers.iter().map(Reader::received).sum();
+    received as f64 / readers.len() as f64
+}
+
+/// Of each event behind the first ones, at each reader. Sorted.
+fn latencies(published: &[Instant], readers: &[Reader], first: usize) -> Vec<Duration> {
+    let mut latencies = Vec::new();
+    for reader in readers {
+        let both = published.iter().zip(reader.arrivals()).skip(first);
+        latencies.extend(both.map(|(published, arrived)| arrived.duration_since(*published)));
+    }
+    latencies.sort_unstable();
+    latencies
 }

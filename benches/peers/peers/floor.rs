@@ -23,6 +23,7 @@ use crate::{
     load::{EVENT_BYTES, ServerProcess, Step, Unit, free_ports, payload, upgrade},
     peer::{Peer, Running},
     placement::Placement,
+    report::FLOOR,
 };
 
 pub struct BareFloor;
@@ -30,7 +31,7 @@ pub struct BareFloor;
 #[async_trait(?Send)]
 impl Peer for BareFloor {
     fn name(&self) -> &'static str {
-        "bare floor"
+        FLOOR
     }
 
     fn version(&self) -> String {

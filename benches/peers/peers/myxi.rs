@@ -7,8 +7,8 @@ use myxi::proto::gateway_client::GatewayClient;
 use tonic::transport::Channel;
 
 use crate::{
-    load::{Application, Gateway, Unit, event, myxi_script},
-    peer::{KEY, Peer, Publish, Running},
+    load::{Application, Gateway, Unit, event, myxi_script, payload, text},
+    peer::{Forwarder, Forwarding, KEY, Peer, Publish, Running},
     placement::Placement,
     report::GATEWAY,
 };
@@ -31,10 +31,7 @@ impl Peer for Myxi {
 
     async fn start(&self, placement: &Placement) -> anyhow::Result<Running> {
         let application = Application::start(&placement.load).await?;
-        let threads = format!("--worker-threads={}", self.worker_threads);
-        let further = self.flags.iter().map(String::as_str);
-        let flags: Vec<&str> = [threads.as_str()].into_iter().chain(further).collect();
-        let gateway = Gateway::start(&application.url(), &flags, &placement.server).await?;
+        let gateway = self.gateway(&application, &placement.server).await?;
         Ok(Running {
             process: gateway.process.id(),
             address: gateway.addresses.clients,
@@ -44,6 +41,41 @@ impl Peer for Myxi {
             application: Some(application),
             _alive: Box::new(gateway),
         })
+    }
+
+    fn forwarder(&self) -> Option<&dyn Forwarder> {
+        Some(self)
+    }
+}
+
+#[async_trait(?Send)]
+impl Forwarder for Myxi {
+    async fn start_forwarding(&self, processors: &str) -> anyhow::Result<Forwarding> {
+        let application = Application::start(processors).await?;
+        let gateway = self.gateway(&application, processors).await?;
+        let action = format!(r#"{{"action":"Echo","tag":1,"payload":{}}}"#, payload());
+        Ok(Forwarding {
+            process: gateway.process.id(),
+            address: gateway.addresses.clients,
+            unit: Unit::Frame,
+            script: myxi_script,
+            action: text(action.as_bytes()).into(),
+            application,
+            _alive: Box::new(gateway),
+        })
+    }
+}
+
+impl Myxi {
+    async fn gateway(
+        &self,
+        application: &Application,
+        processors: &str,
+    ) -> anyhow::Result<Gateway> {
+        let threads = format!("--worker-threads={}", self.worker_threads);
+        let further = self.flags.iter().map(String::as_str);
+        let flags: Vec<&str> = [threads.as_str()].into_iter().chain(further).collect();
+        Gateway::start(&application.url(), &flags, processors).await
     }
 }
 
