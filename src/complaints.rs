@@ -114,6 +114,7 @@ mod tests {
         for _ in 0..2 {
             complaints.hear(complaint());
             complaints.hear(complaint());
+            assert_eq!(Arc::weak_count(&complaints.0), 1, "one waits for all");
             tokio::time::sleep(3 * INTERVAL).await;
             let mut throttle = complaints.0.throttle.lock();
             assert!(throttle.begin_closing(), "{throttle:?}");

@@ -42,8 +42,8 @@
 //! - why was this handshake refused: `edge/handshake.rs`; by its origin: `net/origin.rs`
 //! - who decides that a client is slow: `hub/outbox.rs` (too much waits for it) and
 //!   `session/driver/keepalive.rs` (it reads nothing)
-//! - what a failed call means to the client: `session/errors.rs`; how it failed:
-//!   `application/grpc/call.rs`
+//! - what a failed call means to the client: `session/errors.rs`; to the gateway:
+//!   `application/grpc/failure.rs`; how it failed: `application/grpc/call.rs`
 //! - what a replica does after the broker came back: `bus/rabbitmq/stream.rs`, reading;
 //!   `bus/rabbitmq/publisher/driver.rs`, publishing; who connects: `bus/rabbitmq/supervisor.rs`
 //! - what a drain does, in order: `server/drain.rs`

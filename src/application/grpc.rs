@@ -10,19 +10,17 @@ mod complaint;
 mod connection;
 mod convert;
 mod endpoint;
+mod failure;
 mod limit;
 mod message;
 mod service;
 mod state;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use http::uri::Authority;
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::{task::JoinSet, time::Instant};
 use tonic::Code;
@@ -32,6 +30,7 @@ use self::{
     call::{CallError, Caller, Method},
     complaint::{Asked, Ended},
     connection::{Connector, Settings},
+    failure::CallFailure,
     limit::Urgency,
     service::{Prober, Service},
 };
@@ -172,44 +171,47 @@ impl GrpcApplication {
         }
     }
 
-    /// Tells the operator of a call that failed; the client is not told why.
-    fn complain<T>(
+    /// Makes one call for what its reply is read as, and tells the operator where that fails;
+    /// the client is not told why.
+    async fn ask<Reply: Message + Default, T>(
         &self,
         asked: Asked<'_>,
-        ended: Ended,
-        result: Result<T, ApplicationError>,
+        urgency: Urgency,
+        request: &impl Message,
+        read: impl FnOnce(Reply) -> Result<T, ApplicationError>,
     ) -> Result<T, ApplicationError> {
-        if let Err(error) = &result
+        let reply = self.call(asked.method, urgency, request).await;
+        let ended = Ended::of(&reply);
+        let answer = match reply {
+            Ok(reply) => read(reply),
+            Err(failure) => Err(self.meaning(asked.method.rpc, failure).await),
+        };
+        if let Err(error) = &answer
             && let Some(complaint) = asked.complaint(ended, error)
         {
             self.complaints.hear(complaint);
         }
-        result
+        answer
     }
 
-    /// The application answers `HandleAction` with statuses that mean something to the
-    /// client, unless it is not the right application, or does not take this for its gateway.
-    async fn of_action(&self, failure: CallFailure) -> ApplicationError {
-        let CallFailure::Call(CallError::Status(code, message)) = failure else {
-            return failure.of_question();
-        };
-        if let Code::Unimplemented | Code::Unauthenticated = code
-            && let Some(why) = self.service.explains(code, self.timeout).await
-        {
-            return ApplicationError::Unavailable(why.to_string());
-        }
-        match code {
-            Code::Unimplemented => ApplicationError::Unimplemented,
-            Code::Unauthenticated => ApplicationError::Unauthenticated,
-            Code::PermissionDenied => ApplicationError::PermissionDenied,
-            Code::InvalidArgument => ApplicationError::InvalidPayload(message),
-            _ => CallFailure::Call(CallError::Status(code, message)).of_question(),
+    /// A status of `HandleAction` is for the client, unless this is not the right application,
+    /// or does not take this for its gateway.
+    async fn meaning(&self, rpc: Rpc, failure: CallFailure) -> ApplicationError {
+        match (rpc, failure.code()) {
+            (Rpc::HandleAction, Some(code @ (Code::Unimplemented | Code::Unauthenticated))) => {
+                match self.service.explains(code, self.timeout).await {
+                    Some(why) => ApplicationError::Unavailable(why.to_string()),
+                    None => failure.of_action(),
+                }
+            }
+            (Rpc::HandleAction, _) => failure.of_action(),
+            (Rpc::SessionClosed, Some(Code::Unimplemented)) => ApplicationError::Unimplemented,
+            _ => failure.of_question(),
         }
     }
 
     fn wants_session_closed(&self) -> bool {
-        let until = self.session_closed_unwanted_until.lock().unwrap_or_else(|e| e.into_inner());
-        until.is_none_or(|until| Instant::now() >= until)
+        self.session_closed_unwanted_until.lock().is_none_or(|until| Instant::now() >= until)
     }
 }
 
@@ -222,14 +224,8 @@ impl Application for GrpcApplication {
     ) -> Result<ActionReply, ApplicationError> {
         let method = &self.methods.handle_action;
         let request = convert::action(session, action);
-        let reply = self.call(method, Urgency::Client, &request).await;
-        let ended = Ended::of(&reply);
-        let reply = match reply {
-            Ok(reply) => convert::reply(reply),
-            Err(failure) => Err(self.of_action(failure).await),
-        };
-        let asked = Asked { rpc: method.rpc, session, action: Some(action.name) };
-        self.complain(asked, ended, reply)
+        let asked = Asked { method, session, action: Some(action.name) };
+        self.ask(asked, Urgency::Client, &request, convert::reply).await
     }
 
     async fn check_subscriptions(
@@ -246,15 +242,11 @@ impl Application for GrpcApplication {
         let mut decisions = Vec::with_capacity(topics.len());
         for topics in topics.chunks(TOPICS_PER_CHECK) {
             let request = convert::check(session, topics, reason);
-            let reply = self.call(method, urgency, &request).await;
-            let ended = Ended::of(&reply);
-            let some = reply.map_err(CallFailure::of_question).and_then(
-                |reply: proto::CheckSubscriptionsResponse| {
-                    convert::decisions(&reply.decisions, topics.len())
-                },
-            );
-            let asked = Asked { rpc: method.rpc, session, action: None };
-            decisions.extend(self.complain(asked, ended, some)?);
+            let asked = Asked { method, session, action: None };
+            let read = |reply: proto::CheckSubscriptionsResponse| {
+                convert::decisions(&reply.decisions, topics.len())
+            };
+            decisions.extend(self.ask(asked, urgency, &request, read).await?);
         }
         Ok(decisions)
     }
@@ -265,10 +257,8 @@ impl Application for GrpcApplication {
     ) -> Result<Admission, ApplicationError> {
         let method = &self.methods.session_opened;
         let request = proto::SessionOpenedRequest { session: Some(convert::session(session)) };
-        let reply = self.call(method, Urgency::Client, &request).await;
-        let ended = Ended::of(&reply);
-        let admission = reply.map_err(CallFailure::of_question).and_then(convert::admission);
-        self.complain(Asked { rpc: method.rpc, session, action: None }, ended, admission)
+        let asked = Asked { method, session, action: None };
+        self.ask(asked, Urgency::Client, &request, convert::admission).await
     }
 
     async fn session_closed(&self, session: &SessionSnapshot, reason: &Close, lived: Duration) {
@@ -282,55 +272,13 @@ impl Application for GrpcApplication {
             reason: reason.reason.as_ref().into(),
             duration_ms: i64::try_from(lived.as_millis()).unwrap_or(i64::MAX),
         };
-        let reply = self.call(method, Urgency::Background, &request).await;
-        let ended = Ended::of(&reply);
-        match reply {
-            Ok(proto::SessionClosedResponse {}) => {}
-            Err(CallFailure::Call(CallError::Status(Code::Unimplemented, _))) => {
-                let until = Instant::now() + SESSION_CLOSED_UNWANTED;
-                *self.session_closed_unwanted_until.lock().unwrap_or_else(|e| e.into_inner()) =
-                    Some(until);
-            }
-            Err(failure) => {
-                let asked = Asked { rpc: method.rpc, session, action: None };
-                // Nobody waits for it.
-                let _ = self.complain::<()>(asked, ended, Err(failure.of_question()));
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-enum CallFailure {
-    /// Too many calls were in flight for too long: this one was not sent.
-    NoTurn,
-    Call(CallError),
-}
-
-impl CallFailure {
-    /// To the gateway's own questions a status is never an answer, least of all a denial.
-    fn of_question(self) -> ApplicationError {
-        match self {
-            Self::NoTurn => ApplicationError::Busy,
-            Self::Call(error) => match error {
-                CallError::Unreached(problem) => ApplicationError::Unreachable(problem),
-                CallError::Timeout | CallError::Status(Code::DeadlineExceeded, _) => {
-                    ApplicationError::Timeout
-                }
-                CallError::Lost(problem) => ApplicationError::Lost(problem),
-                CallError::Unreadable(problem) => ApplicationError::Failed(problem),
-                CallError::Status(code, message) => {
-                    let status: &str = CallStatus::from(code).into();
-                    let answer = format!("it answered {status}: {message}");
-                    match code {
-                        Code::Unavailable | Code::Unimplemented | Code::Unauthenticated => {
-                            ApplicationError::Unavailable(answer)
-                        }
-                        Code::ResourceExhausted => ApplicationError::Exhausted(answer),
-                        _ => ApplicationError::Failed(answer),
-                    }
-                }
-            },
+        let asked = Asked { method, session, action: None };
+        let read = |proto::SessionClosedResponse {}| Ok(());
+        if let Err(ApplicationError::Unimplemented) =
+            self.ask(asked, Urgency::Background, &request, read).await
+        {
+            let until = Instant::now() + SESSION_CLOSED_UNWANTED;
+            *self.session_closed_unwanted_until.lock() = Some(until);
         }
     }
 }

@@ -75,7 +75,7 @@ pub struct RabbitMqBus {
     publishing: Link,
     questions: Link,
     window: Window,
-    /// Of questions and answers, which do not wait behind events.
+    /// Of questions and answers: they do not wait behind events, nor take from their share.
     questions_window: Window,
     published: Arc<Published>,
     exchanges: HashMap<Exchange, Lane>,

@@ -44,8 +44,8 @@ const CONFIRM: Duration = Duration::from_millis(4_800);
 /// A replica as far as its bus knows one: the bus, and what it told.
 pub struct Replica {
     pub bus: Arc<dyn EventBus>,
-    others: Arc<dyn Replicas>,
-    id: ReplicaId,
+    pub others: Arc<dyn Replicas>,
+    pub id: ReplicaId,
     notices: Mutex<mpsc::UnboundedReceiver<Notice>>,
 }
 
@@ -692,21 +692,40 @@ mod on_rabbitmq {
         assert_eq!(other.names(1).await, ["still"]);
     }
 
+    /// More than a message holds, so that each call has batches under way.
+    const IN_BATCHES: usize = 600;
+
     #[tokio::test]
     async fn what_was_confirmed_survives_a_broker_that_is_killed() {
         let mut broker = RabbitMq::exclusive().await;
-        go_on_through(&mut broker, async |broker| broker.kill().await).await;
+        go_on_through(&mut broker, 1, async |broker| broker.kill().await).await;
     }
 
     #[tokio::test]
     async fn what_was_confirmed_survives_a_broker_that_is_stopped() {
         let mut broker = RabbitMq::exclusive().await;
-        go_on_through(&mut broker, async |broker| broker.stop().await).await;
+        go_on_through(&mut broker, 1, async |broker| broker.stop().await).await;
     }
 
-    /// Publishes all the time while the broker ends and comes back. What another replica
-    /// reads must be all that was confirmed, in order, once, and without a gap.
-    async fn go_on_through(broker: &mut RabbitMq, end: impl AsyncFnOnce(&mut RabbitMq)) {
+    #[tokio::test]
+    async fn batches_that_were_confirmed_survive_a_broker_that_is_killed() {
+        let mut broker = RabbitMq::exclusive().await;
+        go_on_through(&mut broker, IN_BATCHES, async |broker| broker.kill().await).await;
+    }
+
+    #[tokio::test]
+    async fn batches_that_were_confirmed_survive_a_broker_that_is_stopped() {
+        let mut broker = RabbitMq::exclusive().await;
+        go_on_through(&mut broker, IN_BATCHES, async |broker| broker.stop().await).await;
+    }
+
+    /// Publishes all the time, so many at once, while the broker ends and comes back. What
+    /// another replica reads must be all that was confirmed, in order, once, and without a gap.
+    async fn go_on_through(
+        broker: &mut RabbitMq,
+        at_once: usize,
+        end: impl AsyncFnOnce(&mut RabbitMq),
+    ) {
         let (url, name) = (broker.url(), unique("a"));
         let publishing = Replica::rabbitmq(&[&url], &[&name]).attached(1).await;
         let reading = Replica::rabbitmq(&[&url], &[&name]).attached(1).await;
@@ -714,15 +733,18 @@ mod on_rabbitmq {
         let back = AtomicBool::new(false);
         let publish = async {
             let mut confirmed = Vec::new();
-            for n in 0.. {
+            for first in (0..).step_by(at_once) {
                 if back.load(Ordering::Relaxed) {
                     break;
                 }
-                match publishing.publish(event(&name, "k", &n.to_string())).await {
-                    Ok(()) => confirmed.push(n),
-                    // So as not to spin while nobody is there.
-                    Err(_) => sleep(Duration::from_millis(5)).await,
+                let numbers = first..first + at_once;
+                let events = numbers.clone().map(|n| event(&name, "k", &n.to_string())).collect();
+                let results = publishing.bus.publish(events).await;
+                // So as not to spin while nobody is there, and not to flood who reads.
+                if at_once > 1 || results[0].is_err() {
+                    sleep(Duration::from_millis(5)).await;
                 }
+                confirmed.extend(numbers.zip(results).filter_map(|(n, one)| one.ok().map(|()| n)));
             }
             confirmed
         };
@@ -740,9 +762,9 @@ mod on_rabbitmq {
         };
         let (confirmed, read) = tokio::join!(publish, interrupt);
 
-        let read: Vec<i32> = read.iter().map(|name| name.parse().expect("a number")).collect();
+        let read: Vec<usize> = read.iter().map(|name| name.parse().expect("a number")).collect();
         assert!(read.is_sorted_by(|a, b| a < b), "out of order, or twice: {read:?}");
-        let lost: Vec<_> = confirmed.iter().filter(|n| !read.contains(n)).collect();
+        let lost: Vec<_> = confirmed.iter().filter(|n| read.binary_search(n).is_err()).collect();
         assert!(lost.is_empty(), "confirmed, and never read: {lost:?}");
     }
 

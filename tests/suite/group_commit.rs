@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use futures_util::future::join_all;
 use myxi::internals::{
-    bus::{PublishError, rabbitmq::ExchangeConfig},
+    bus::{AskError, PublishError, rabbitmq::ExchangeConfig},
     event::{EventBody, OutgoingEvent, Topic},
 };
 use serde_json::{Value, json};
@@ -188,17 +188,24 @@ async fn a_channel_that_breaks_refuses_what_gathers() {
 }
 
 #[tokio::test]
-async fn an_exchange_that_floods_leaves_room_for_the_others() {
+async fn an_exchange_that_floods_leaves_room_for_others_and_for_questions() {
     let (mut broker, names) = (RabbitMq::exclusive().await, [unique("a"), unique("b")]);
     let [flood, other] = names.each_ref();
     let replica = replica(&broker.url(), &[(flood, false), (other, true)]).await;
+    let ask = || replica.others.ask(replica.id, b"?".to_vec(), DEADLINE);
+    let reachable = async { while ask().await.is_err() {} };
+    within(DEADLINE, "an answer of its own", reachable).await;
+
     broker.freeze();
-    let (flooded, one) = tokio::join!(
+    let question = replica.others.ask(replica.id, b"?".to_vec(), WRITTEN);
+    let (flooded, one, asked) = tokio::join!(
         replica.bus.publish(events(flood, "k", 5_000)),
         replica.publish(event(other, "k", "one")),
+        question,
     );
     broker.thaw();
     assert_eq!(one, Err(PublishError::Unconfirmed), "it was written");
+    assert_eq!(asked, Err(AskError::NoAnswer(replica.id)), "it was written, too");
     let unknown = flooded.iter().filter(|one| **one == Err(PublishError::Unconfirmed)).count();
     assert!((500..=1_000).contains(&unknown), "{unknown}");
 }

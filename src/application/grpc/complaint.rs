@@ -1,17 +1,20 @@
 //! What the log is told of a call that failed, while its client is told no more than a code.
 //! Whatever the application answers on purpose is no failure.
 
-use super::{CallError, CallFailure};
+use super::{
+    call::{CallError, Method},
+    failure::CallFailure,
+};
 use crate::{
     application::{ApplicationError, SessionSnapshot},
     complaints::Complaint,
-    metrics::{CallStatus, Rpc},
+    metrics::CallStatus,
 };
 
 /// For whom the application was asked what.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
-    pub(super) rpc: Rpc,
+    pub(super) method: &'a Method,
     pub(super) session: &'a SessionSnapshot,
     pub(super) action: Option<&'a str>,
 }
@@ -54,7 +57,7 @@ impl Asked<'_> {
             _ => "a call to the application failed",
         };
         Some(Complaint {
-            rpc: Some(self.rpc.to_string()),
+            rpc: Some(self.method.rpc.to_string()),
             action: self.action.map(Into::into),
             session: Some(self.session.id),
             status: Some(ended.status.into()),

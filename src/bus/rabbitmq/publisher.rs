@@ -7,11 +7,11 @@
 mod driver;
 mod gatherer;
 mod ledger;
-mod letters;
-mod parcel;
+mod publication;
 mod published;
 mod receipt;
 mod sending;
+mod unsettled;
 
 use std::sync::{
     Arc,
@@ -26,11 +26,11 @@ use tokio::{
 use self::{
     driver::Driver,
     gatherer::{Bounds, Item},
-    parcel::Job,
+    publication::Job,
     receipt::Outcome,
 };
 pub(super) use self::{
-    parcel::{Admitted, Content},
+    publication::{Admitted, Content},
     published::Published,
     receipt::Pending,
 };

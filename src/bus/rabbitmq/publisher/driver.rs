@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     Call, Pace, Publisher,
     gatherer::Gatherer,
-    parcel::{Job, Parcel},
+    publication::{Job, Publication},
     published::Published,
     sending::Sending,
 };
@@ -198,11 +198,11 @@ impl Driver {
     }
 
     /// Readers ask for markers too, but theirs would stand behind all that waits here.
-    pub(crate) fn marker_due(&mut self) -> Option<Parcel> {
+    pub(crate) fn marker_due(&mut self) -> Option<Publication> {
         self.unmarked += 1;
         let due = self.exchange.as_ref().filter(|_| self.unmarked >= MARKER_EVERY)?;
         self.unmarked = 0;
-        Some(Parcel::unheard(entry::marker(&due.name).0))
+        Some(Publication::unheard(entry::marker(&due.name).0))
     }
 
     /// The broker has taken these messages, which hold so many events each.

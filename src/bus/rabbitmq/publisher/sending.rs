@@ -9,8 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{
     driver::{CONNECTION_LOST, Driver, Left, STALLED},
-    letters::{Letters, Writing, Written},
-    parcel::Parcel,
+    publication::Publication,
+    unsettled::{Unsettled, Writing, Written},
 };
 use crate::bus::rabbitmq::{
     connection::{BrokerConnection, BrokerError},
@@ -26,7 +26,7 @@ pub(super) struct Sending<'a> {
     driver: &'a mut Driver,
     connection: &'a Arc<BrokerConnection>,
     channel: &'a Channel,
-    letters: Letters,
+    unsettled: Unsettled,
     in_flight: FuturesUnordered<Writing>,
     leaving: Option<Left>,
     leave_by: Instant,
@@ -41,9 +41,9 @@ impl<'a> Sending<'a> {
         connection: &'a Arc<BrokerConnection>,
         channel: &'a Channel,
     ) -> Self {
-        let (letters, in_flight, leaving, stalled) = Default::default();
+        let (unsettled, in_flight, leaving, stalled) = Default::default();
         let leave_by = Instant::now();
-        Self { driver, connection, channel, letters, in_flight, leaving, leave_by, stalled }
+        Self { driver, connection, channel, unsettled, in_flight, leaving, leave_by, stalled }
     }
 
     /// Returns why the channel is left. What has gathered by then is the driver's matter.
@@ -56,7 +56,7 @@ impl<'a> Sending<'a> {
             if self.in_flight.is_empty()
                 && let Some(left) = self.leaving
             {
-                return self.letters.give_up_lost().map_or(left, Left::Refused);
+                return self.unsettled.give_up_lost().map_or(left, Left::Refused);
             }
             let next = self.next_size();
             tokio::select! {
@@ -89,7 +89,7 @@ impl<'a> Sending<'a> {
     fn next_size(&self) -> Option<usize> {
         // The first one goes alone. If the broker refuses it, it certainly was not published,
         // and neither was any behind it.
-        let in_flight = if self.letters.any_answered() { self.driver.pace.in_flight } else { 1 };
+        let in_flight = if self.unsettled.any_answered() { self.driver.pace.in_flight } else { 1 };
         // What is written to a blocked connection is neither taken nor refused.
         let waits = self.leaving.is_some()
             || self.in_flight.len() >= in_flight
@@ -98,18 +98,20 @@ impl<'a> Sending<'a> {
     }
 
     async fn write(&mut self, permits: Permits) {
-        let Some(parcel) = Parcel::of(self.driver.gatherer.next(), permits) else { return };
+        let Some(publication) = Publication::of(self.driver.gatherer.next(), permits) else {
+            return;
+        };
         if self.in_flight.is_empty() {
             self.stalled = 0;
         }
-        self.hand_over(parcel).await;
+        self.hand_over(publication).await;
         if let Some(marker) = self.driver.marker_due() {
             self.hand_over(marker).await;
         }
     }
 
-    async fn hand_over(&mut self, parcel: Parcel) {
-        let writing = self.letters.hand_over(self.channel, parcel).await;
+    async fn hand_over(&mut self, publication: Publication) {
+        let writing = self.unsettled.hand_over(self.channel, publication).await;
         self.in_flight.push(writing);
     }
 
@@ -146,15 +148,15 @@ impl<'a> Sending<'a> {
             match written {
                 Written::Confirmed { acked: true, carried } => confirms.push((sequence, carried)),
                 Written::Confirmed { acked: false, carried } => {
-                    self.letters.nack(sequence, carried);
+                    self.unsettled.nack(sequence, carried);
                 }
                 Written::Lost(e) => {
                     left.get_or_insert(left_for(&e));
-                    self.letters.lose(sequence, &e);
+                    self.unsettled.lose(sequence, &e);
                 }
                 Written::No(e) => {
                     left.get_or_insert(left_for(&e));
-                    self.letters.not_written(sequence, &e);
+                    self.unsettled.not_written(sequence, &e);
                 }
             }
         }
@@ -166,7 +168,7 @@ impl<'a> Sending<'a> {
             });
         }
         let mut taken = Vec::with_capacity(confirms.len());
-        for (waiting, published) in self.letters.confirm(&confirms) {
+        for (waiting, published) in self.unsettled.confirm(&confirms) {
             let outcome = if published { Ok(()) } else { Err(NotPublished::Unroutable) };
             taken.extend(published.then_some(waiting.events));
             waiting.settle(&outcome);

@@ -62,7 +62,7 @@ impl Admitted {
 }
 
 /// See the top of this file.
-pub(crate) struct Parcel {
+pub(crate) struct Publication {
     pub message: Message,
     pub waiting: Waiting,
 }
@@ -75,7 +75,7 @@ pub(crate) struct Waiting {
     _permits: Option<Permits>,
 }
 
-impl Parcel {
+impl Publication {
     /// Of all that may still be written; `None` where nothing may.
     pub(crate) fn of(items: Vec<Item<Job>>, mut permits: Permits) -> Option<Self> {
         let mut receipts = Vec::with_capacity(items.len());

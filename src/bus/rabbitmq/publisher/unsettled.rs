@@ -9,7 +9,7 @@ use lapin::{BasicProperties, Channel, options::BasicPublishOptions, types::AMQPV
 
 use super::{
     ledger::Ledger,
-    parcel::{Parcel, Waiting},
+    publication::{Publication, Waiting},
 };
 use crate::bus::rabbitmq::{
     connection::BrokerError, message::Message, not_published::NotPublished,
@@ -20,7 +20,7 @@ const SEQUENCE_HEADER: &str = "x-myxi-seq";
 
 /// See the top of this file.
 #[derive(Default)]
-pub(super) struct Letters {
+pub(super) struct Unsettled {
     ledger: Ledger<Waiting>,
     /// The broker has taken or returned one of them, or failed over it.
     answered: bool,
@@ -30,13 +30,13 @@ pub(super) struct Letters {
     refusal: Option<String>,
 }
 
-impl Letters {
+impl Unsettled {
     /// The one place where something is published. The first poll hands it to lapin: here, so
     /// that order is kept.
     pub(super) async fn hand_over(
         &mut self,
         channel: &Channel,
-        Parcel { message, waiting }: Parcel,
+        Publication { message, waiting }: Publication,
     ) -> Writing {
         let sequence = self.ledger.expect(waiting);
         let mut writing = write(channel.clone(), sequence, message).boxed();
