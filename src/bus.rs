@@ -7,6 +7,7 @@
 pub(crate) mod memory;
 pub(crate) mod rabbitmq;
 mod replicas;
+mod seen;
 mod skipped;
 mod status;
 
@@ -18,7 +19,7 @@ pub use self::{
     skipped::SkipReason,
     status::BusStatus,
 };
-use self::{skipped::SkipCounts, status::Lag};
+use self::{seen::SeenIds, skipped::SkipCounts, status::Lag};
 pub(crate) use self::{
     skipped::Skipped,
     status::{EventsPerMessage, ExchangeStatus},
@@ -33,7 +34,8 @@ pub trait EventBus: Send + Sync {
     /// Publishes the events in order and answers one result each, by index. `Ok` means
     /// that the bus has the event: every attached replica's listener will be told of it,
     /// or of a gap. Where all are `Ok`, the log has them in this order. Nothing is ever
-    /// published twice by the bus itself.
+    /// published twice by the bus itself; what callers publish again under an id of theirs is
+    /// delivered once.
     async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>>;
 
     fn status(&self) -> BusStatus;
@@ -54,9 +56,9 @@ pub trait BusListener: Send + Sync {
     /// subscribed before an event is pushed wants it.
     fn keep_wanted(&self, _exchange: &Exchange, _events: &mut Vec<RawEvent<'_>>) {}
 
-    /// What one entry of the log holds: the events that are wanted, and how many are not.
-    /// Events of one exchange come in the order in which the bus took them, each entry of
-    /// the log once.
+    /// What one entry of the log holds: the events that are wanted, and how many are not, or
+    /// were there before under the same id. Events of one exchange come in the order in which
+    /// the bus took them, each entry of the log once.
     async fn events(&self, exchange: &Exchange, wanted: Vec<Event>, unwanted: usize);
 
     /// Events of this exchange may have been missed.

@@ -213,11 +213,14 @@ pub struct OutgoingEvent {
     pub body: EventBody,
     /// Travels as the AMQP message id, so that consumers can tell a repeated push.
     pub id: Box<str>,
+    /// Whoever pushes it chose the id: again under the same one it is the same event.
+    pub deduplicate: bool,
     pub pushed_at: PushedAt,
 }
 
 impl OutgoingEvent {
-    /// `max_size` bounds the JSON of the body, in bytes.
+    /// With an id that says nothing of other pushes. `max_size` bounds the JSON of the body, in
+    /// bytes.
     pub fn new(
         topic: Topic,
         body: EventBody,
@@ -231,7 +234,7 @@ impl OutgoingEvent {
         if size > max_size {
             return Err(InvalidEvent::TooBig { size, max: max_size });
         }
-        Ok(Self { topic, body, id: id.into(), pushed_at: PushedAt::now() })
+        Ok(Self { topic, body, id: id.into(), deduplicate: false, pushed_at: PushedAt::now() })
     }
 }
 

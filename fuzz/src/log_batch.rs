@@ -30,6 +30,8 @@ struct LogEvent {
     payload: Vec<u8>,
     #[prost(uint64, tag = "5")]
     pushed_at_us: u64,
+    #[prost(bool, tag = "6")]
+    deduplicate: bool,
 }
 
 pub fn log_batch(data: &[u8]) {
@@ -45,11 +47,10 @@ pub fn log_batch(data: &[u8]) {
     let expected = expected.expect("what is no protobuf is refused").events;
     assert_eq!(parts.len(), expected.len());
     for (part, expected) in parts.iter().zip(expected) {
-        let Part { routing_key, event_id, name, payload, pushed_at } = *part;
-        let LogEvent { routing_key: key, event_id: id, event, payload: text, pushed_at_us } =
-            expected;
+        let Part { routing_key, event_id, name, payload, pushed_at, deduplicate } = *part;
+        let LogEvent { routing_key: key, event_id: id, event, payload: text, .. } = expected;
         assert_eq!((routing_key, event_id, name, payload), (&*key, &*id, &*event, &*text));
-        assert_eq!(pushed_at, pushed_at_us);
+        assert_eq!((pushed_at, deduplicate), (expected.pushed_at_us, expected.deduplicate));
         for text in [routing_key, event_id, name, payload] {
             assert!(is_verbatim(text, data));
         }
@@ -63,7 +64,10 @@ fn check_event(part: &Part<'_>) {
     let Part { routing_key, name, payload, .. } = *part;
     let (body, position) = (RawBody::Parts { name, payload }, Position { offset: 7, place: 3 });
     let raw = RawEvent::new(routing_key, body, position, None, SIZE_MAX);
-    let read = raw.and_then(|raw| raw.read(&exchange));
+    let read = raw.clone().and_then(|raw| raw.read(&exchange));
+    // Whoever counts its id must know that it is an event.
+    let counts = raw.and_then(|raw| raw.deduplicated(b"id"));
+    assert_eq!(counts.map(drop), read.as_ref().map(drop).map_err(Clone::clone));
 
     let text = |bytes| str::from_utf8(bytes).ok();
     let key = text(routing_key).filter(|key| key.len() <= 255 && is_one_line(key));
@@ -103,6 +107,7 @@ fn check_again(topic: Topic, body: EventBody) {
         name: event.body.name.as_bytes(),
         payload: event.body.payload.get().as_bytes(),
         pushed_at: event.pushed_at.0,
+        deduplicate: false,
     };
     assert_eq!(parts, [expected, expected]);
 }

@@ -40,6 +40,7 @@ impl From<BusStatus> for BusNow {
             blocked: bus.blocked,
             reconnects: bus.reconnects,
             gaps: bus.gaps,
+            duplicates: bus.duplicates,
             stalls: bus.stalls,
             messages_published: bus.published.all_messages(),
             events_per_message: bus.published.into(),

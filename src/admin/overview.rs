@@ -47,6 +47,8 @@ struct Bus {
     lag_ms: Option<f64>,
     /// On the average since the start.
     events_per_message: Option<f64>,
+    /// Events that were pushed again, since the start.
+    duplicates: u64,
     exchanges: Vec<Exchange>,
 }
 
@@ -186,6 +188,7 @@ impl From<BusStatus> for Bus {
             blocked: status.blocked,
             lag_ms,
             events_per_message,
+            duplicates: status.duplicates,
             exchanges: exchanges
                 .map(|exchange| Exchange {
                     name: exchange.name.to_string(),

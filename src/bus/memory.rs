@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,7 @@ use tokio::{
 use self::log::Log;
 use super::{
     AskError, BusListener, BusStatus, EventBus, ExchangeStatus, Lag, PublishError, Replicas,
+    SeenIds,
 };
 use crate::{
     event::{Event, Exchange, OutgoingEvent, Position},
@@ -42,6 +43,8 @@ pub struct MemoryBus {
 struct Lane {
     log: Log,
     lag: Lag,
+    /// Events that were pushed again.
+    duplicates: AtomicU64,
 }
 
 impl MemoryBus {
@@ -89,6 +92,7 @@ impl EventBus for MemoryBus {
             attached: true,
             lag: lane.lag.lately(),
         };
+        let duplicates = |lane: &Arc<Lane>| lane.duplicates.load(Ordering::Relaxed);
         let mut exchanges: Vec<_> = self.lanes.iter().map(status).collect();
         exchanges.sort_by(|a, b| a.name.cmp(&b.name));
         BusStatus {
@@ -96,6 +100,7 @@ impl EventBus for MemoryBus {
             attached_once: self.attached.load(Ordering::Relaxed) == self.lanes.len(),
             connected: true,
             exchanges,
+            duplicates: self.lanes.values().map(duplicates).sum(),
             ..BusStatus::default()
         }
     }
@@ -128,10 +133,16 @@ async fn deliver(
 ) {
     listener.attached(&exchange).await;
     attached.fetch_add(1, Ordering::Relaxed);
+    let mut seen = SeenIds::default();
     for offset in 0.. {
         let entry = lane.log.read(offset).await;
         lane.lag.read(Some(entry.pushed_at));
-        listener.events(&exchange, vec![delivered(&entry, offset)], 0).await;
+        if entry.deduplicate && !seen.insert(entry.id.as_bytes()) {
+            lane.duplicates.fetch_add(1, Ordering::Relaxed);
+            listener.events(&exchange, Vec::new(), 1).await;
+        } else {
+            listener.events(&exchange, vec![delivered(&entry, offset)], 0).await;
+        }
         lane.log.done(&entry);
     }
 }

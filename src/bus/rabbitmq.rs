@@ -191,6 +191,7 @@ impl EventBus for RabbitMqBus {
             gaps: lanes().map(|lane| lane.health.gaps.load(Relaxed)).sum(),
             stalls: lanes().map(|lane| lane.health.stalls.load(Relaxed)).sum(),
             skipped,
+            duplicates: lanes().map(|lane| lane.health.duplicates.load(Relaxed)).sum(),
             published: self.published.so_far(),
         }
     }

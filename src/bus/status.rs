@@ -30,6 +30,8 @@ pub struct BusStatus {
     /// How often reading had stopped in silence and was begun anew, since the start.
     pub stalls: u64,
     pub skipped: Skipped,
+    /// Events that were pushed again under the same id and not delivered, since the start.
+    pub duplicates: u64,
     /// What was published here, since the start; nothing where there is no broker.
     pub published: EventsPerMessage,
 }

@@ -14,6 +14,8 @@ pub struct RawEvent<'a> {
     body: RawBody<'a>,
     position: Position,
     pushed_at: Option<PushedAt>,
+    /// Under which it is the same event if it comes again.
+    id: Option<&'a [u8]>,
     /// In bytes of [`EventBody::to_json`].
     max_size: usize,
 }
@@ -47,11 +49,26 @@ impl<'a> RawEvent<'a> {
         if !is_short_text(routing_key) {
             return Err(InvalidEvent::RoutingKey);
         }
-        Ok(Self { routing_key, body, position, pushed_at, max_size })
+        Ok(Self { routing_key, body, position, pushed_at, id: None, max_size })
+    }
+
+    /// One that is to be delivered once under this id, which says nothing where it is empty. It
+    /// is looked at whole: what is no event must not withhold one.
+    pub fn deduplicated(self, id: &'a [u8]) -> Result<Self, InvalidEvent> {
+        if id.is_empty() {
+            return Ok(self);
+        }
+        self.read_body()?;
+        Ok(Self { id: Some(id), ..self })
     }
 
     pub fn routing_key(&self) -> &'a str {
         self.routing_key
+    }
+
+    /// Where it is to be delivered once under it.
+    pub fn id(&self) -> Option<&'a [u8]> {
+        self.id
     }
 
     pub fn pushed_at(&self) -> Option<PushedAt> {
@@ -60,12 +77,16 @@ impl<'a> RawEvent<'a> {
 
     /// The event itself, where it is one.
     pub fn read(&self, exchange: &Exchange) -> Result<Event, InvalidEvent> {
-        let body = match self.body {
-            RawBody::Json(json) => EventBody::from_json(json)?,
-            RawBody::Parts { name, payload } => self.parts(name, payload)?,
-        };
+        let body = self.read_body()?;
         let topic = Topic::new(exchange.clone(), self.routing_key)?;
         Ok(Event { topic, body, position: Some(self.position), pushed_at: self.pushed_at })
+    }
+
+    fn read_body(&self) -> Result<EventBody, InvalidEvent> {
+        match self.body {
+            RawBody::Json(json) => EventBody::from_json(json),
+            RawBody::Parts { name, payload } => self.parts(name, payload),
+        }
     }
 
     fn parts(&self, name: &[u8], payload: &[u8]) -> Result<EventBody, InvalidEvent> {

@@ -17,7 +17,7 @@ pub struct NewEvent {
     pub name: String,
     /// JSON text; empty stands for `{}`.
     pub payload: String,
-    /// Absent: one is drawn.
+    /// Absent: one is drawn, which says nothing of other pushes.
     pub id: Option<String>,
 }
 
@@ -65,11 +65,13 @@ impl GatewayApi {
     /// The event's id, and the event where it is valid.
     fn check(&self, event: NewEvent) -> (String, Result<OutgoingEvent, PushError>) {
         let NewEvent { exchange, routing_key, name, payload, id } = event;
+        let deduplicate = id.is_some();
         let id = id.unwrap_or_else(random_id);
         let checked = Exchange::new(&exchange)
             .and_then(|exchange| Topic::new(exchange, &routing_key))
             .and_then(|topic| Ok((topic, EventBody::new(&name, &payload)?)))
-            .and_then(|(topic, body)| OutgoingEvent::new(topic, body, &id, self.max_event_size));
+            .and_then(|(topic, body)| OutgoingEvent::new(topic, body, &id, self.max_event_size))
+            .map(|event| OutgoingEvent { deduplicate, ..event });
         if checked.is_err() {
             self.metrics.events_published[Pushed::Invalid].inc();
         }

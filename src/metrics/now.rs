@@ -39,6 +39,8 @@ pub struct BusNow {
     pub reconnects: u64,
     pub gaps: u64,
     pub stalls: u64,
+    /// Events that were pushed again.
+    pub duplicates: u64,
     pub messages_published: u64,
     pub events_per_message: Buckets,
     pub exchanges: Vec<ExchangeNow>,
@@ -172,6 +174,11 @@ fn bus(page: &mut Registry, bus: &BusNow) {
         "Age of the last event that was read, in seconds, by the clock of the gateway that \
          published it; missing when none came within a minute",
         labelled("exchange", lags),
+    );
+    page.register(
+        "myxi_events_duplicate",
+        "Events of the bus's logs that were pushed again under the same event_id, and not delivered",
+        ConstCounter::new(bus.duplicates),
     );
     let skipped = Family::<_, Counter>::default();
     for (reason, count) in &bus.skipped {

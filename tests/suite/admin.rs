@@ -51,7 +51,7 @@ impl Console {
         .await
     }
 
-    async fn push(self, body: &str) -> http::Response {
+    pub async fn push(self, body: &str) -> http::Response {
         self.post("/api/push", body).await
     }
 

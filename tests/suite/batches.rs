@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl Program {
-    async fn publish_batch(&self, exchange: &str, events: Vec<BatchedEvent>) {
+    pub async fn publish_batch(&self, exchange: &str, events: Vec<BatchedEvent>) {
         self.publish_batched(exchange, &batch::body(events)).await;
     }
 

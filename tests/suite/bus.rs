@@ -88,13 +88,13 @@ impl Answers for Echo {
 }
 
 impl Replica {
-    fn memory(exchanges: &[&str]) -> Self {
+    pub fn memory(exchanges: &[&str]) -> Self {
         Self::start(|_, listener| {
             MemoryBus::start(exchanges.iter().map(|name| exchange(name)).collect(), listener)
         })
     }
 
-    fn rabbitmq(urls: &[&str], exchanges: &[&str]) -> Self {
+    pub fn rabbitmq(urls: &[&str], exchanges: &[&str]) -> Self {
         Self::with(urls, exchanges, MAX_EVENT_SIZE)
     }
 
@@ -159,7 +159,7 @@ impl Replica {
     }
 
     /// The names of the events before the one of this name.
-    async fn names_until(&self, last: &str) -> Vec<String> {
+    pub async fn names_until(&self, last: &str) -> Vec<String> {
         let mut names = Vec::new();
         loop {
             let event = self.event().await;
@@ -183,7 +183,7 @@ impl Replica {
         within(DEADLINE, "an event is published", published).await;
     }
 
-    async fn status_becomes(&self, what: &str, expected: impl Fn(&BusStatus) -> bool) {
+    pub async fn status_becomes(&self, what: &str, expected: impl Fn(&BusStatus) -> bool) {
         let becomes = async {
             while !expected(&self.bus.status()) {
                 sleep(POLL).await;

@@ -55,7 +55,7 @@ fn nothing_is_missing_in_silence(heard: &[Option<u64>], first: u64, last: u64) {
 }
 
 /// Pushes so many numbered events of one key, each before some bulk that nobody wants.
-async fn push_with_bulk(replica: &Addresses, exchange: &str, numbers: std::ops::Range<u64>) {
+pub async fn push_with_bulk(replica: &Addresses, exchange: &str, numbers: std::ops::Range<u64>) {
     let mut api = replica.api().await;
     let bulk = json!("x".repeat(8_000));
     for number in numbers {

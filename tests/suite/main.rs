@@ -41,6 +41,7 @@ mod logs;
 mod memory;
 mod metrics;
 mod process;
+mod pushed_again;
 mod readme;
 mod rechecks;
 mod runtimes;

@@ -102,7 +102,8 @@ function bus({ bus, reasons }) {
   const kind = bus.kind === "memory" ? "in memory, this replica alone" : bus.kind;
   const gathered = bus.events_per_message;
   const shared = gathered !== null && `${format.average(gathered)} events per message`;
-  const judged = verdict(list([kind, lag, shared]));
+  const again = bus.duplicates > 0 && `${format.count(bus.duplicates)} pushed again`;
+  const judged = verdict(list([kind, lag, shared, again]));
   const problems = reasons.filter((reason) => !reason.startsWith(OF_THE_APPLICATION));
   if (problems.length === 0) {
     const lost = bus.exchanges.filter(({ attached }) => !attached).map(({ name }) => name);

@@ -26,12 +26,13 @@ pub fn write(events: Vec<OutgoingEvent>) -> Vec<u8> {
 
 /// The bytes that an event takes in the body of a batch.
 pub fn size(event: &OutgoingEvent) -> usize {
-    let OutgoingEvent { topic, body, id, pushed_at: PushedAt(pushed_at) } = event;
+    let OutgoingEvent { topic, body, id, deduplicate, pushed_at: PushedAt(pushed_at) } = event;
     let texts = [topic.routing_key(), id, &body.name, body.payload.get()];
     // What is empty is not written.
     let texts = texts.into_iter().map(str::len).filter(|length| *length > 0);
     let texts: usize = texts.map(delimited).sum();
-    delimited(texts + 1 + varint(*pushed_at))
+    let mark = if *deduplicate { 2 } else { 0 };
+    delimited(texts + 1 + varint(*pushed_at) + mark)
 }
 
 /// With the tag, which is a byte for each of the fields here.
@@ -50,6 +51,7 @@ fn log_event(event: OutgoingEvent) -> LogEvent {
         event: event.body.name.into(),
         payload: Box::<str>::from(event.body.payload).into(),
         pushed_at_us: event.pushed_at.0,
+        deduplicate: event.deduplicate,
     }
 }
 
@@ -62,6 +64,8 @@ pub struct Part<'a> {
     pub payload: &'a [u8],
     /// Microseconds of Unix time; 0 where nobody said it.
     pub pushed_at: u64,
+    /// Whether its id is one to know it by.
+    pub deduplicate: bool,
 }
 
 /// The body is not a batch's, or is beyond its bounds.
@@ -95,7 +99,8 @@ fn part(event: &[u8]) -> Result<Part<'_>, NoBatch> {
             (3, Value::Bytes(text)) => part.name = text,
             (4, Value::Bytes(text)) => part.payload = text,
             (5, Value::Varint(number)) => part.pushed_at = number,
-            (1..=5, _) => return Err(NoBatch),
+            (6, Value::Varint(number)) => part.deduplicate = number != 0,
+            (1..=6, _) => return Err(NoBatch),
             // Of a newer build.
             _ => {}
         }
@@ -186,7 +191,10 @@ mod tests {
             let event = OutgoingEvent::new(topic, body, "id", 100_000).expect("valid");
             let told = size(&event);
             assert_eq!(write(vec![event.clone()]).len(), told, "{name}");
-            assert_eq!(write(vec![event.clone(), event]).len(), 2 * told, "{name}");
+            assert_eq!(write(vec![event.clone(), event.clone()]).len(), 2 * told, "{name}");
+            let marked = OutgoingEvent { deduplicate: true, ..event };
+            let told = size(&marked);
+            assert_eq!(write(vec![marked]).len(), told, "{name}");
         }
     }
 }

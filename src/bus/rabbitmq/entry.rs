@@ -32,6 +32,10 @@ const OURS: &str = "myxi.";
 /// seconds.
 const PUSHED_AT_HEADER: &str = "x-myxi-pushed-us";
 
+/// True where the message id is one to know the event by if it is pushed again: its caller
+/// chose it. Other programs' message ids may mean anything, so they count with this only.
+const DEDUPLICATE_HEADER: &str = "x-myxi-deduplicate";
+
 /// The entry of an event.
 pub(super) fn event(event: OutgoingEvent) -> Message {
     // A Topic and an OutgoingEvent are checked to be short strings; were one not, an empty
@@ -39,6 +43,9 @@ pub(super) fn event(event: OutgoingEvent) -> Message {
     let short = |text: &str| ShortString::try_new(text).unwrap_or_default();
     let mut headers = FieldTable::default();
     headers.insert(PUSHED_AT_HEADER.into(), pushed_at_value(event.pushed_at));
+    if event.deduplicate {
+        headers.insert(DEDUPLICATE_HEADER.into(), AMQPValue::Boolean(true));
+    }
     Message {
         exchange: topology::input_exchange(&event.topic.exchange),
         routing_key: short(event.topic.routing_key()),
@@ -115,7 +122,8 @@ pub(super) fn events(
         let key = delivery.routing_key.as_str().as_bytes();
         let (body, position) = (RawBody::Json(&delivery.data), Position::single(offset));
         let pushed_at = pushed_at(&delivery.properties);
-        return Ok(vec![RawEvent::new(key, body, position, pushed_at, max_size)]);
+        let event = RawEvent::new(key, body, position, pushed_at, max_size);
+        return Ok(vec![event.and_then(|event| event.deduplicated(chosen_id(delivery)))]);
     }
     let parts = (0..).zip(batch::read(&delivery.data)?);
     Ok(parts.map(|(place, part)| of_batch(part, Position { offset, place }, max_size)).collect())
@@ -126,9 +134,19 @@ fn of_batch(
     position: Position,
     max_size: usize,
 ) -> Result<RawEvent<'_>, InvalidEvent> {
-    let Part { routing_key, name, payload, pushed_at, .. } = part;
+    let Part { routing_key, event_id, name, payload, pushed_at, deduplicate } = part;
     let pushed_at = (pushed_at > 0).then_some(PushedAt(pushed_at));
-    RawEvent::new(routing_key, RawBody::Parts { name, payload }, position, pushed_at, max_size)
+    let body = RawBody::Parts { name, payload };
+    let event = RawEvent::new(routing_key, body, position, pushed_at, max_size)?;
+    if deduplicate { event.deduplicated(event_id) } else { Ok(event) }
+}
+
+/// The id to know a single event by; empty where there is none.
+fn chosen_id(delivery: &Delivery) -> &[u8] {
+    match header(&delivery.properties, DEDUPLICATE_HEADER) {
+        Some(AMQPValue::Boolean(true)) => id(delivery).as_bytes(),
+        _ => b"",
+    }
 }
 
 pub(super) fn offset(delivery: &Delivery) -> Result<u64, BrokerError> {

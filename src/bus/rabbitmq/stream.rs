@@ -38,7 +38,7 @@ use super::{
     supervisor::{Link, NOT_CONNECTED_YET, Problem, backoff},
 };
 use crate::{
-    bus::{BusListener, Lag, SkipCounts, SkipReason},
+    bus::{BusListener, Lag, SeenIds, SkipCounts, SkipReason},
     event::Exchange,
     net::backoff::Backoff,
 };
@@ -66,6 +66,9 @@ pub(super) struct Reader {
     health: Arc<Health>,
     /// Where it was; nothing where it is to begin at the end.
     trail: Option<Trail>,
+    /// Of the events passed without losing the trail. An id from before that must not withhold
+    /// an event that is new to the log that is read now.
+    seen: SeenIds,
     /// The trail's length at which a marker is published.
     next_marker: usize,
     /// Entries were passed over that may have been events: to be told before the next one.
@@ -84,6 +87,8 @@ pub(super) struct Health {
     pub lag: Lag,
     /// Entries that are no events.
     pub skipped: SkipCounts,
+    /// Events that were pushed again.
+    pub duplicates: AtomicU64,
     /// Gaps told.
     pub gaps: AtomicU64,
     /// How often nothing came though there was something to read.
@@ -94,8 +99,8 @@ impl Health {
     fn new(exchange: &Exchange) -> Self {
         let problem = Problem::new(format!("exchange {exchange}, reading"));
         problem.not_yet(NOT_CONNECTED_YET);
-        let (attached, lag, skipped, gaps, stalls) = Default::default();
-        Self { attached, problem, lag, skipped, gaps, stalls }
+        let (attached, lag, skipped, duplicates, gaps, stalls) = Default::default();
+        Self { attached, problem, lag, skipped, duplicates, gaps, stalls }
     }
 }
 
@@ -116,6 +121,7 @@ impl Reader {
             max_event_size,
             health,
             trail: None,
+            seen: SeenIds::default(),
             next_marker: rand::random_range(MARKER_AFTER),
             gap_due: false,
             careful: false,
@@ -227,6 +233,7 @@ impl Reader {
                     let (exchange, last) = (&self.config.name, trail.last());
                     tracing::warn!(%exchange, last, offset, "the log was cut before it was read");
                     trail.cut_before(offset);
+                    self.seen.forget();
                     self.gap_due = true;
                 }
             }

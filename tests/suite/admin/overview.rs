@@ -31,7 +31,7 @@ async fn a_healthy_gateway_says_what_it_is_and_does() {
     assert!(overview["started_ms"].as_u64() <= overview["now_ms"].as_u64(), "{overview}");
     assert_eq!((&overview["status"], &overview["reasons"]), (&json!("ready"), &json!([])));
     let bus = json!({"kind": "memory", "connected": true, "blocked": false,
-        "lag_ms": overview["bus"]["lag_ms"], "events_per_message": null,
+        "lag_ms": overview["bus"]["lag_ms"], "events_per_message": null, "duplicates": 0,
         "exchanges": [{"name": "gadgets", "attached": true}, {"name": "widgets", "attached": true}]});
     assert_eq!(overview["bus"], bus);
     let application = &overview["application"];

@@ -22,6 +22,8 @@ pub struct BatchedEvent {
     pub payload: Vec<u8>,
     #[prost(uint64, tag = "5")]
     pub pushed_at_us: u64,
+    #[prost(bool, tag = "6")]
+    pub deduplicate: bool,
 }
 
 impl BatchedEvent {

@@ -20,6 +20,8 @@ enum Way {
     Silent,
     /// What queues hold does not come through, on connections that otherwise work.
     Undelivering,
+    /// Confirms do not come through, on connections that otherwise work.
+    Unconfirming,
     /// Connections end, and new ones do too.
     Cut,
 }
@@ -63,6 +65,12 @@ impl Proxy {
     /// it end when this is mended.
     pub fn deliver_nothing(&self) {
         self.way.send_replace(Way::Undelivering);
+    }
+
+    /// As a broker whose confirms are lost: what is published is taken. Connections that miss
+    /// one end when this is mended.
+    pub fn confirm_nothing(&self) {
+        self.way.send_replace(Way::Unconfirming);
     }
 
     pub fn mend(&self) {
@@ -115,7 +123,7 @@ async fn pass_frames(
         }
         while let Some(length) = frame_length(&said) {
             let frame: Vec<u8> = said.drain(..length).collect();
-            if *way.borrow() == Way::Undelivering && is_of_a_delivery(&frame) {
+            if holds_back(*way.borrow(), &frame) {
                 missed = true;
             } else if to.write_all(&frame).await.is_err() {
                 return;
@@ -129,6 +137,20 @@ fn frame_length(said: &[u8]) -> Option<usize> {
     let size = u32::from_be_bytes(said.get(3..7)?.try_into().ok()?);
     let length = 7 + size as usize + 1;
     (said.len() >= length).then_some(length)
+}
+
+fn holds_back(way: Way, frame: &[u8]) -> bool {
+    match way {
+        Way::Undelivering => is_of_a_delivery(frame),
+        Way::Unconfirming => is_a_confirm(frame),
+        Way::Open | Way::Silent | Way::Cut => false,
+    }
+}
+
+/// The methods `basic.ack` and `basic.nack`.
+fn is_a_confirm(frame: &[u8]) -> bool {
+    let methods = [[0, 60, 0, 80], [0, 60, 0, 120]];
+    frame[0] == 1 && methods.iter().any(|method| frame[7..].starts_with(method))
 }
 
 /// The method `basic.deliver`, or a part of what follows it.

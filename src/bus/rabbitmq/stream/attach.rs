@@ -51,6 +51,7 @@ impl Reader {
         // that nothing falls between the two.
         if self.trail.take().is_some() {
             tracing::warn!(exchange = %self.config.name, "the log was made anew");
+            self.seen.forget();
         }
         let (tail, trail) = match end {
             Some(end) => end,
