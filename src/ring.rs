@@ -105,6 +105,16 @@ impl Ring {
         self.lock().lanes.get(exchange).ok_or(Lost)?.latest(keys, number, bytes)
     }
 
+    /// What it may hold, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.most
+    }
+
+    /// How many share that, at least one.
+    pub fn exchanges(&self) -> usize {
+        self.lock().lanes.len().max(1)
+    }
+
     /// What it holds, in bytes.
     pub fn bytes(&self) -> usize {
         self.lock().bytes()
