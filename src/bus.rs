@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 pub use self::{
     replicas::{Answers, AskError, Replicas},
-    shared_log::SharedLog,
+    shared_log::{LogReading, SharedLog},
     skipped::SkipReason,
     status::BusStatus,
 };

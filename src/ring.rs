@@ -7,6 +7,7 @@
 
 mod event;
 mod lane;
+mod log;
 mod reach;
 
 use std::{
@@ -17,11 +18,12 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use self::lane::Lane;
 pub use self::{
     event::RingEvent,
     lane::{Cursor, Place, Span},
+    log::LogReader,
 };
+use self::{lane::Lane, log::Readings};
 use crate::{
     bus::SharedLog,
     event::{Entry, Exchange, Position, RawEvent},
@@ -36,6 +38,7 @@ pub struct Ring {
     most: usize,
     appended: Notify,
     shared: OnceLock<Arc<dyn SharedLog>>,
+    readings: HashMap<Exchange, Arc<Readings>>,
 }
 
 #[derive(Debug)]
@@ -52,9 +55,11 @@ pub struct Lost;
 impl Ring {
     /// Keeps about so many bytes, in these exchanges.
     pub fn new(exchanges: impl IntoIterator<Item = Exchange>, most: usize) -> Self {
+        let exchanges: Vec<_> = exchanges.into_iter().collect();
+        let readings = exchanges.iter().map(|name| (name.clone(), Readings::new())).collect();
         let lanes = exchanges.into_iter().map(|name| (name, Lane::default())).collect();
         let kept = Mutex::new(Kept { lanes, appended: 0 });
-        Self { kept, most, appended: Notify::new(), shared: OnceLock::new() }
+        Self { kept, most, appended: Notify::new(), shared: OnceLock::new(), readings }
     }
 
     /// The log's next entry.

@@ -168,6 +168,12 @@ impl Lane {
         self.entries.front().filter(|_| self.entries.len() > 1).map(|entry| entry.age)
     }
 
+    /// Where its oldest entry ends, where it has another.
+    pub(super) fn oldest_end(&self) -> Option<Position> {
+        let oldest = self.entries.front().filter(|_| self.entries.len() > 1)?;
+        Some(Position::end_of(oldest.id))
+    }
+
     pub(super) fn forget_oldest(&mut self) {
         let Some(oldest) = self.entries.pop_front() else { return };
         self.from = Some(Position::end_of(oldest.id));
@@ -183,7 +189,7 @@ impl Lane {
         }
     }
 
-    fn end(&self) -> Option<Position> {
+    pub(super) fn end(&self) -> Option<Position> {
         self.entries.back().map(|last| Position::end_of(last.id)).or(self.from)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A replay is a cursor into the ring, and no queue: it queues a part, waits until the socket has
 //! taken that, and goes on where it was. So whoever reads makes progress, whatever was missed,
-//! and holds a part of an outbox at most.
+//! and holds a part of an outbox at most. What the ring does not hold any more, the cursor reads
+//! from the log until it comes to where the ring begins.
 //!
 //! Why nothing is missing and nothing comes twice. Let *here* be the hub's position: all that
 //! was read up to there, and is wanted, is queued for those who are subscribed. The session's
@@ -16,8 +17,9 @@
 //! for. And it takes a ring that has everything up to *here*: an entry is there before it is
 //! handed over.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, pin::pin, sync::Arc, time::Duration};
 
+use futures_util::future::select;
 use tokio::time::sleep;
 
 use super::{Session, errors::unavailable_exchange};
@@ -25,7 +27,7 @@ use crate::{
     event::{Exchange, Position, Topic},
     hub::{Expected, outbox::Outbox},
     protocol::{self, ClientError, Frame, KeyForm, NotRecovered, Past, Recovered, RoutingKey, Tag},
-    ring::{Cursor, Lost, Place, RingEvent, Span},
+    ring::{Cursor, LogReader, Lost, Place, RingEvent, Span},
 };
 
 /// How long a hub that lags is left alone. It never lags by more than its queue.
@@ -47,6 +49,8 @@ pub struct Replay {
     keys: Vec<Key>,
     /// What stands before it is queued, or pending.
     cursor: Cursor,
+    /// What the cursor leads into, where it is not the ring.
+    log: Option<LogReader>,
     pending: Vec<Arc<RingEvent>>,
     /// The last that was queued; nothing at first.
     queued: Option<Position>,
@@ -67,6 +71,8 @@ enum NotYet {
     HubLags,
     /// More came than is queued in one step.
     More,
+    /// The log is still to be read.
+    LogLags,
     Lost,
 }
 
@@ -86,13 +92,18 @@ impl Session {
     ) -> Result<Start, ClientError> {
         let ring = &self.services.ring;
         let live = |reason| Ok(Start::Live(Some(Recovered::No(reason))));
-        let replay = |cursor, pending| Ok(Start::Replay(Replay::new(exchange, cursor, pending)));
+        let replay =
+            |cursor, log, pending| Ok(Start::Replay(Replay::new(exchange, cursor, log, pending)));
         match past {
             Past::After(position) if !topics.is_empty() => {
                 let Some(position) = position else { return live(NotRecovered::Unknown) };
-                match ring.reach(exchange, position, self.services.patience).await {
-                    Place::Here(cursor) => replay(cursor, Vec::new()),
-                    Place::Before => live(NotRecovered::Expired),
+                let patience = self.services.patience;
+                match ring.reach(exchange, position, patience).await {
+                    Place::Here(cursor) => replay(cursor, None, Vec::new()),
+                    Place::Before => match ring.read_log(exchange, position, patience).await {
+                        Ok((log, cursor)) => replay(cursor, Some(log), Vec::new()),
+                        Err(reason) => live(reason),
+                    },
                     Place::Unknown => live(NotRecovered::Unknown),
                     Place::Ahead => Err(unavailable_exchange(exchange.as_str())),
                 }
@@ -100,7 +111,7 @@ impl Session {
             Past::Last(number) if !topics.is_empty() => {
                 let keys: Vec<_> = topics.iter().map(Topic::routing_key).collect();
                 match ring.latest(exchange, &keys, number, self.outbox.part()) {
-                    Ok(Some(span)) => replay(span.cursor, span.events),
+                    Ok(Some(span)) => replay(span.cursor, None, span.events),
                     Ok(None) => live(NotRecovered::TooMany),
                     Err(Lost) => live(NotRecovered::Expired),
                 }
@@ -126,7 +137,12 @@ impl Session {
             };
             match step {
                 Ok(()) => return,
-                Err(NotYet::Lost) => return self.tell_of_hole(&mut replay).await,
+                Err(NotYet::Lost) => {
+                    if self.go_back(&mut replay).await.is_err() {
+                        return self.tell_of_hole(&mut replay).await;
+                    }
+                }
+                Err(NotYet::LogLags) => self.read_on(&replay).await,
                 Err(NotYet::HubLags) if replay.pending.is_empty() => sleep(HUB_PAUSE).await,
                 Err(NotYet::HubLags | NotYet::More) => self.queue_part(&mut replay).await,
             }
@@ -138,16 +154,51 @@ impl Session {
         if !replay.pending.is_empty() {
             return Ok(());
         }
+        let place = self.services.ring.find(&replay.exchange, replay.cursor.position);
+        if let (Some(_), Place::Here(cursor)) = (&replay.log, place) {
+            (replay.log, replay.cursor) = (None, cursor);
+        }
         let span = self.since(replay)?;
         (replay.pending, replay.cursor) = (span.events, span.cursor);
         // They are encoded once, and not while a hub waits.
         replay.pending.iter().for_each(|event| drop(event.frame(&replay.exchange)));
-        if span.is_all { Ok(()) } else { Err(NotYet::More) }
+        match &replay.log {
+            None if span.is_all => Ok(()),
+            Some(_) if replay.pending.is_empty() => Err(NotYet::LogLags),
+            None | Some(_) => Err(NotYet::More),
+        }
     }
 
     fn since(&self, replay: &Replay) -> Result<Span, Lost> {
         let keys: Vec<_> = replay.keys.iter().map(|key| key.topic.routing_key()).collect();
-        self.services.ring.since(&replay.exchange, &keys, replay.cursor, self.outbox.part())
+        let (cursor, part) = (replay.cursor, self.outbox.part());
+        match &replay.log {
+            None => self.services.ring.since(&replay.exchange, &keys, cursor, part),
+            Some(log) => log.since(&keys, cursor, part),
+        }
+    }
+
+    /// To the log, where the ring does not have any more what comes next. Of a reading of the log
+    /// that is lost there is no other.
+    async fn go_back(&self, replay: &mut Replay) -> Result<(), Lost> {
+        if replay.log.take().is_some() {
+            return Err(Lost);
+        }
+        if !replay.pending.is_empty() {
+            self.queue_part(replay).await;
+        }
+        let (ring, patience) = (&self.services.ring, self.services.patience);
+        let read = ring.read_log(&replay.exchange, replay.cursor.position, patience).await;
+        let (log, cursor) = read.map_err(|_| Lost)?;
+        (replay.log, replay.cursor) = (Some(log), cursor);
+        Ok(())
+    }
+
+    /// Until there is more, in the log or in the ring.
+    async fn read_on(&self, replay: &Replay) {
+        let (Some(log), position) = (&replay.log, replay.cursor.position) else { return };
+        let here = self.services.ring.reached(&replay.exchange, position);
+        select(pin!(log.more(position)), pin!(here)).await;
     }
 
     async fn queue_part(&self, replay: &mut Replay) {
@@ -231,10 +282,15 @@ impl Session {
 }
 
 impl Replay {
-    fn new(exchange: &Exchange, cursor: Cursor, pending: Vec<Arc<RingEvent>>) -> Box<Self> {
+    fn new(
+        exchange: &Exchange,
+        cursor: Cursor,
+        log: Option<LogReader>,
+        pending: Vec<Arc<RingEvent>>,
+    ) -> Box<Self> {
         let exchange = exchange.clone();
         let (keys, queued, count, tag) = (Vec::new(), None, 0, None);
-        Box::new(Self { exchange, keys, cursor, pending, queued, count, tag })
+        Box::new(Self { exchange, keys, cursor, log, pending, queued, count, tag })
     }
 
     pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {

@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::support::{
+    DEADLINE,
     client::Client,
     fleet::Fleet,
     gateway::{Addresses, push_request},
     handler::proto::PushEventsRequest,
+    program::Program,
     rabbitmq::RabbitMq,
+    within,
 };
 
 /// Subscribes, and answers where the log is.
@@ -99,6 +102,21 @@ async fn of_a_long_log_it_knows_the_last_part() {
     comes_back_to_a_new_replica(&mut fleet, &exchange, &after, 0..300).await;
 }
 
+/// What is in memory, and nothing else, answers this.
+#[tokio::test]
+async fn it_has_the_last_events_in_memory_from_the_start() {
+    let mut fleet = Fleet::start(RabbitMq::shared().await, 1).await;
+    let exchange = fleet.exchange.clone();
+    push(&fleet[0], &exchange, "1", 0..10, 5).await;
+    fleet.add(RabbitMq::shared().await, &[]).await;
+    let mut client = fleet[1].client().await;
+    let payload = json!({"exchange": exchange, "routing_key": "1", "last": 3});
+    assert_eq!(client.request("Subscribe", payload).await["event"], "Subscribed");
+    receives(&mut client, 7..10).await;
+    assert_eq!(client.next().await["event"], "Replayed");
+    assert!(client.quiet().await);
+}
+
 #[tokio::test]
 async fn what_was_pushed_twice_is_missed_once() {
     let mut fleet = Fleet::start(RabbitMq::shared().await, 1).await;
@@ -126,7 +144,7 @@ async fn what_was_pushed_twice_is_missed_once() {
 }
 
 #[tokio::test]
-async fn behind_what_cannot_be_read_it_starts_all_the_same_and_says_that_it_does_not_know() {
+async fn behind_what_cannot_be_read_it_starts_all_the_same_and_tells_of_a_gap() {
     let broker = RabbitMq::shared().await;
     let mut fleet = Fleet::start(broker, 1).await;
     let exchange = fleet.exchange.clone();
@@ -138,8 +156,196 @@ async fn behind_what_cannot_be_read_it_starts_all_the_same_and_says_that_it_does
     fleet.add(broker, &[]).await;
     let mut client = fleet[1].client().await;
     let subscribed = subscribe(&mut client, &exchange, Some(&after)).await;
-    assert_eq!((&subscribed["recovered"], &subscribed["reason"]), (&json!(false), &json!("expired")));
+    assert_eq!(subscribed["recovered"], true, "its place is known");
+    let gap = client.await_that(|message| message["event"] != "Event").await;
+    assert_eq!(gap["event"], "Gap", "{gap}");
+    let replayed = client.event("Replayed").await["payload"]["count"].as_u64();
+    receives(&mut client, 0..replayed.expect("a number")).await;
     push(&fleet[1], &exchange, "1", 6..9, 1).await;
     receives(&mut client, 6..9).await;
     assert!(client.quiet().await);
+}
+
+/// Reads numbered events until it has so many, none twice and none missing; answers how many stood
+/// before `Replayed`.
+async fn receives_all(client: &mut Client, count: u64) -> Option<u64> {
+    let (mut next, mut replayed) = (0, None);
+    while next < count {
+        let message = client.next().await;
+        match message["event"].as_str() {
+            Some("Event") => {
+                assert_eq!(number(&message), next);
+                next += 1;
+            }
+            Some("Replayed") => {
+                assert_eq!(message["payload"]["count"], next);
+                assert_eq!(replayed.replace(next), None, "it comes once");
+            }
+            _ => panic!("{message}"),
+        }
+    }
+    replayed
+}
+
+fn number(event: &Value) -> u64 {
+    let payload = &event["payload"];
+    payload.as_u64().or_else(|| payload["number"].as_u64()).expect("a number")
+}
+
+/// Numbered events of 20 kB.
+async fn push_large(replica: &Addresses, exchange: &str, numbers: Range<u64>) {
+    let mut api = replica.api().await;
+    let bulk = "x".repeat(20_000);
+    let numbers: Vec<_> = numbers.collect();
+    for numbers in numbers.chunks(100) {
+        let payload = |n: &u64| json!({"number": n, "bulk": bulk});
+        let events = numbers.iter().map(|n| push_request(exchange, "1", "Event", &payload(n)));
+        let request = PushEventsRequest { events: events.collect() };
+        let results = api.push_events(request).await.expect("results").into_inner().results;
+        assert!(results.iter().all(|result| result.code == Code::Ok as i32), "{results:?}");
+    }
+}
+
+const SMALL: &str = "--resume-buffer=1MiB";
+
+#[tokio::test]
+async fn who_missed_more_than_is_in_memory_gets_it_from_the_log_beside_what_is_live() {
+    let broker = RabbitMq::shared().await;
+    let mut fleet = Fleet::start(broker, 0).await;
+    let exchange = fleet.exchange.clone();
+    fleet.add(broker, &[SMALL]).await;
+    let mut watching = fleet[0].subscribers(1, &exchange, "1").await.remove(0);
+    let after = position(&fleet[0], &exchange).await;
+    let (_, replayed) = tokio::join!(
+        push(&fleet[0], &exchange, "1", 0..20_000, 1_000),
+        receives_all(&mut watching, 20_000),
+    );
+    assert_eq!(replayed, None);
+
+    let mut client = fleet[0].client().await;
+    let subscribed = subscribe(&mut client, &exchange, Some(&after)).await;
+    assert_eq!(subscribed["recovered"], true, "{subscribed}");
+    let pushing = async {
+        push(&fleet[0], &exchange, "1", 20_000..21_000, 10).await;
+    };
+    let live = async {
+        receives(&mut watching, 20_000..21_000).await;
+    };
+    let ((), (), replayed) = tokio::join!(pushing, live, receives_all(&mut client, 21_000));
+    if replayed.is_none() {
+        assert_eq!(client.next().await["event"], "Replayed");
+    }
+    push(&fleet[0], &exchange, "1", 21_000..21_003, 1).await;
+    receives(&mut client, 21_000..21_003).await;
+    assert!(client.quiet().await);
+}
+
+#[tokio::test]
+async fn what_the_log_does_not_have_any_more_is_expired() {
+    let broker = RabbitMq::shared().await;
+    let mut fleet = Fleet::start(broker, 0).await;
+    let exchange = fleet.exchange.clone();
+    fleet.exchange = format!("{exchange};max-bytes=1MB;segment-bytes=500KB");
+    fleet.add(broker, &[SMALL]).await;
+    let after = position(&fleet[0], &exchange).await;
+    push_large(&fleet[0], &exchange, 0..300).await;
+
+    let mut client = fleet[0].client().await;
+    let subscribed = subscribe(&mut client, &exchange, Some(&after)).await;
+    assert_eq!(subscribed["recovered"], false, "{subscribed}");
+    assert_eq!(subscribed["reason"], "expired");
+    push(&fleet[0], &exchange, "1", 300..303, 1).await;
+    receives(&mut client, 300..303).await;
+}
+
+/// At the same offset, where the ring does not reach any more, stands another entry.
+#[tokio::test]
+async fn what_stood_in_a_log_that_was_made_anew_is_unknown() {
+    let broker = RabbitMq::shared().await;
+    let mut fleet = Fleet::start(broker, 0).await;
+    let exchange = fleet.exchange.clone();
+    fleet.add(broker, &[SMALL]).await;
+    let mut watching = fleet[0].subscribers(1, &exchange, "2").await.remove(0);
+    push(&fleet[0], &exchange, "1", 0..10, 1).await;
+    let after = position(&fleet[0], &exchange).await;
+    Program::connect(broker).await.delete_log(&exchange).await;
+    watching.event("Gap").await;
+    push(&fleet[0], &exchange, "1", 0..20, 1).await;
+    push_large(&fleet[0], &exchange, 20..200).await;
+    push(&fleet[0], &exchange, "2", 0..1, 1).await;
+    watching.event("Event").await;
+
+    let mut client = fleet[0].client().await;
+    let subscribed = subscribe(&mut client, &exchange, Some(&after)).await;
+    assert_eq!(subscribed["recovered"], false, "{subscribed}");
+    assert_eq!(subscribed["reason"], "unknown");
+}
+
+/// Each at a place of its own, further apart than what two can share.
+#[tokio::test]
+async fn those_who_come_back_from_many_places_take_turns() {
+    const PLACES: u64 = 7;
+    const APART: u64 = 250;
+    let broker = RabbitMq::shared().await;
+    let mut fleet = Fleet::start(broker, 0).await;
+    let exchange = fleet.exchange.clone();
+    fleet.add(broker, &[SMALL, "--action-timeout=60s"]).await;
+    let mut places = Vec::new();
+    for place in 0..PLACES {
+        places.push(position(&fleet[0], &exchange).await);
+        push_large(&fleet[0], &exchange, place * APART..(place + 1) * APART).await;
+    }
+    let back = (0..).zip(&places).map(async |(place, after)| {
+        let mut client = fleet[0].client().await;
+        let subscribed = subscribe(&mut client, &exchange, Some(after)).await;
+        assert_eq!(subscribed["recovered"], true, "{subscribed}");
+        // The replica may have been behind what was pushed.
+        let first = number(&client.next().await);
+        assert!(first <= place * APART, "{first}");
+        for expected in first + 1..PLACES * APART {
+            assert_eq!(number(&client.next().await), expected);
+        }
+        assert_eq!(client.next().await["event"], "Replayed");
+        assert!(client.quiet().await);
+    });
+    futures_util::future::join_all(back).await;
+}
+
+/// Four that read nothing keep what there is; the next one is told so in time.
+#[tokio::test]
+async fn who_waits_too_long_for_a_turn_is_told_that_they_are_too_many() {
+    let broker = RabbitMq::shared().await;
+    let mut fleet = Fleet::start(broker, 0).await;
+    let exchange = fleet.exchange.clone();
+    fleet.add(broker, &[SMALL, "--action-timeout=1s"]).await;
+    let mut places = Vec::new();
+    for place in 0..6 {
+        places.push(position(&fleet[0], &exchange).await);
+        push_large(&fleet[0], &exchange, place * 300..(place + 1) * 300).await;
+    }
+    let first = places.remove(0);
+    // The last place first: what is read for one does not come by the next.
+    let mut idle = Vec::new();
+    for after in places[1..].iter().rev() {
+        let mut client = fleet[0].client().await;
+        let subscribed = subscribe(&mut client, &exchange, Some(after)).await;
+        assert_eq!(subscribed["recovered"], true, "{subscribed}");
+        idle.push(client);
+    }
+    let mut client = fleet[0].client().await;
+    let subscribed = subscribe(&mut client, &exchange, Some(&first)).await;
+    assert_eq!(subscribed["recovered"], false, "{subscribed}");
+    assert_eq!(subscribed["reason"], "too_many");
+
+    drop(idle);
+    let mut client = fleet[0].client().await;
+    within(DEADLINE, "a turn", async {
+        while subscribe(&mut client, &exchange, Some(&first)).await["recovered"] != true {
+            client = fleet[0].client().await;
+        }
+    })
+    .await;
+    for expected in 0..6 * 300 {
+        assert_eq!(number(&client.next().await), expected);
+    }
 }

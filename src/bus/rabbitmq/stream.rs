@@ -26,6 +26,7 @@ use std::{
 use lapin::message::Delivery;
 use tokio::time::Instant;
 
+pub(super) use self::past::Past;
 use self::{
     tail::Tail,
     trail::{Continuity, Trail},

@@ -1,8 +1,11 @@
 //! Reads what a log holds already, on a connection of its own, which that may cost. It is read
 //! from the first marker on: only behind one is an entry known.
 
+use std::ops::RangeInclusive;
+
+use async_trait::async_trait;
 use lapin::message::Delivery;
-use tokio::time::Instant;
+use tokio::{task::yield_now, time::Instant};
 
 use super::{
     PATIENCE, apart, events,
@@ -12,7 +15,7 @@ use super::{
 };
 use crate::{
     bus::{
-        LogEntry, SeenIds,
+        LogEntry, LogReading, SeenIds,
         rabbitmq::{
             connection::{BrokerConnection, BrokerError},
             entry::{self, Kind},
@@ -24,13 +27,15 @@ use crate::{
 /// So many entries may stand before the first marker that is met.
 pub(super) const MARKER_WITHIN: u64 = 2_000;
 
-pub(super) struct Past {
+pub(in crate::bus::rabbitmq) struct Past {
     connection: BrokerConnection,
     exchange: Exchange,
     max_event_size: usize,
     tail: Tail,
-    /// Since the last marker; nothing before the first.
+    /// Since the last marker; nothing before the first,
     trail: Option<Trail>,
+    /// which must not stand behind this offset.
+    marker_by: u64,
     /// Of the events from there on.
     seen: SeenIds,
     /// What was read last.
@@ -38,16 +43,30 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Over a connection that nothing else needs.
+    /// So that the entry at this offset is known, if the log has a marker before it.
+    pub(in crate::bus::rabbitmq) async fn leading_to(
+        offset: u64,
+        connection: &BrokerConnection,
+        exchange: &Exchange,
+        max_event_size: usize,
+    ) -> Result<Self, BrokerError> {
+        let from = offset.saturating_sub(MARKER_WITHIN);
+        let apart = connection.open_another().await?;
+        Self::open(apart, exchange.clone(), from..=offset, max_event_size).await
+    }
+
+    /// Over a connection that nothing else needs. The first marker stands among these offsets, or
+    /// nothing is known.
     pub(super) async fn open(
         connection: BrokerConnection,
         exchange: Exchange,
-        from: From,
+        marker_in: RangeInclusive<u64>,
         max_event_size: usize,
     ) -> Result<Self, BrokerError> {
-        let tail = Tail::open(&connection, &exchange, from, PREFETCH).await?;
+        let (from, marker_by) = marker_in.into_inner();
+        let tail = Tail::open(&connection, &exchange, From::Offset(from), PREFETCH).await?;
         let (trail, seen, delivery) = Default::default();
-        Ok(Self { connection, exchange, max_event_size, tail, trail, seen, delivery })
+        Ok(Self { connection, exchange, max_event_size, tail, trail, marker_by, seen, delivery })
     }
 
     /// The next entry, as a listener is told of it. Where entries may be missing before it, that
@@ -60,7 +79,12 @@ impl Past {
             }
         };
         let delivery = self.delivery.insert(delivery);
-        Ok(events::read(delivery, id, self.max_event_size, &mut self.seen, |_| {}))
+        let entry = events::read(delivery, id, self.max_event_size, &mut self.seen, |_| {});
+        if entry.events.len() > 1 {
+            // As where it is read live: others share this runtime.
+            yield_now().await;
+        }
+        Ok(entry)
     }
 
     /// What it is known by, which nothing is before the first marker.
@@ -90,7 +114,8 @@ impl Past {
                 Ok(Some(entry))
             }
             (Kind::Newer, Some(_)) => Err(hole("a newer replica published to the log")),
-            (Kind::Events | Kind::Newer, None) => Ok(None),
+            (Kind::Events | Kind::Newer, None) if offset < self.marker_by => Ok(None),
+            (Kind::Events | Kind::Newer, None) => Err(hole("no marker tells what stands there")),
         }
     }
 
@@ -98,6 +123,19 @@ impl Past {
     pub(super) async fn close(self) -> SeenIds {
         self.connection.close(Instant::now() + PATIENCE).await;
         self.seen
+    }
+}
+
+#[async_trait]
+impl LogReading for Past {
+    async fn next(&mut self) -> Option<LogEntry<'_>> {
+        let exchange = self.exchange.clone();
+        let give_up = |error| tracing::debug!(%exchange, %error, "the log is not read on");
+        Past::next(self).await.map_err(give_up).ok()
+    }
+
+    async fn close(self: Box<Self>) {
+        Past::close(*self).await;
     }
 }
 

@@ -2,7 +2,7 @@
 //! one, and are owed what that would have sent them.
 
 use lapin::message::Delivery;
-use tokio::{task::yield_now, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     PATIENCE, Reader,
@@ -58,8 +58,9 @@ impl Reader {
         let (exchange, max_event_size) = (&self.config.name, self.max_event_size);
         let apart = connection.open_another().await?;
         let entries = self.entries_in(wanted, &apart, end).await?;
-        let from = From::Offset(end.offset.saturating_sub(entries + MARKER_WITHIN));
-        let mut past = Past::open(apart, exchange.clone(), from, max_event_size).await?;
+        let from = end.offset.saturating_sub(entries + MARKER_WITHIN);
+        let mut past =
+            Past::open(apart, exchange.clone(), from..=end.offset, max_event_size).await?;
         loop {
             let entry = past.next().await?;
             if entry.id == end {
@@ -68,12 +69,7 @@ impl Reader {
             if entry.id.offset >= end.offset {
                 return Err(BrokerError::Unexpected("the log was made anew meanwhile".into()));
             }
-            let events = entry.events.len();
             self.listener.past(exchange, entry);
-            if events > 1 {
-                // As where it is read live: others share this runtime.
-                yield_now().await;
-            }
         }
     }
 
