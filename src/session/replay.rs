@@ -131,6 +131,11 @@ impl Session {
     /// Queues what was missed, part by part, and is over when the session is subscribed.
     pub async fn replay(self: Arc<Self>, mut replay: Box<Replay>) {
         loop {
+            self.drop_ended(&mut replay);
+            if replay.keys.is_empty() {
+                // What was missed is nobody's any more, and there may be much of it.
+                return self.tell_of_hole(&mut replay).await;
+            }
             let step = match self.collect(&mut replay) {
                 Ok(()) => self.join(&mut replay),
                 Err(not_yet) => Err(not_yet),
@@ -154,8 +159,10 @@ impl Session {
         if !replay.pending.is_empty() {
             return Ok(());
         }
-        let place = self.services.ring.find(&replay.exchange, replay.cursor.position);
-        if let (Some(_), Place::Here(cursor)) = (&replay.log, place) {
+        let ring = &self.services.ring;
+        if replay.log.is_some()
+            && let Place::Here(cursor) = ring.find(&replay.exchange, replay.cursor.position)
+        {
             (replay.log, replay.cursor) = (None, cursor);
         }
         let span = self.since(replay)?;
@@ -241,6 +248,7 @@ impl Session {
 
     /// Something that was missed is not there any more.
     async fn tell_of_hole(&self, replay: &mut Replay) {
+        replay.log = None;
         self.outbox.all_taken().await;
         let gaps = |replay: &Replay, here| {
             let gaps = replay.keys.iter().map(|Key { topic, form, .. }| {

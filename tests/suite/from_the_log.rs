@@ -146,12 +146,14 @@ async fn what_was_pushed_twice_is_missed_once() {
 #[tokio::test]
 async fn behind_what_cannot_be_read_it_starts_all_the_same_and_tells_of_a_gap() {
     let broker = RabbitMq::shared().await;
-    let mut fleet = Fleet::start(broker, 1).await;
+    let mut fleet = Fleet::start(broker, 0).await;
     let exchange = fleet.exchange.clone();
+    fleet.exchange = format!("{exchange};batch=off");
+    fleet.add(broker, &[]).await;
     let after = position(&fleet[0], &exchange).await;
-    push(&fleet[0], &exchange, "1", 0..3, 3).await;
+    push(&fleet[0], &exchange, "1", 0..600, 100).await;
     broker.publish_bytes(&format!("myxi.in.{exchange}"), &[(b"\xff", b"{}")]).await;
-    push(&fleet[0], &exchange, "1", 3..6, 3).await;
+    push(&fleet[0], &exchange, "1", 600..800, 100).await;
 
     fleet.add(broker, &[]).await;
     let mut client = fleet[1].client().await;
@@ -161,8 +163,8 @@ async fn behind_what_cannot_be_read_it_starts_all_the_same_and_tells_of_a_gap() 
     assert_eq!(gap["event"], "Gap", "{gap}");
     let replayed = client.event("Replayed").await["payload"]["count"].as_u64();
     receives(&mut client, 0..replayed.expect("a number")).await;
-    push(&fleet[1], &exchange, "1", 6..9, 1).await;
-    receives(&mut client, 6..9).await;
+    push(&fleet[1], &exchange, "1", 800..803, 1).await;
+    receives(&mut client, 800..803).await;
     assert!(client.quiet().await);
 }
 
@@ -348,4 +350,50 @@ async fn who_waits_too_long_for_a_turn_is_told_that_they_are_too_many() {
     for expected in 0..6 * 300 {
         assert_eq!(number(&client.next().await), expected);
     }
+}
+
+/// It reads nothing while more comes than memory holds.
+#[tokio::test]
+async fn a_client_that_memory_passes_by_goes_on_in_the_log() {
+    let mut fleet = Fleet::start(RabbitMq::shared().await, 0).await;
+    let exchange = fleet.exchange.clone();
+    fleet.add(RabbitMq::shared().await, &["--resume-buffer=16MiB"]).await;
+    let after = position(&fleet[0], &exchange).await;
+    push_large(&fleet[0], &exchange, 0..500).await;
+    let mut client = fleet[0].client().await;
+    let subscribed = subscribe(&mut client, &exchange, Some(&after)).await;
+    assert_eq!(subscribed["recovered"], true, "{subscribed}");
+    push_large(&fleet[0], &exchange, 500..1_500).await;
+    if receives_all(&mut client, 1_500).await.is_none() {
+        assert_eq!(client.next().await["event"], "Replayed");
+    }
+    assert!(client.quiet().await);
+}
+
+/// Each was last seen somewhere else.
+#[tokio::test]
+async fn the_clients_of_a_replica_that_is_gone_come_back_together() {
+    let mut fleet = Fleet::start(RabbitMq::shared().await, 1).await;
+    let exchange = fleet.exchange.clone();
+    fleet.add(RabbitMq::shared().await, &[SMALL]).await;
+    let mut places = Vec::new();
+    for number in 0..50 {
+        places.push(position(&fleet[0], &exchange).await);
+        push(&fleet[0], &exchange, "1", number..number + 1, 1).await;
+    }
+    push(&fleet[0], &exchange, "1", 50..6_000, 1_000).await;
+    fleet.replicas.remove(0).drain().await;
+
+    let back = places.iter().map(async |after| {
+        let mut client = fleet[0].client().await;
+        let subscribed = subscribe(&mut client, &exchange, Some(after)).await;
+        assert_eq!(subscribed["recovered"], true, "{subscribed}");
+        let first = number(&client.next().await);
+        assert!(first < 50, "{first}");
+        for expected in first + 1..6_000 {
+            assert_eq!(number(&client.next().await), expected);
+        }
+        assert_eq!(client.next().await["event"], "Replayed");
+    });
+    futures_util::future::join_all(back).await;
 }
