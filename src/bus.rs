@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 pub use self::{
     replicas::{Answers, AskError, Replicas},
-    shared_log::{LogReading, SharedLog},
+    shared_log::{LogReading, NotRead, SharedLog},
     skipped::SkipReason,
     status::BusStatus,
 };

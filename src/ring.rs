@@ -21,9 +21,10 @@ use tokio::sync::Notify;
 pub use self::{
     event::RingEvent,
     lane::{Cursor, Place, Span},
-    log::LogReader,
+    log::{LogReader, NoReading},
 };
 use self::{lane::Lane, log::Readings};
+pub use crate::bus::NotRead;
 use crate::{
     bus::SharedLog,
     event::{Entry, Exchange, Position, RawEvent},

@@ -54,8 +54,8 @@ pub use self::{
     url::{BrokerUrl, InvalidBrokerUrl},
 };
 use super::{
-    Answers, AskError, BusListener, BusStatus, EventBus, ExchangeStatus, LogReading, PublishError,
-    Replicas, SharedLog, Skipped,
+    Answers, AskError, BusListener, BusStatus, EventBus, ExchangeStatus, LogReading, NotRead,
+    PublishError, Replicas, SharedLog, Skipped,
 };
 use crate::{
     event::{Exchange, OutgoingEvent},
@@ -234,16 +234,14 @@ impl SharedLog for RabbitMqBus {
         Some(entry::marker_hash(&id))
     }
 
-    async fn read(&self, exchange: &Exchange, offset: u64) -> Option<Box<dyn LogReading>> {
-        let mut link = self.exchanges.get(exchange)?.reading.clone();
-        let connection = timeout(PAST_DEADLINE, link.connection()).await.ok()??;
-        match Past::leading_to(offset, &connection, exchange, self.max_event_size).await {
-            Ok(past) => Some(Box::new(past)),
-            Err(error) => {
-                tracing::debug!(%exchange, %error, "the log cannot be read from before");
-                None
-            }
-        }
+    async fn read(&self, exchange: &Exchange, offset: u64) -> Result<Box<dyn LogReading>, NotRead> {
+        let lane = self.exchanges.get(exchange).ok_or(NotRead::Unavailable)?;
+        let mut link = lane.reading.clone();
+        let connection = timeout(PAST_DEADLINE, link.connection()).await.ok().flatten();
+        let connection = connection.ok_or(NotRead::Unavailable)?;
+        let past = Past::leading_to(offset, &connection, exchange, self.max_event_size).await;
+        let past = past.map_err(|error| stream::not_read(exchange, &error))?;
+        Ok(Box::new(past))
     }
 }
 

@@ -11,13 +11,13 @@ use futures_util::future::{Either, select};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{self, Notify, OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use super::{Cursor, Lost, Place, Ring, Span, lane::Lane};
 use crate::{
-    bus::{LogEntry, LogReading, SharedLog},
-    event::{Entry, Exchange, Position},
+    bus::{LogEntry, LogReading, NotRead, SharedLog},
+    event::{Exchange, Position},
     protocol::NotRecovered,
 };
 
@@ -62,7 +62,16 @@ struct Window {
     readers: HashMap<u64, Position>,
     /// How many there were.
     numbered: u64,
-    over: bool,
+    over: Option<NotRead>,
+}
+
+/// Why it is not read behind a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoReading {
+    /// It would be of no use.
+    NotRecovered(NotRecovered),
+    /// The log cannot be read for now.
+    Unavailable,
 }
 
 /// A place in a reading.
@@ -79,16 +88,36 @@ impl Ring {
         exchange: &Exchange,
         position: Position,
         patience: Duration,
-    ) -> Result<(LogReader, Cursor), NotRecovered> {
+    ) -> Result<(LogReader, Cursor), NoReading> {
         let shared = self.shared.get().zip(self.readings.get(exchange));
         let (log, readings) = shared.ok_or(NotRecovered::Expired)?;
         let _place = readings.waiting.try_acquire().map_err(|_| NotRecovered::TooMany)?;
+        let until = Instant::now() + patience;
         let along = readings.along(position);
-        let anew = readings.begin(&**log, exchange, position);
-        match timeout(patience, select(pin!(along), pin!(anew))).await {
-            Ok(Either::Left((reader, _))) => Ok(reader),
-            Ok(Either::Right((begun, _))) => begun,
-            Err(_) => Err(NotRecovered::TooMany),
+        let anew = async {
+            let turn = timeout_at(until, readings.turn()).await;
+            let (_turn, permit) = turn.map_err(|_| NotRecovered::TooMany)?;
+            let beginning = readings.begin(&**log, exchange, position, permit);
+            timeout_at(until, beginning).await.unwrap_or(Err(NoReading::Unavailable))
+        };
+        match select(pin!(along), pin!(anew)).await {
+            Either::Left((reader, _)) => Ok(reader),
+            Either::Right((begun, _)) => begun,
+        }
+    }
+}
+
+impl From<NotRecovered> for NoReading {
+    fn from(why: NotRecovered) -> Self {
+        Self::NotRecovered(why)
+    }
+}
+
+impl From<NotRead> for NoReading {
+    fn from(why: NotRead) -> Self {
+        match why {
+            NotRead::Unavailable => Self::Unavailable,
+            NotRead::Hole => NotRecovered::Expired.into(),
         }
     }
 }
@@ -119,21 +148,20 @@ impl Readings {
         self.open.lock().iter().find_map(|reading| reading.join(position))
     }
 
+    /// As soon as one may be begun, and nobody else begins one.
+    async fn turn(&self) -> (sync::MutexGuard<'_, ()>, Option<OwnedSemaphorePermit>) {
+        let turn = self.turn.lock().await;
+        (turn, self.permits.clone().acquire_owned().await.ok())
+    }
+
     async fn begin(
         self: &Arc<Self>,
         log: &dyn SharedLog,
         exchange: &Exchange,
         position: Position,
-    ) -> Result<(LogReader, Cursor), NotRecovered> {
-        let _turn = self.turn.lock().await;
-        if let Some(found) = self.find(position) {
-            return Ok(found);
-        }
-        let Ok(permit) = self.permits.clone().acquire_owned().await else {
-            return Err(NotRecovered::TooMany);
-        };
-        let Entry { offset, .. } = position.entry();
-        let mut log = log.read(exchange, offset).await.ok_or(NotRecovered::Expired)?;
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(LogReader, Cursor), NoReading> {
+        let mut log = log.read(exchange, position.entry().offset).await?;
         let lane = match up_to(position, &mut *log).await {
             Ok(lane) => lane,
             Err(why) => {
@@ -144,10 +172,11 @@ impl Readings {
         let window = Mutex::new(Window { lane, ..Window::default() });
         let (read, passed) = Default::default();
         let reading = Arc::new(Reading { window, read, passed });
-        let found = reading.join(position).ok_or(NotRecovered::Unknown);
+        let found = reading.join(position).ok_or(NotRecovered::Unknown)?;
         self.open.lock().push(reading.clone());
+        self.read.notify_waiters();
         tokio::spawn(self.clone().run(reading, log, permit));
-        found
+        Ok(found)
     }
 
     /// Until nobody reads any more, or the log cannot be read on.
@@ -155,38 +184,43 @@ impl Readings {
         self: Arc<Self>,
         reading: Arc<Reading>,
         mut log: Box<dyn LogReading>,
-        _permit: OwnedSemaphorePermit,
+        _permit: Option<OwnedSemaphorePermit>,
     ) {
+        let mut why = NotRead::Hole;
         while reading.has_room().await {
             let entry = {
                 let (next, abandoned) = (pin!(log.next()), pin!(reading.abandoned()));
                 match select(next, abandoned).await {
-                    Either::Left((Some(entry), _)) => entry,
-                    Either::Left((None, _)) | Either::Right(_) => break,
+                    Either::Left((Ok(entry), _)) => entry,
+                    Either::Left((Err(not_read), _)) => {
+                        why = not_read;
+                        break;
+                    }
+                    Either::Right(_) => break,
                 }
             };
             reading.append(entry);
             self.read.notify_waiters();
         }
-        reading.end();
+        reading.end(why);
         self.open.lock().retain(|open| !Arc::ptr_eq(open, &reading));
         log.close().await;
     }
 }
 
 /// Reads up to the entry of the position, which must be there.
-async fn up_to(position: Position, log: &mut dyn LogReading) -> Result<Lane, NotRecovered> {
+async fn up_to(position: Position, log: &mut dyn LogReading) -> Result<Lane, NoReading> {
     let mut lane = Lane::default();
     let mut first = true;
     loop {
-        let entry = log.next().await.ok_or(NotRecovered::Expired)?;
+        let entry = log.next().await?;
         let id = entry.id;
         if id.offset > position.entry().offset && first {
             // Nobody can say what stood there.
-            return Err(NotRecovered::Expired);
+            return Err(NotRecovered::Expired.into());
         }
         if id.offset >= position.entry().offset && id != position.entry() {
-            return Err(NotRecovered::Unknown);
+            return Err(NotRecovered::Unknown.into());
         }
         first = false;
         lane.append(id, 0, &entry.events);
@@ -204,7 +238,7 @@ impl Reading {
     fn join(self: &Arc<Self>, position: Position) -> Option<(LogReader, Cursor)> {
         let mut window = self.lock();
         let Place::Here(cursor) = window.lane.find(position) else { return None };
-        if window.over {
+        if window.over.is_some() {
             return None;
         }
         window.numbered += 1;
@@ -246,12 +280,14 @@ impl Reading {
 
     fn end_if_abandoned(&self) -> bool {
         let mut window = self.lock();
-        window.over |= window.readers.is_empty();
-        window.over
+        if window.readers.is_empty() {
+            window.over = Some(NotRead::Hole);
+        }
+        window.over.is_some()
     }
 
-    fn end(&self) {
-        self.lock().over = true;
+    fn end(&self, why: NotRead) {
+        self.lock().over.get_or_insert(why);
         self.read.notify_waiters();
     }
 
@@ -284,12 +320,15 @@ impl Window {
 }
 
 impl LogReader {
-    /// As [`Ring::since`]. Behind the last that was read there may be more to come.
-    pub fn since(&self, keys: &[&str], from: Cursor, bytes: usize) -> Result<Span, Lost> {
+    /// As [`Ring::since`]. Behind the last that was read there may be more to come. Whoever was
+    /// left behind finds a hole.
+    pub fn since(&self, keys: &[&str], from: Cursor, bytes: usize) -> Result<Span, NotRead> {
         let mut window = self.reading.lock();
-        let span = window.lane.since(keys, from, bytes)?;
-        if window.over && span.cursor == from {
-            return Err(Lost);
+        let span = window.lane.since(keys, from, bytes).map_err(|Lost| NotRead::Hole)?;
+        if let Some(why) = window.over
+            && span.cursor == from
+        {
+            return Err(why);
         }
         window.readers.insert(self.number, span.cursor.position);
         drop(window);
@@ -303,7 +342,7 @@ impl LogReader {
             let read = self.reading.read.notified();
             {
                 let window = self.reading.lock();
-                if window.over || window.lane.end().is_some_and(|end| end > behind) {
+                if window.over.is_some() || window.lane.end().is_some_and(|end| end > behind) {
                     return;
                 }
             }
@@ -330,7 +369,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::event::{RawBody, RawEvent};
+    use crate::event::{Entry, RawBody, RawEvent};
 
     /// In bytes, of each event.
     const SIZE: usize = 40_000;
@@ -359,26 +398,26 @@ mod tests {
             None
         }
 
-        async fn read(&self, _: &Exchange, offset: u64) -> Option<Box<dyn LogReading>> {
+        async fn read(&self, _: &Exchange, offset: u64) -> Result<Box<dyn LogReading>, NotRead> {
             self.begun.fetch_add(1, Relaxed);
             let from = offset.saturating_sub(3).max(self.offsets.start);
             let body = format!(r#"{{"event":"E","payload":"{}"}}"#, "x".repeat(SIZE));
             let reading = TestReading { offsets: from..self.offsets.end, body: body.into_bytes() };
-            Some(Box::new(reading))
+            Ok(Box::new(reading))
         }
     }
 
     #[async_trait]
     impl LogReading for TestReading {
-        async fn next(&mut self) -> Option<LogEntry<'_>> {
+        async fn next(&mut self) -> Result<LogEntry<'_>, NotRead> {
             tokio::task::yield_now().await;
             let Some(offset) = self.offsets.next() else {
                 sleep(Duration::from_secs(3_600)).await;
-                return None;
+                return Err(NotRead::Unavailable);
             };
             let position = Position::behind(id(offset), 0);
             let event = RawEvent::new(b"k", RawBody::Json(&self.body), position, None, 2 * SIZE);
-            Some(LogEntry { id: id(offset), events: vec![event.expect("valid")], repeated: 0 })
+            Ok(LogEntry { id: id(offset), events: vec![event.expect("valid")], repeated: 0 })
         }
 
         async fn close(self: Box<Self>) {}
@@ -399,11 +438,11 @@ mod tests {
             Self { ring, exchange, log }
         }
 
-        async fn read(&self, from: Position) -> Result<(LogReader, Cursor), NotRecovered> {
+        async fn read(&self, from: Position) -> Result<(LogReader, Cursor), NoReading> {
             self.ring.read_log(&self.exchange, from, Duration::from_secs(1)).await
         }
 
-        async fn behind(&self, offset: u64) -> Result<(LogReader, Cursor), NotRecovered> {
+        async fn behind(&self, offset: u64) -> Result<(LogReader, Cursor), NoReading> {
             self.read(Position::end_of(id(offset))).await
         }
 
@@ -417,7 +456,7 @@ mod tests {
         (reader, mut cursor): (&LogReader, Cursor),
         count: usize,
         part: usize,
-    ) -> Result<Vec<u64>, Lost> {
+    ) -> Result<Vec<u64>, NotRead> {
         let mut offsets = Vec::new();
         while offsets.len() < count {
             let span = reader.since(&["k"], cursor, part)?;
@@ -465,7 +504,7 @@ mod tests {
         let offsets = events((&fast, cursor), 3 * APART as usize - 11, SIZE).await;
         assert_eq!(offsets, Ok((11..3 * APART).collect()));
         assert!(begun.elapsed() >= PATIENCE, "it was waited for");
-        assert_eq!(slow.since(&["k"], at, SIZE).err(), Some(Lost));
+        assert_eq!(slow.since(&["k"], at, SIZE).err(), Some(NotRead::Hole));
     }
 
     #[tokio::test(start_paused = true)]
@@ -476,7 +515,7 @@ mod tests {
         for place in (1..=READINGS as u64).rev() {
             readers.push(world.behind(place * APART).await.expect("there"));
         }
-        assert_eq!(world.behind(0).await.err(), Some(NotRecovered::TooMany));
+        assert_eq!(world.behind(0).await.err(), Some(NotRecovered::TooMany.into()));
         assert_eq!(world.begun(), READINGS);
         let waiting = world.behind(0);
         let over = async {
@@ -499,11 +538,11 @@ mod tests {
     async fn a_position_is_held_against_what_stands_there() {
         let world = World::new(100..200);
         let other = Position::end_of(Entry { offset: 150, hash: 0 });
-        assert_eq!(world.read(other).await.err(), Some(NotRecovered::Unknown));
-        assert_eq!(world.behind(99).await.err(), Some(NotRecovered::Expired));
+        assert_eq!(world.read(other).await.err(), Some(NotRecovered::Unknown.into()));
+        assert_eq!(world.behind(99).await.err(), Some(NotRecovered::Expired.into()));
         assert!(world.behind(100).await.is_ok());
         let nobody = Ring::new([world.exchange.clone()], 1 << 20);
         let read = nobody.read_log(&world.exchange, other, Duration::from_secs(1)).await;
-        assert_eq!(read.err(), Some(NotRecovered::Expired), "no log is shared");
+        assert_eq!(read.err(), Some(NotRecovered::Expired.into()), "no log is shared");
     }
 }

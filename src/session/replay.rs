@@ -20,18 +20,22 @@
 use std::{mem, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::select;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{Session, errors::unavailable_exchange};
 use crate::{
     event::{Exchange, Position, Topic},
     hub::{Expected, outbox::Outbox},
     protocol::{self, ClientError, Frame, KeyForm, NotRecovered, Past, Recovered, RoutingKey, Tag},
-    ring::{Cursor, LogReader, Lost, Place, RingEvent, Span},
+    ring::{Cursor, LogReader, Lost, NoReading, NotRead, Place, RingEvent, Span},
 };
 
 /// How long a hub that lags is left alone. It never lags by more than its queue.
 const HUB_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a log that cannot be read is asked for again, so often.
+const AGAIN_FOR: Duration = Duration::from_secs(30);
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Events that may be looked up while the hub waits: more are a part of their own.
 const JOINING_MAX: usize = 64;
@@ -51,6 +55,8 @@ pub struct Replay {
     cursor: Cursor,
     /// What the cursor leads into, where it is not the ring.
     log: Option<LogReader>,
+    /// Where a reading of the log broke off last.
+    ended: Option<Position>,
     pending: Vec<Arc<RingEvent>>,
     /// The last that was queued; nothing at first.
     queued: Option<Position>,
@@ -71,14 +77,25 @@ enum NotYet {
     HubLags,
     /// More came than is queued in one step.
     More,
-    /// The log is still to be read.
+    /// The log is still to be read,
     LogLags,
+    /// or to be read anew.
+    LogEnded,
     Lost,
 }
 
 impl From<Lost> for NotYet {
     fn from(Lost: Lost) -> Self {
         Self::Lost
+    }
+}
+
+impl From<NotRead> for NotYet {
+    fn from(why: NotRead) -> Self {
+        match why {
+            NotRead::Unavailable => Self::LogEnded,
+            NotRead::Hole => Self::Lost,
+        }
     }
 }
 
@@ -102,7 +119,8 @@ impl Session {
                     Place::Here(cursor) => replay(cursor, None, Vec::new()),
                     Place::Before => match ring.read_log(exchange, position, patience).await {
                         Ok((log, cursor)) => replay(cursor, Some(log), Vec::new()),
-                        Err(reason) => live(reason),
+                        Err(NoReading::NotRecovered(reason)) => live(reason),
+                        Err(NoReading::Unavailable) => Err(unavailable_exchange(exchange.as_str())),
                     },
                     Place::Unknown => live(NotRecovered::Unknown),
                     Place::Ahead => Err(unavailable_exchange(exchange.as_str())),
@@ -142,8 +160,8 @@ impl Session {
             };
             match step {
                 Ok(()) => return,
-                Err(NotYet::Lost) => {
-                    if self.go_back(&mut replay).await.is_err() {
+                Err(why @ (NotYet::Lost | NotYet::LogEnded)) => {
+                    if self.go_back(&mut replay, why).await.is_err() {
                         return self.tell_of_hole(&mut replay).await;
                     }
                 }
@@ -176,29 +194,41 @@ impl Session {
         }
     }
 
-    fn since(&self, replay: &Replay) -> Result<Span, Lost> {
+    fn since(&self, replay: &Replay) -> Result<Span, NotYet> {
         let keys: Vec<_> = replay.keys.iter().map(|key| key.topic.routing_key()).collect();
         let (cursor, part) = (replay.cursor, self.outbox.part());
         match &replay.log {
-            None => self.services.ring.since(&replay.exchange, &keys, cursor, part),
-            Some(log) => log.since(&keys, cursor, part),
+            None => Ok(self.services.ring.since(&replay.exchange, &keys, cursor, part)?),
+            Some(log) => Ok(log.since(&keys, cursor, part)?),
         }
     }
 
-    /// To the log, where the ring does not have any more what comes next. Of a reading of the log
-    /// that is lost there is no other.
-    async fn go_back(&self, replay: &mut Replay) -> Result<(), Lost> {
-        if replay.log.take().is_some() {
-            return Err(Lost);
+    /// To the log: where the ring does not have any more what comes next, and where a reading
+    /// broke off that had led somewhere. Of what a reading does not have there is no other.
+    async fn go_back(&self, replay: &mut Replay, why: NotYet) -> Result<(), Lost> {
+        let position = replay.cursor.position;
+        match (replay.log.take(), why) {
+            (None, _) => {}
+            (Some(_), NotYet::LogEnded) if replay.ended != Some(position) => {
+                replay.ended = Some(position);
+            }
+            (Some(_), _) => return Err(Lost),
         }
         if !replay.pending.is_empty() {
             self.queue_part(replay).await;
         }
         let (ring, patience) = (&self.services.ring, self.services.patience);
-        let read = ring.read_log(&replay.exchange, replay.cursor.position, patience).await;
-        let (log, cursor) = read.map_err(|_| Lost)?;
-        (replay.log, replay.cursor) = (Some(log), cursor);
-        Ok(())
+        let until = Instant::now() + AGAIN_FOR;
+        loop {
+            match ring.read_log(&replay.exchange, position, patience).await {
+                Ok((log, cursor)) => {
+                    (replay.log, replay.cursor) = (Some(log), cursor);
+                    return Ok(());
+                }
+                Err(NoReading::Unavailable) if Instant::now() < until => sleep(AGAIN_AFTER).await,
+                Err(_) => return Err(Lost),
+            }
+        }
     }
 
     /// Until there is more, in the log or in the ring.
@@ -297,8 +327,8 @@ impl Replay {
         pending: Vec<Arc<RingEvent>>,
     ) -> Box<Self> {
         let exchange = exchange.clone();
-        let (keys, queued, count, tag) = (Vec::new(), None, 0, None);
-        Box::new(Self { exchange, keys, cursor, log, pending, queued, count, tag })
+        let (keys, ended, queued, count, tag) = (Vec::new(), None, None, 0, None);
+        Box::new(Self { exchange, keys, cursor, log, ended, pending, queued, count, tag })
     }
 
     pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {

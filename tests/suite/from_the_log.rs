@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// Subscribes, and answers where the log is.
-async fn subscribe(client: &mut Client, exchange: &str, after: Option<&str>) -> Value {
+pub async fn subscribe(client: &mut Client, exchange: &str, after: Option<&str>) -> Value {
     let mut payload = json!({"exchange": exchange, "routing_key": "1"});
     if let Some(after) = after {
         payload["after"] = after.into();
@@ -30,13 +30,19 @@ async fn subscribe(client: &mut Client, exchange: &str, after: Option<&str>) -> 
 }
 
 /// Where the log is for a client that is subscribed to it, and then gone.
-async fn position(replica: &Addresses, exchange: &str) -> String {
+pub async fn position(replica: &Addresses, exchange: &str) -> String {
     let subscribed = subscribe(&mut replica.client().await, exchange, None).await;
     subscribed["id"].as_str().expect("a position").to_owned()
 }
 
 /// Numbered events of this key, so many in one call.
-async fn push(replica: &Addresses, exchange: &str, key: &str, numbers: Range<u64>, at_once: usize) {
+pub async fn push(
+    replica: &Addresses,
+    exchange: &str,
+    key: &str,
+    numbers: Range<u64>,
+    at_once: usize,
+) {
     let mut api = replica.api().await;
     let numbers: Vec<_> = numbers.collect();
     for numbers in numbers.chunks(at_once) {
@@ -48,7 +54,7 @@ async fn push(replica: &Addresses, exchange: &str, key: &str, numbers: Range<u64
 }
 
 /// The next messages are these events, and nothing else.
-async fn receives(client: &mut Client, numbers: Range<u64>) {
+pub async fn receives(client: &mut Client, numbers: Range<u64>) {
     for number in numbers {
         let event = client.next().await;
         assert_eq!((&event["event"], &event["payload"]), (&json!("Event"), &json!(number)));
@@ -170,7 +176,7 @@ async fn behind_what_cannot_be_read_it_starts_all_the_same_and_tells_of_a_gap() 
 
 /// Reads numbered events until it has so many, none twice and none missing; answers how many stood
 /// before `Replayed`.
-async fn receives_all(client: &mut Client, count: u64) -> Option<u64> {
+pub async fn receives_all(client: &mut Client, count: u64) -> Option<u64> {
     let (mut next, mut replayed) = (0, None);
     while next < count {
         let message = client.next().await;
@@ -189,13 +195,13 @@ async fn receives_all(client: &mut Client, count: u64) -> Option<u64> {
     replayed
 }
 
-fn number(event: &Value) -> u64 {
+pub fn number(event: &Value) -> u64 {
     let payload = &event["payload"];
     payload.as_u64().or_else(|| payload["number"].as_u64()).expect("a number")
 }
 
 /// Numbered events of 20 kB.
-async fn push_large(replica: &Addresses, exchange: &str, numbers: Range<u64>) {
+pub async fn push_large(replica: &Addresses, exchange: &str, numbers: Range<u64>) {
     let mut api = replica.api().await;
     let bulk = "x".repeat(20_000);
     let numbers: Vec<_> = numbers.collect();
@@ -396,4 +402,26 @@ async fn the_clients_of_a_replica_that_is_gone_come_back_together() {
         assert_eq!(client.next().await["event"], "Replayed");
     });
     futures_util::future::join_all(back).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_comes_back_under_a_reading_costs_nothing() {
+    let mut broker = RabbitMq::exclusive().await;
+    let mut fleet = Fleet::start(&broker, 0).await;
+    let exchange = fleet.exchange.clone();
+    fleet.add(&broker, &[SMALL]).await;
+    let after = position(&fleet[0], &exchange).await;
+    push_large(&fleet[0], &exchange, 0..1_500).await;
+    let mut client = fleet[0].client().await;
+    let subscribed = subscribe(&mut client, &exchange, Some(&after)).await;
+    assert_eq!(subscribed["recovered"], true, "{subscribed}");
+
+    broker.kill().await;
+    let (all, ()) = tokio::join!(receives_all(&mut client, 1_500), broker.restart());
+    if all.is_none() {
+        assert_eq!(client.next().await["event"], "Replayed");
+    }
+    fleet[0].ready().await;
+    push(&fleet[0], &exchange, "1", 1_500..1_503, 1).await;
+    receives(&mut client, 1_500..1_503).await;
 }

@@ -26,7 +26,7 @@ use std::{
 use lapin::message::Delivery;
 use tokio::time::Instant;
 
-pub(super) use self::past::Past;
+pub(super) use self::past::{Past, not_read};
 use self::{
     tail::Tail,
     trail::{Continuity, Trail},

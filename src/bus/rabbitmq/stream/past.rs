@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     bus::{
-        LogEntry, LogReading, SeenIds,
+        LogEntry, LogReading, NotRead, SeenIds,
         rabbitmq::{
             connection::{BrokerConnection, BrokerError},
             entry::{self, Kind},
@@ -96,7 +96,7 @@ impl Past {
                 Continuity::Back => return Err(went_back()),
                 Continuity::Jump => {
                     if apart::is_cut_behind(trail.last(), &self.connection, &self.exchange).await? {
-                        return Err(hole("the log was cut meanwhile"));
+                        return Err(BrokerError::Hole("the log was cut meanwhile"));
                     }
                 }
             }
@@ -113,9 +113,13 @@ impl Past {
                 trail.pass(entry);
                 Ok(Some(entry))
             }
-            (Kind::Newer, Some(_)) => Err(hole("a newer replica published to the log")),
+            (Kind::Newer, Some(_)) => {
+                Err(BrokerError::Hole("a newer replica published to the log"))
+            }
             (Kind::Events | Kind::Newer, None) if offset < self.marker_by => Ok(None),
-            (Kind::Events | Kind::Newer, None) => Err(hole("no marker tells what stands there")),
+            (Kind::Events | Kind::Newer, None) => {
+                Err(BrokerError::Hole("no marker tells what stands there"))
+            }
         }
     }
 
@@ -128,10 +132,9 @@ impl Past {
 
 #[async_trait]
 impl LogReading for Past {
-    async fn next(&mut self) -> Option<LogEntry<'_>> {
+    async fn next(&mut self) -> Result<LogEntry<'_>, NotRead> {
         let exchange = self.exchange.clone();
-        let give_up = |error| tracing::debug!(%exchange, %error, "the log is not read on");
-        Past::next(self).await.map_err(give_up).ok()
+        Past::next(self).await.map_err(|error| not_read(&exchange, &error))
     }
 
     async fn close(self: Box<Self>) {
@@ -139,6 +142,11 @@ impl LogReading for Past {
     }
 }
 
-fn hole(why: &str) -> BrokerError {
-    BrokerError::Unexpected(why.into())
+pub(in crate::bus::rabbitmq) fn not_read(exchange: &Exchange, error: &BrokerError) -> NotRead {
+    tracing::debug!(%exchange, %error, "the log is not read on");
+    match error {
+        BrokerError::Hole(_) => NotRead::Hole,
+        error if error.unreadable().is_some() => NotRead::Hole,
+        _ => NotRead::Unavailable,
+    }
 }
