@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Cursor, Lost, Place, Ring, Span, lane::Lane};
+use super::{Cursor, Place, Ring, Span, lane::Lane};
 use crate::{
     bus::{LogEntry, LogReading, NotRead, SharedLog},
     event::{Exchange, Position},
@@ -324,7 +324,7 @@ impl LogReader {
     /// left behind finds a hole.
     pub fn since(&self, keys: &[&str], from: Cursor, bytes: usize) -> Result<Span, NotRead> {
         let mut window = self.reading.lock();
-        let span = window.lane.since(keys, from, bytes).map_err(|Lost| NotRead::Hole)?;
+        let span = window.lane.since(keys, from, bytes).map_err(|_| NotRead::Hole)?;
         if let Some(why) = window.over
             && span.cursor == from
         {

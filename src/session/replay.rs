@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use super::{Session, errors::unavailable_exchange};
 use crate::{
     event::{Exchange, Position, Topic},
-    hub::{Expected, outbox::Outbox},
+    hub::{Expected, Hub, outbox::Outbox},
     protocol::{self, ClientError, Frame, KeyForm, NotRecovered, Past, Recovered, RoutingKey, Tag},
     ring::{Cursor, LogReader, Lost, NoReading, NotRead, Place, RingEvent, Span},
 };
@@ -85,7 +85,7 @@ enum NotYet {
 }
 
 impl From<Lost> for NotYet {
-    fn from(Lost: Lost) -> Self {
+    fn from(_: Lost) -> Self {
         Self::Lost
     }
 }
@@ -131,7 +131,7 @@ impl Session {
                 match ring.latest(exchange, &keys, number, self.outbox.part()) {
                     Ok(Some(span)) => replay(span.cursor, None, span.events),
                     Ok(None) => live(NotRecovered::TooMany),
-                    Err(Lost) => live(NotRecovered::Expired),
+                    Err(_) => live(NotRecovered::Expired),
                 }
             }
             Past::Nothing | Past::After(_) | Past::Last(_) => Ok(Start::Live(None)),
@@ -205,14 +205,14 @@ impl Session {
 
     /// To the log: where the ring does not have any more what comes next, and where a reading
     /// broke off that had led somewhere. Of what a reading does not have there is no other.
-    async fn go_back(&self, replay: &mut Replay, why: NotYet) -> Result<(), Lost> {
+    async fn go_back(&self, replay: &mut Replay, why: NotYet) -> Result<(), NoReading> {
         let position = replay.cursor.position;
         match (replay.log.take(), why) {
             (None, _) => {}
             (Some(_), NotYet::LogEnded) if replay.ended != Some(position) => {
                 replay.ended = Some(position);
             }
-            (Some(_), _) => return Err(Lost),
+            (Some(_), _) => return Err(NotRecovered::Expired.into()),
         }
         if !replay.pending.is_empty() {
             self.queue_part(replay).await;
@@ -226,7 +226,7 @@ impl Session {
                     return Ok(());
                 }
                 Err(NoReading::Unavailable) if Instant::now() < until => sleep(AGAIN_AFTER).await,
-                Err(_) => return Err(Lost),
+                Err(why) => return Err(why),
             }
         }
     }
@@ -280,6 +280,9 @@ impl Session {
     async fn tell_of_hole(&self, replay: &mut Replay) {
         replay.log = None;
         self.outbox.all_taken().await;
+        // What was read before the gap that was met must not come behind it. That is behind what
+        // was queued, too, which may be of another log.
+        replay.expect_anew(&self.services.hub);
         let gaps = |replay: &Replay, here| {
             let gaps = replay.keys.iter().map(|Key { topic, form, .. }| {
                 let key = RoutingKey { text: topic.routing_key(), form: *form };
@@ -301,15 +304,14 @@ impl Session {
         frames: impl FnOnce(&Replay, Position) -> Result<Vec<Frame>, NotYet>,
     ) -> Result<(), NotYet> {
         self.drop_ended(replay);
-        let wanted = replay.keys.iter().map(|key| key.expected.since());
-        let least = wanted.chain([queued]).flatten().max();
+        let since = replay.keys.iter().filter_map(|key| key.expected.since()).max();
         let keys: Vec<_> = replay.keys.iter().map(|key| (&key.topic, key.form)).collect();
         let hub = &self.services.hub;
         let joined = hub.join(&replay.exchange, &keys, &self.outbox, |here| {
-            if least.is_some_and(|least| least > here) {
+            if since > Some(here) || queued > Some(here.position) {
                 return Err(NotYet::HubLags);
             }
-            frames(replay, here)
+            frames(replay, here.position)
         });
         if joined.is_ok() {
             let mut state = self.lock();
@@ -333,6 +335,11 @@ impl Replay {
 
     pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {
         self.keys.push(Key { topic, form, generation, expected });
+    }
+
+    /// From now on, instead of before.
+    fn expect_anew(&mut self, hub: &Hub) {
+        self.keys.iter_mut().for_each(|key| key.expected = hub.expect(&key.topic));
     }
 
     /// Of an event that is one, and still wanted.
