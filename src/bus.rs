@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 pub use self::{
     replicas::{Answers, AskError, Replicas},
-    shared_log::SharedLog,
+    shared_log::{LogReading, NotRead, SharedLog},
     skipped::SkipReason,
     status::BusStatus,
 };
@@ -50,6 +50,18 @@ pub trait EventBus: Send + Sync {
 /// What a bus tells its replica. Calls for one exchange come one after another.
 #[async_trait]
 pub trait BusListener: Send + Sync {
+    /// How much of what a log holds already is wanted, in bytes, about.
+    fn past_wanted(&self) -> usize {
+        0
+    }
+
+    /// An entry that stands before the place where reading begins; all behind it up to there are
+    /// told as well, in the log's order, before [`Self::attached`].
+    fn past(&self, _exchange: &Exchange, _entry: LogEntry<'_>) {}
+
+    /// Not all of them can be: what was told does not lead there.
+    fn past_lost(&self, _exchange: &Exchange) {}
+
     /// From now on every entry of this exchange's log behind this one is told, or a gap is.
     /// Comes once, at the first attach.
     async fn attached(&self, exchange: &Exchange, at: Entry);

@@ -16,8 +16,8 @@ pub mod application {
 
 pub mod bus {
     pub use crate::bus::{
-        Answers, AskError, BusListener, BusStatus, EventBus, LogEntry, PublishError, Replicas,
-        SharedLog, SkipReason,
+        Answers, AskError, BusListener, BusStatus, EventBus, LogEntry, LogReading, NotRead,
+        PublishError, Replicas, SharedLog, SkipReason,
     };
 
     pub mod memory {
@@ -101,7 +101,9 @@ pub mod protocol {
 }
 
 pub mod ring {
-    pub use crate::ring::{Cursor, Lost, Place, Ring, RingEvent, Span};
+    pub use crate::ring::{
+        Cursor, LogReader, Lost, NoReading, NotRead, Place, Ring, RingEvent, Span,
+    };
 }
 
 pub mod server {

@@ -7,6 +7,7 @@
 
 mod event;
 mod lane;
+mod log;
 mod reach;
 
 use std::{
@@ -17,11 +18,13 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use self::lane::Lane;
 pub use self::{
     event::RingEvent,
     lane::{Cursor, Place, Span},
+    log::{LogReader, NoReading},
 };
+use self::{lane::Lane, log::Readings};
+pub use crate::bus::NotRead;
 use crate::{
     bus::SharedLog,
     event::{Entry, Exchange, Position, RawEvent},
@@ -36,6 +39,7 @@ pub struct Ring {
     most: usize,
     appended: Notify,
     shared: OnceLock<Arc<dyn SharedLog>>,
+    readings: HashMap<Exchange, Arc<Readings>>,
 }
 
 #[derive(Debug)]
@@ -45,21 +49,18 @@ struct Kept {
     appended: u64,
 }
 
-/// Why it does not have what came since.
+/// It does not reach back so far, or there was a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// It does not reach back so far any more.
-    Behind,
-    /// There was a gap.
-    Interrupted,
-}
+pub struct Lost;
 
 impl Ring {
     /// Keeps about so many bytes, in these exchanges.
     pub fn new(exchanges: impl IntoIterator<Item = Exchange>, most: usize) -> Self {
+        let exchanges: Vec<_> = exchanges.into_iter().collect();
+        let readings = exchanges.iter().map(|name| (name.clone(), Readings::new())).collect();
         let lanes = exchanges.into_iter().map(|name| (name, Lane::default())).collect();
         let kept = Mutex::new(Kept { lanes, appended: 0 });
-        Self { kept, most, appended: Notify::new(), shared: OnceLock::new() }
+        Self { kept, most, appended: Notify::new(), shared: OnceLock::new(), readings }
     }
 
     /// The log's next entry.
@@ -81,6 +82,11 @@ impl Ring {
         }
     }
 
+    /// So many gaps there were. Positions from before and behind one may be of two logs.
+    pub fn gaps(&self, exchange: &Exchange) -> u64 {
+        self.lock().lanes.get(exchange).map_or(0, Lane::gaps)
+    }
+
     /// What there is behind the position.
     pub fn find(&self, exchange: &Exchange, position: Position) -> Place {
         self.lock().lanes.get(exchange).map_or(Place::Unknown, |lane| lane.find(position))
@@ -95,7 +101,7 @@ impl Ring {
         from: Cursor,
         bytes: usize,
     ) -> Result<Span, Lost> {
-        self.lock().lanes.get(exchange).ok_or(Lost::Interrupted)?.since(keys, from, bytes)
+        self.lock().lanes.get(exchange).ok_or(Lost)?.since(keys, from, bytes)
     }
 
     /// The latest events of each key, so many or as many as there are, in the log's order.
@@ -107,7 +113,17 @@ impl Ring {
         number: usize,
         bytes: usize,
     ) -> Result<Option<Span>, Lost> {
-        self.lock().lanes.get(exchange).ok_or(Lost::Interrupted)?.latest(keys, number, bytes)
+        self.lock().lanes.get(exchange).ok_or(Lost)?.latest(keys, number, bytes)
+    }
+
+    /// What it may hold, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.most
+    }
+
+    /// How many share that, at least one.
+    pub fn exchanges(&self) -> usize {
+        self.lock().lanes.len().max(1)
     }
 
     /// What it holds, in bytes.

@@ -25,6 +25,9 @@ use crate::{
     ring::Ring,
 };
 
+/// What is read of all logs before the gateway is ready, in bytes: a second or two.
+const PAST_MAX: usize = 64 << 20;
+
 /// Sees each event that comes, whoever wants it.
 pub(crate) trait Watcher: Send + Sync {
     /// Whether it looks at all; it may begin to at any time.
@@ -70,6 +73,18 @@ impl Workers {
 
 #[async_trait]
 impl BusListener for Workers {
+    fn past_wanted(&self) -> usize {
+        PAST_MAX.min(self.ring.capacity()) / self.ring.exchanges()
+    }
+
+    fn past(&self, exchange: &Exchange, entry: LogEntry<'_>) {
+        self.ring.append(exchange, entry.id, &entry.events);
+    }
+
+    fn past_lost(&self, exchange: &Exchange) {
+        self.ring.interrupt(exchange, None);
+    }
+
     /// Whoever hears that the gateway is ready may subscribe at once.
     async fn attached(&self, exchange: &Exchange, at: Entry) {
         let position = Position::end_of(at);

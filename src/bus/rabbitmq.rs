@@ -36,13 +36,16 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use self::{
     connection::HELD_BACK,
     publisher::{Published, Publisher},
     replica_queue::ReplicaQueue,
-    stream::{Health, Reader},
+    stream::{Health, Past, Reader},
     supervisor::{Link, Supervisor},
     window::Window,
 };
@@ -51,13 +54,16 @@ pub use self::{
     url::{BrokerUrl, InvalidBrokerUrl},
 };
 use super::{
-    Answers, AskError, BusListener, BusStatus, EventBus, ExchangeStatus, PublishError, Replicas,
-    SharedLog, Skipped,
+    Answers, AskError, BusListener, BusStatus, EventBus, ExchangeStatus, LogReading, NotRead,
+    PublishError, Replicas, SharedLog, Skipped,
 };
 use crate::{
     event::{Exchange, OutgoingEvent},
     ids::ReplicaId,
 };
+
+/// For a connection over which a log can be read from before.
+const PAST_DEADLINE: Duration = Duration::from_secs(5);
 
 /// From a push to the broker's confirm.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
@@ -80,6 +86,7 @@ pub struct RabbitMqBus {
     published: Arc<Published>,
     exchanges: HashMap<Exchange, Lane>,
     replica_queue: Arc<ReplicaQueue>,
+    max_event_size: usize,
     /// Ended by [`EventBus::close`], or with the bus.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -152,6 +159,7 @@ impl RabbitMqBus {
             published,
             exchanges,
             replica_queue,
+            max_event_size,
             tasks,
         })
     }
@@ -224,6 +232,16 @@ impl SharedLog for RabbitMqBus {
         let publisher = &self.exchanges.get(exchange)?.publisher;
         let id = marker::publish(publisher, exchange).await.ok()?;
         Some(entry::marker_hash(&id))
+    }
+
+    async fn read(&self, exchange: &Exchange, offset: u64) -> Result<Box<dyn LogReading>, NotRead> {
+        let lane = self.exchanges.get(exchange).ok_or(NotRead::Unavailable)?;
+        let mut link = lane.reading.clone();
+        let connection = timeout(PAST_DEADLINE, link.connection()).await.ok().flatten();
+        let connection = connection.ok_or(NotRead::Unavailable)?;
+        let past = Past::leading_to(offset, &connection, exchange, self.max_event_size).await;
+        let past = past.map_err(|error| stream::not_read(exchange, &error))?;
+        Ok(Box::new(past))
     }
 }
 

@@ -111,11 +111,8 @@ impl Lane {
     }
 
     pub(super) fn since(&self, keys: &[&str], from: Cursor, bytes: usize) -> Result<Span, Lost> {
-        if from.gaps != self.gaps {
-            return Err(Lost::Interrupted);
-        }
-        if self.from.is_none_or(|first| first > from.position) {
-            return Err(Lost::Behind);
+        if from.gaps != self.gaps || self.from.is_none_or(|first| first > from.position) {
+            return Err(Lost);
         }
         let behind = self.of_keys(keys).map(|events| {
             events.range(events.partition_point(|event| event.position() <= from.position)..)
@@ -142,7 +139,7 @@ impl Lane {
         number: usize,
         bytes: usize,
     ) -> Result<Option<Span>, Lost> {
-        let end = self.end().ok_or(Lost::Interrupted)?;
+        let end = self.end().ok_or(Lost)?;
         let latest = self.of_keys(keys);
         let latest = latest.map(|events| events.range(events.len().saturating_sub(number)..));
         let latest: Vec<_> = in_order(latest).cloned().collect();
@@ -159,6 +156,10 @@ impl Lane {
         new.map(|entry| entry.id.hash).any(|of_entry| of_entry == hash)
     }
 
+    pub(super) fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
     /// In bytes.
     pub(super) fn size(&self) -> usize {
         self.bytes + self.frames.load(Relaxed)
@@ -167,6 +168,12 @@ impl Lane {
     /// The age of its oldest entry, where it has another.
     pub(super) fn oldest(&self) -> Option<u64> {
         self.entries.front().filter(|_| self.entries.len() > 1).map(|entry| entry.age)
+    }
+
+    /// Where its oldest entry ends, where it has another.
+    pub(super) fn oldest_end(&self) -> Option<Position> {
+        let oldest = self.entries.front().filter(|_| self.entries.len() > 1)?;
+        Some(Position::end_of(oldest.id))
     }
 
     pub(super) fn forget_oldest(&mut self) {
@@ -184,7 +191,7 @@ impl Lane {
         }
     }
 
-    fn end(&self) -> Option<Position> {
+    pub(super) fn end(&self) -> Option<Position> {
         self.entries.back().map(|last| Position::end_of(last.id)).or(self.from)
     }
 
@@ -328,13 +335,13 @@ mod tests {
         lane.forget_oldest();
         assert!(lane.since(&["a"], cursor, 1_000).is_ok(), "nothing of it was behind the cursor");
         lane.forget_oldest();
-        assert_eq!(lane.since(&["a"], cursor, 1_000).err(), Some(Lost::Behind));
+        assert_eq!(lane.since(&["a"], cursor, 1_000).err(), Some(Lost));
         assert!(lane.since(&["a"], behind, 1_000).is_ok());
         lane.interrupt(None);
-        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost::Interrupted));
+        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost));
         // Of the log that is made anew, though its offsets are less.
         append(&mut lane, 0, &["a"]);
-        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost::Interrupted));
+        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost));
     }
 
     #[test]

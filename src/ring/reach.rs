@@ -52,6 +52,11 @@ impl Ring {
         }
     }
 
+    /// Resolves when everything behind the position is here.
+    pub async fn reached(&self, exchange: &Exchange, position: Position) {
+        self.until(|| matches!(self.find(exchange, position), Place::Here(_)).then_some(())).await;
+    }
+
     /// Looks again whenever an entry was appended.
     async fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         loop {

@@ -2,7 +2,8 @@
 //!
 //! A replay is a cursor into the ring, and no queue: it queues a part, waits until the socket has
 //! taken that, and goes on where it was. So whoever reads makes progress, whatever was missed,
-//! and holds a part of an outbox at most.
+//! and holds a part of an outbox at most. What the ring does not hold any more, the cursor reads
+//! from the log until it comes to where the ring begins.
 //!
 //! Why nothing is missing and nothing comes twice. Let *here* be the hub's position: all that
 //! was read up to there, and is wanted, is queued for those who are subscribed. The session's
@@ -16,20 +17,25 @@
 //! for. And it takes a ring that has everything up to *here*: an entry is there before it is
 //! handed over.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, pin::pin, sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use futures_util::future::select;
+use tokio::time::{Instant, sleep};
 
 use super::{Session, errors::unavailable_exchange};
 use crate::{
     event::{Exchange, Position, Topic},
     hub::{Expected, Hub, outbox::Outbox},
     protocol::{self, ClientError, Frame, KeyForm, NotRecovered, Past, Recovered, RoutingKey, Tag},
-    ring::{Cursor, Lost, Place, RingEvent, Span},
+    ring::{Cursor, LogReader, Lost, NoReading, NotRead, Place, RingEvent, Span},
 };
 
 /// How long a hub that lags is left alone. It never lags by more than its queue.
 const HUB_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a log that cannot be read is asked for again, so often.
+const AGAIN_FOR: Duration = Duration::from_secs(30);
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Events that may be looked up while the hub waits: more are a part of their own.
 const JOINING_MAX: usize = 64;
@@ -44,9 +50,15 @@ pub(super) enum Start {
 /// What the subscriptions of one message have yet to receive.
 pub struct Replay {
     exchange: Exchange,
+    /// So many gaps there had been when it began.
+    gaps: u64,
     keys: Vec<Key>,
     /// What stands before it is queued, or pending.
     cursor: Cursor,
+    /// What the cursor leads into, where it is not the ring.
+    log: Option<LogReader>,
+    /// Where a reading of the log broke off last.
+    ended: Option<Position>,
     pending: Vec<Arc<RingEvent>>,
     /// The last that was queued; nothing at first.
     queued: Option<Position>,
@@ -67,12 +79,25 @@ enum NotYet {
     HubLags,
     /// More came than is queued in one step.
     More,
-    Lost(Lost),
+    /// The log is still to be read,
+    LogLags,
+    /// or to be read anew.
+    LogEnded,
+    Lost,
 }
 
 impl From<Lost> for NotYet {
-    fn from(lost: Lost) -> Self {
-        Self::Lost(lost)
+    fn from(_: Lost) -> Self {
+        Self::Lost
+    }
+}
+
+impl From<NotRead> for NotYet {
+    fn from(why: NotRead) -> Self {
+        match why {
+            NotRead::Unavailable => Self::LogEnded,
+            NotRead::Hole => Self::Lost,
+        }
     }
 }
 
@@ -86,13 +111,21 @@ impl Session {
     ) -> Result<Start, ClientError> {
         let ring = &self.services.ring;
         let live = |reason| Ok(Start::Live(Some(Recovered::No(reason))));
-        let replay = |cursor, pending| Ok(Start::Replay(Replay::new(exchange, cursor, pending)));
+        let gaps = ring.gaps(exchange);
+        let replay = |cursor, log, pending| {
+            Ok(Start::Replay(Replay::new(exchange, gaps, cursor, log, pending)))
+        };
         match past {
             Past::After(position) if !topics.is_empty() => {
                 let Some(position) = position else { return live(NotRecovered::Unknown) };
-                match ring.reach(exchange, position, self.services.patience).await {
-                    Place::Here(cursor) => replay(cursor, Vec::new()),
-                    Place::Before => live(NotRecovered::Expired),
+                let patience = self.services.patience;
+                match ring.reach(exchange, position, patience).await {
+                    Place::Here(cursor) => replay(cursor, None, Vec::new()),
+                    Place::Before => match ring.read_log(exchange, position, patience).await {
+                        Ok((log, cursor)) => replay(cursor, Some(log), Vec::new()),
+                        Err(NoReading::NotRecovered(reason)) => live(reason),
+                        Err(NoReading::Unavailable) => Err(unavailable_exchange(exchange.as_str())),
+                    },
                     Place::Unknown => live(NotRecovered::Unknown),
                     Place::Ahead => Err(unavailable_exchange(exchange.as_str())),
                 }
@@ -100,7 +133,7 @@ impl Session {
             Past::Last(number) if !topics.is_empty() => {
                 let keys: Vec<_> = topics.iter().map(Topic::routing_key).collect();
                 match ring.latest(exchange, &keys, number, self.outbox.part()) {
-                    Ok(Some(span)) => replay(span.cursor, span.events),
+                    Ok(Some(span)) => replay(span.cursor, None, span.events),
                     Ok(None) => live(NotRecovered::TooMany),
                     Err(_) => live(NotRecovered::Expired),
                 }
@@ -120,13 +153,23 @@ impl Session {
     /// Queues what was missed, part by part, and is over when the session is subscribed.
     pub async fn replay(self: Arc<Self>, mut replay: Box<Replay>) {
         loop {
+            self.drop_ended(&mut replay);
+            if replay.keys.is_empty() {
+                // What was missed is nobody's any more, and there may be much of it.
+                return self.tell_of_hole(&mut replay).await;
+            }
             let step = match self.collect(&mut replay) {
                 Ok(()) => self.join(&mut replay),
                 Err(not_yet) => Err(not_yet),
             };
             match step {
                 Ok(()) => return,
-                Err(NotYet::Lost(lost)) => return self.tell_of_hole(&mut replay, lost).await,
+                Err(why @ (NotYet::Lost | NotYet::LogEnded)) => {
+                    if self.go_back(&mut replay, why).await.is_err() {
+                        return self.tell_of_hole(&mut replay).await;
+                    }
+                }
+                Err(NotYet::LogLags) => self.read_on(&replay).await,
                 Err(NotYet::HubLags) if replay.pending.is_empty() => sleep(HUB_PAUSE).await,
                 Err(NotYet::HubLags | NotYet::More) => self.queue_part(&mut replay).await,
             }
@@ -138,16 +181,65 @@ impl Session {
         if !replay.pending.is_empty() {
             return Ok(());
         }
+        let ring = &self.services.ring;
+        if replay.log.is_some()
+            && let Place::Here(cursor) = ring.find(&replay.exchange, replay.cursor.position)
+        {
+            (replay.log, replay.cursor) = (None, cursor);
+        }
         let span = self.since(replay)?;
         (replay.pending, replay.cursor) = (span.events, span.cursor);
         // They are encoded once, and not while a hub waits.
         replay.pending.iter().for_each(|event| drop(event.frame(&replay.exchange)));
-        if span.is_all { Ok(()) } else { Err(NotYet::More) }
+        match &replay.log {
+            None if span.is_all => Ok(()),
+            Some(_) if replay.pending.is_empty() => Err(NotYet::LogLags),
+            None | Some(_) => Err(NotYet::More),
+        }
     }
 
-    fn since(&self, replay: &Replay) -> Result<Span, Lost> {
+    fn since(&self, replay: &Replay) -> Result<Span, NotYet> {
         let keys: Vec<_> = replay.keys.iter().map(|key| key.topic.routing_key()).collect();
-        self.services.ring.since(&replay.exchange, &keys, replay.cursor, self.outbox.part())
+        let (cursor, part) = (replay.cursor, self.outbox.part());
+        match &replay.log {
+            None => Ok(self.services.ring.since(&replay.exchange, &keys, cursor, part)?),
+            Some(log) => Ok(log.since(&keys, cursor, part)?),
+        }
+    }
+
+    /// To the log: where the ring does not have any more what comes next, and where a reading
+    /// broke off that had led somewhere. Of what a reading does not have there is no other.
+    async fn go_back(&self, replay: &mut Replay, why: NotYet) -> Result<(), NotYet> {
+        let position = replay.cursor.position;
+        match (replay.log.take(), why) {
+            (None, _) => {}
+            (Some(_), NotYet::LogEnded) if replay.ended != Some(position) => {
+                replay.ended = Some(position);
+            }
+            (Some(_), _) => return Err(NotYet::Lost),
+        }
+        if !replay.pending.is_empty() {
+            self.queue_part(replay).await;
+        }
+        let (ring, patience) = (&self.services.ring, self.services.patience);
+        let until = Instant::now() + AGAIN_FOR;
+        loop {
+            match ring.read_log(&replay.exchange, position, patience).await {
+                Ok((log, cursor)) => {
+                    (replay.log, replay.cursor) = (Some(log), cursor);
+                    return Ok(());
+                }
+                Err(NoReading::Unavailable) if Instant::now() < until => sleep(AGAIN_AFTER).await,
+                Err(_) => return Err(NotYet::Lost),
+            }
+        }
+    }
+
+    /// Until there is more, in the log or in the ring.
+    async fn read_on(&self, replay: &Replay) {
+        let (Some(log), position) = (&replay.log, replay.cursor.position) else { return };
+        let here = self.services.ring.reached(&replay.exchange, position);
+        select(pin!(log.more(position)), pin!(here)).await;
     }
 
     async fn queue_part(&self, replay: &mut Replay) {
@@ -189,12 +281,14 @@ impl Session {
     }
 
     /// Something that was missed is not there any more.
-    async fn tell_of_hole(&self, replay: &mut Replay, lost: Lost) {
+    async fn tell_of_hole(&self, replay: &mut Replay) {
+        replay.log = None;
         self.outbox.all_taken().await;
-        // What was read before the gap that was met must not come behind it; and it may be of
-        // another log.
+        // What was read before must not come behind it.
         replay.expect_anew(&self.services.hub);
-        let queued = replay.queued.filter(|_| lost == Lost::Behind);
+        // Behind a gap it may be a position of another log.
+        let is_of_this = self.services.ring.gaps(&replay.exchange) == replay.gaps;
+        let queued = replay.queued.filter(|_| is_of_this);
         let gaps = |replay: &Replay, here| {
             let gaps = replay.keys.iter().map(|Key { topic, form, .. }| {
                 let key = RoutingKey { text: topic.routing_key(), form: *form };
@@ -234,10 +328,16 @@ impl Session {
 }
 
 impl Replay {
-    fn new(exchange: &Exchange, cursor: Cursor, pending: Vec<Arc<RingEvent>>) -> Box<Self> {
+    fn new(
+        exchange: &Exchange,
+        gaps: u64,
+        cursor: Cursor,
+        log: Option<LogReader>,
+        pending: Vec<Arc<RingEvent>>,
+    ) -> Box<Self> {
         let exchange = exchange.clone();
-        let (keys, queued, count, tag) = (Vec::new(), None, 0, None);
-        Box::new(Self { exchange, keys, cursor, pending, queued, count, tag })
+        let (keys, ended, queued, count, tag) = (Vec::new(), None, None, 0, None);
+        Box::new(Self { exchange, gaps, keys, cursor, log, ended, pending, queued, count, tag })
     }
 
     pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {

@@ -24,6 +24,7 @@ mod demo;
 mod drain;
 mod failures;
 mod fleet;
+mod from_the_log;
 mod fuzz_corpus;
 mod gateway_api;
 mod gateway_clients;

@@ -52,6 +52,8 @@ pub(super) enum BrokerError {
     #[error("the marker was not published: {0}")]
     NoMarker(#[from] NotPublished),
     #[error("{0}")]
+    Hole(&'static str),
+    #[error("{0}")]
     Unexpected(String),
 }
 

@@ -9,8 +9,10 @@
 mod apart;
 mod attach;
 mod events;
+mod past;
 mod tail;
 mod trail;
+mod warm;
 mod watchdog;
 
 use std::{
@@ -24,6 +26,7 @@ use std::{
 use lapin::message::Delivery;
 use tokio::time::Instant;
 
+pub(super) use self::past::{Past, not_read};
 use self::{
     tail::Tail,
     trail::{Continuity, Trail},
@@ -101,6 +104,15 @@ impl Health {
         problem.not_yet(NOT_CONNECTED_YET);
         let (attached, lag, skipped, duplicates, gaps, stalls) = Default::default();
         Self { attached, problem, lag, skipped, duplicates, gaps, stalls }
+    }
+
+    /// Logs less and less, for whoever publishes nonsense may publish a lot of it.
+    fn skip(&self, exchange: &Exchange, offset: u64, reason: SkipReason) {
+        let skipped = self.skipped.count(reason);
+        if skipped.is_power_of_two() {
+            let what = reason.what();
+            tracing::warn!(%exchange, offset, skipped, "skipped an entry of the log: {what}");
+        }
     }
 }
 
@@ -281,13 +293,8 @@ impl Reader {
         self.listener.gap(&self.config.name, whole_from).await;
     }
 
-    /// Logs less and less, for whoever publishes nonsense may publish a lot of it.
     fn skip(&self, offset: u64, reason: SkipReason) {
-        let skipped = self.health.skipped.count(reason);
-        if skipped.is_power_of_two() {
-            let (exchange, what) = (&self.config.name, reason.what());
-            tracing::warn!(%exchange, offset, skipped, "skipped an entry of the log: {what}");
-        }
+        self.health.skip(&self.config.name, offset, reason);
     }
 }
 

@@ -72,11 +72,13 @@ impl Reader {
             None => self.attach_at_end(connection).await?,
         };
         self.trail = Some(Trail::new(marker, entry));
-        if self.health.attached.swap(true, Relaxed) {
+        if self.health.attached.load(Relaxed) {
             self.tell_gap(Some(Position::before(entry))).await;
             self.pass(LogEntry::empty(entry)).await;
         } else {
+            self.warm(connection, entry).await;
             self.listener.attached(&self.config.name, entry).await;
+            self.health.attached.store(true, Relaxed);
         }
         Ok(tail)
     }

@@ -9,7 +9,7 @@ use tokio::task::yield_now;
 use super::Reader;
 use crate::{
     bus::{
-        LogEntry, SkipReason,
+        LogEntry, SeenIds, SkipReason,
         rabbitmq::{batch::NoBatch, entry},
     },
     event::{Entry, InvalidEvent, RawEvent},
@@ -18,23 +18,13 @@ use crate::{
 impl Reader {
     /// What is wrong with one event costs the others nothing.
     pub(super) async fn deliver(&mut self, delivery: &Delivery, id: Entry) {
-        let events = match entry::events(delivery, id, self.max_event_size) {
-            Ok(events) => events,
-            Err(NoBatch) => {
-                self.skip(id.offset, SkipReason::NoBatch);
-                return self.pass(LogEntry::empty(id)).await;
-            }
-        };
-        let skip = |error: InvalidEvent| self.skip(id.offset, (&error).into());
-        let events = events.into_iter().filter_map(|event| event.map_err(skip).ok());
-        let mut events: Vec<RawEvent<'_>> = events.collect();
-        self.health.lag.read(events.iter().filter_map(RawEvent::pushed_at).next_back());
-        let all = events.len();
-        // Wanted or not: who subscribes later must find the same known here as elsewhere.
-        events.retain(|event| event.id().is_none_or(|id| self.seen.insert(id)));
-        let repeated = all - events.len();
-        self.health.duplicates.fetch_add(repeated as u64, Relaxed);
-        self.pass(LogEntry { id, events, repeated }).await;
+        let (health, exchange) = (&self.health, &self.config.name);
+        let skip = |reason| health.skip(exchange, id.offset, reason);
+        let entry = read(delivery, id, self.max_event_size, &mut self.seen, skip);
+        let (all, repeated) = (entry.events.len() + entry.repeated, entry.repeated);
+        health.lag.read(entry.events.iter().filter_map(RawEvent::pushed_at).next_back());
+        health.duplicates.fetch_add(repeated as u64, Relaxed);
+        self.pass(entry).await;
         if all > 1 {
             // Sessions share this runtime, and a log that is caught up with comes without end.
             yield_now().await;
@@ -48,4 +38,29 @@ impl Reader {
             self.skip(offset, (&error).into());
         }
     }
+}
+
+/// What a listener is told of an entry. Each event that is none is skipped.
+pub(super) fn read<'a>(
+    delivery: &'a Delivery,
+    id: Entry,
+    max_event_size: usize,
+    seen: &mut SeenIds,
+    skip: impl Fn(SkipReason),
+) -> LogEntry<'a> {
+    let events = match entry::events(delivery, id, max_event_size) {
+        Ok(events) => events,
+        Err(NoBatch) => {
+            skip(SkipReason::NoBatch);
+            return LogEntry::empty(id);
+        }
+    };
+    let skip = |error: InvalidEvent| skip((&error).into());
+    let events = events.into_iter().filter_map(|event| event.map_err(skip).ok());
+    let mut events: Vec<RawEvent<'_>> = events.collect();
+    let all = events.len();
+    // Wanted or not: who subscribes later must find the same known here as elsewhere.
+    events.retain(|event| event.id().is_none_or(|id| seen.insert(id)));
+    let repeated = all - events.len();
+    LogEntry { id, events, repeated }
 }

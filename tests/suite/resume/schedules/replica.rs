@@ -12,8 +12,8 @@ use myxi::internals::{
         Action, ActionReply, Admission, Application, ApplicationError, CheckReason, Decision,
         SessionSnapshot,
     },
-    bus::SharedLog,
-    event::{Exchange, Position, RawBody, RawEvent, Topic},
+    bus::{LogEntry, LogReading, NotRead, SharedLog},
+    event::{Entry, Exchange, Position, RawBody, RawEvent, Topic},
     hub::{Delivery, Hub, Interest},
     metrics::Metrics,
     protocol::{Close, ErrorCode},
@@ -21,6 +21,7 @@ use myxi::internals::{
     session::Services,
 };
 use rand::{Rng, rngs::SmallRng};
+use tokio::time::sleep;
 
 use super::{Item, Log, OUTBOX};
 
@@ -86,13 +87,8 @@ impl Replica {
             return;
         };
         self.read += 1;
-        let bodies: Vec<_> = events.iter().map(|(_, number, size)| body(*number, *size)).collect();
-        let raw = (0..).zip(&events).zip(&bodies).map(|((place, (key, ..)), body)| {
-            let position = Position::behind(entry, place);
-            let body = RawBody::Json(body.as_bytes());
-            RawEvent::new(key.as_bytes(), body, position, None, OUTBOX).expect("an event")
-        });
-        let mut raw: Vec<_> = raw.collect();
+        let bodies = bodies(&events);
+        let mut raw = raw(entry, &events, &bodies);
         self.ring.append(&self.exchange, entry, &raw);
         let up_to = Position::end_of(entry);
         if self.interest.pass(&self.exchange, up_to, &mut raw, false) {
@@ -130,8 +126,23 @@ impl Replica {
     }
 }
 
-fn body(number: u64, size: usize) -> String {
-    format!(r#"{{"event":"Event","payload":[{number},"{}"]}}"#, "x".repeat(size))
+fn bodies(events: &[(&'static str, u64, usize)]) -> Vec<String> {
+    let body = |(_, number, size): &(_, u64, usize)| {
+        format!(r#"{{"event":"Event","payload":[{number},"{}"]}}"#, "x".repeat(*size))
+    };
+    events.iter().map(body).collect()
+}
+
+fn raw<'a>(
+    entry: Entry,
+    events: &[(&'static str, u64, usize)],
+    bodies: &'a [String],
+) -> Vec<RawEvent<'a>> {
+    let raw = |((place, (key, ..)), body): ((u16, &(&'static str, u64, usize)), &'a String)| {
+        let (position, body) = (Position::behind(entry, place), RawBody::Json(body.as_bytes()));
+        RawEvent::new(key.as_bytes(), body, position, None, OUTBOX).expect("an event")
+    };
+    (0..).zip(events).zip(bodies).map(raw).collect()
 }
 
 /// Writes where all replicas read.
@@ -144,6 +155,37 @@ impl SharedLog for Shared {
         self.0.lock().unwrap().append(hash, Vec::new(), 1);
         Some(hash)
     }
+
+    async fn read(&self, _: &Exchange, offset: u64) -> Result<Box<dyn LogReading>, NotRead> {
+        let from = |item: &Item| item.entry.offset + 10 < offset;
+        let next = self.0.lock().unwrap().items.partition_point(from);
+        Ok(Box::new(Reading { log: self.0.clone(), next, bodies: Vec::new() }))
+    }
+}
+
+struct Reading {
+    log: Arc<Mutex<Log>>,
+    next: usize,
+    /// Of the entry that was read last.
+    bodies: Vec<String>,
+}
+
+#[async_trait]
+impl LogReading for Reading {
+    async fn next(&mut self) -> Result<LogEntry<'_>, NotRead> {
+        loop {
+            let item = self.log.lock().unwrap().items.get(self.next).cloned();
+            if let Some(Item { entry, events }) = item {
+                self.next += 1;
+                self.bodies = bodies(&events);
+                let events = raw(entry, &events, &self.bodies);
+                return Ok(LogEntry { id: entry, events, repeated: 0 });
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn close(self: Box<Self>) {}
 }
 
 /// An application that allows everything.
