@@ -100,6 +100,8 @@ pub enum AuthUpdate {
 pub enum CheckReason {
     Subscribe,
     Recheck,
+    /// The client wants what was pushed before.
+    Resume,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +116,7 @@ impl From<CheckReason> for CheckedFor {
         match reason {
             CheckReason::Subscribe => Self::Subscribe,
             CheckReason::Recheck => Self::Recheck,
+            CheckReason::Resume => Self::Resume,
         }
     }
 }

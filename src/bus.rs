@@ -8,6 +8,7 @@ pub(crate) mod memory;
 pub(crate) mod rabbitmq;
 mod replicas;
 mod seen;
+mod shared_log;
 mod skipped;
 mod status;
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 pub use self::{
     replicas::{Answers, AskError, Replicas},
+    shared_log::SharedLog,
     skipped::SkipReason,
     status::BusStatus,
 };
@@ -24,7 +26,7 @@ pub(crate) use self::{
     skipped::Skipped,
     status::{EventsPerMessage, ExchangeStatus},
 };
-use crate::event::{Event, Exchange, OutgoingEvent, RawEvent};
+use crate::event::{Entry, Exchange, InvalidEvent, OutgoingEvent, Position, RawEvent};
 
 /// Carries events between replicas.
 ///
@@ -48,21 +50,34 @@ pub trait EventBus: Send + Sync {
 /// What a bus tells its replica. Calls for one exchange come one after another.
 #[async_trait]
 pub trait BusListener: Send + Sync {
-    /// From now on every event of this exchange is delivered, or a gap is told. Comes
-    /// once, at the first attach.
-    async fn attached(&self, exchange: &Exchange);
+    /// From now on every entry of this exchange's log behind this one is told, or a gap is.
+    /// Comes once, at the first attach.
+    async fn attached(&self, exchange: &Exchange, at: Entry);
 
-    /// Drops those that nobody here wants: they need not be read any further. Whoever is
-    /// subscribed before an event is pushed wants it.
-    fn keep_wanted(&self, _exchange: &Exchange, _events: &mut Vec<RawEvent<'_>>) {}
+    /// The next entry of the log: each once, in the log's order. Answers what is wrong with those
+    /// of its events that somebody here wants; others need not be read any further.
+    async fn entry(&self, exchange: &Exchange, entry: LogEntry<'_>) -> Vec<InvalidEvent>;
 
-    /// What one entry of the log holds: the events that are wanted, and how many are not, or
-    /// were there before under the same id. Events of one exchange come in the order in which
-    /// the bus took them, each entry of the log once.
-    async fn events(&self, exchange: &Exchange, wanted: Vec<Event>, unwanted: usize);
+    /// Events of this exchange may have been missed. It is whole again from this position, where
+    /// that is known.
+    async fn gap(&self, exchange: &Exchange, whole_from: Option<Position>);
+}
 
-    /// Events of this exchange may have been missed.
-    async fn gap(&self, exchange: &Exchange);
+/// One entry of a log, as it was read.
+#[derive(Debug)]
+pub struct LogEntry<'a> {
+    pub id: Entry,
+    /// In their order, none that was there before under the same id.
+    pub events: Vec<RawEvent<'a>>,
+    /// So many were.
+    pub repeated: usize,
+}
+
+impl LogEntry<'_> {
+    /// One that is for readers only, or no event.
+    pub(crate) fn empty(id: Entry) -> Self {
+        Self { id, events: Vec::new(), repeated: 0 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

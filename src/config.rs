@@ -116,6 +116,8 @@ pub struct Limits {
     /// At most a quarter of `max_outbox`.
     pub max_event_size: usize,
     pub max_outbox: usize,
+    /// At least a MiB of each exchange, whatever this is.
+    pub resume_buffer: usize,
     pub max_unread_actions: usize,
     pub max_subscriptions: usize,
     pub max_connections: usize,

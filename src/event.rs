@@ -1,6 +1,7 @@
 //! What travels: topics and the events pushed to them. Validated once, where they enter;
 //! whoever holds one of these values need not check it again.
 
+mod position;
 mod raw;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -8,7 +9,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-pub use self::raw::{RawBody, RawEvent};
+pub use self::{
+    position::{Entry, Position},
+    raw::{RawBody, RawEvent, StoredEvent},
+};
 use crate::time::UnixTime;
 
 /// AMQP short strings hold 255 bytes; with the longest prefix of ours (`myxi.log.`) a
@@ -89,22 +93,6 @@ impl Topic {
     /// The same text without a copy, for tables that outlive the topic.
     pub fn shared_routing_key(&self) -> Arc<str> {
         self.routing_key.clone()
-    }
-}
-
-/// Where an event stands in its exchange's log: ordered within one exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// Of the log's entry.
-    pub offset: u64,
-    /// Among the events of that entry, from 0.
-    pub place: u16,
-}
-
-impl Position {
-    /// Of an event that is an entry by itself.
-    pub fn single(offset: u64) -> Self {
-        Self { offset, place: 0 }
     }
 }
 
@@ -200,8 +188,8 @@ impl EventBody {
 pub struct Event {
     pub topic: Topic,
     pub body: EventBody,
-    /// Absent on a bus without a log.
-    pub position: Option<Position>,
+    /// Behind it.
+    pub position: Position,
     /// Absent where another program published it.
     pub pushed_at: Option<PushedAt>,
 }

@@ -1,26 +1,27 @@
 //! Who is subscribed to what, and the hand-over of each event to them. A hub serves the
 //! sessions of one runtime; it knows no bus and no socket.
 
+mod expected;
 mod interest;
 pub(crate) mod outbox;
 mod wakeups;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, OnceLock},
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::task::yield_now;
 
-pub use self::interest::Interest;
 use self::wakeups::Wakeups;
+pub use self::{expected::Expected, interest::Interest};
 use crate::{
-    event::{Event, Exchange, PushedAt, Topic},
+    event::{Event, Exchange, Position, PushedAt, Topic},
     hub::outbox::{Outbox, Turns},
     ids::SessionId,
     metrics::Metrics,
-    protocol::{self, Frame, KeyForm, RoutingKey, Tag},
+    protocol::{self, Frame, KeyForm, Recovered, RoutingKey, Tag},
 };
 
 /// Frames that are queued in one go, unless one event is more: a millisecond or two, in which
@@ -45,6 +46,10 @@ struct Subscribers {
     attached: bool,
     /// Sorted by session id: found by halving, and new sessions come last.
     by_key: HashMap<Arc<str>, Vec<Subscriber>>,
+    /// So many entries and gaps were handed to this hub,
+    handed: u64,
+    /// and all events up to here are queued.
+    position: Option<Position>,
 }
 
 #[derive(Debug)]
@@ -123,19 +128,88 @@ impl Hub {
 
     /// Acknowledges and registers in one step: `Subscribed` precedes every event, and an
     /// event pushed after it was sent is delivered. The session is not yet subscribed.
-    pub fn subscribe(&self, topic: &Topic, form: KeyForm, outbox: &Arc<Outbox>, tag: Option<&Tag>) {
-        let routing_key = RoutingKey { text: topic.routing_key(), form };
-        let acknowledgement = protocol::subscribed(tag, &topic.exchange, routing_key);
+    pub fn subscribe(
+        &self,
+        topic: &Topic,
+        form: KeyForm,
+        outbox: &Arc<Outbox>,
+        tag: Option<&Tag>,
+        recovered: Option<Recovered>,
+    ) {
         let mut exchanges = self.lock();
         let Some(subscribers) = exchanges.get_mut(&topic.exchange) else { return };
+        let id = self.position(&topic.exchange, subscribers);
+        outbox.push(protocol::subscribed(tag, topic, form, id, recovered));
+        self.register(subscribers, topic, form, outbox);
+    }
+
+    fn register(
+        &self,
+        subscribers: &mut Subscribers,
+        topic: &Topic,
+        form: KeyForm,
+        outbox: &Arc<Outbox>,
+    ) {
         let of_key = subscribers.by_key.entry(topic.shared_routing_key()).or_default();
         if of_key.is_empty() {
             self.interest.add(topic);
         }
         let at = of_key.partition_point(|other| other.outbox.session() < outbox.session());
-        outbox.push(acknowledgement);
         of_key.insert(at, Subscriber { outbox: outbox.clone(), form });
         self.metrics.subscriptions.inc();
+    }
+
+    /// Whatever is read of the topic from now on is to be handed to this hub.
+    pub fn expect(&self, topic: &Topic) -> Expected {
+        Expected::new(self.interest.clone(), topic.clone())
+    }
+
+    /// Acknowledges, for a session that joins when it has caught up.
+    pub fn acknowledge(&self, topic: &Topic, form: KeyForm, outbox: &Outbox, tag: Option<&Tag>) {
+        let exchanges = self.lock();
+        let Some(subscribers) = exchanges.get(&topic.exchange) else { return };
+        let id = self.position(&topic.exchange, subscribers);
+        outbox.push(protocol::subscribed(tag, topic, form, id, Some(Recovered::Yes)));
+    }
+
+    /// Queues what leads up to where this hub is, and registers for what is behind, in one step;
+    /// neither where there is an error.
+    pub fn join<E>(
+        &self,
+        exchange: &Exchange,
+        keys: &[(&Topic, KeyForm)],
+        outbox: &Arc<Outbox>,
+        lead: impl FnOnce(Position) -> Result<Vec<Frame>, E>,
+    ) -> Result<(), E> {
+        let mut exchanges = self.lock();
+        let Some(subscribers) = exchanges.get_mut(exchange) else { return Ok(()) };
+        // Nobody is subscribed where it is not known yet.
+        let Some(here) = self.position(exchange, subscribers) else { return Ok(()) };
+        lead(here)?.into_iter().for_each(|frame| outbox.push(frame));
+        keys.iter().for_each(|(topic, form)| self.register(subscribers, topic, *form, outbox));
+        Ok(())
+    }
+
+    /// Queues a frame that says where each of these exchanges is: whoever is subscribed has, or
+    /// will read before it, all events up to there.
+    pub fn tell_positions(
+        &self,
+        exchanges: impl IntoIterator<Item = Exchange>,
+        outbox: &Outbox,
+        frame: impl FnOnce(&BTreeMap<Exchange, Position>) -> Frame,
+    ) {
+        let of_hub = self.lock();
+        let position = |exchange: Exchange| {
+            let position = self.position(&exchange, of_hub.get(&exchange)?)?;
+            Some((exchange, position))
+        };
+        outbox.push(frame(&exchanges.into_iter().filter_map(position).collect()));
+    }
+
+    /// Up to here all that subscribers want is queued. What nobody wanted is not handed over:
+    /// behind it is where a hub stands that was handed everything else.
+    fn position(&self, exchange: &Exchange, subscribers: &Subscribers) -> Option<Position> {
+        self.interest.up_to(exchange, subscribers.handed).or(subscribers.position)
     }
 
     /// After this no event of the topic is queued for the session any more.
@@ -155,7 +229,7 @@ impl Hub {
 
     /// How many sessions of this hub are subscribed to the topic.
     pub fn subscribers(&self, topic: &Topic) -> usize {
-        of_key(&self.lock(), topic).len()
+        self.lock().get(&topic.exchange).map_or(0, |of| of.of_key(topic.routing_key()).len())
     }
 
     /// How many topics somebody is subscribed to.
@@ -174,18 +248,18 @@ impl Hub {
         keys.take(max).collect()
     }
 
-    pub fn attached(&self, exchange: &Exchange) {
+    pub fn attached(&self, exchange: &Exchange, at: Position) {
         if let Some(subscribers) = self.lock().get_mut(exchange) {
-            subscribers.attached = true;
+            (subscribers.attached, subscribers.position) = (true, Some(at));
         }
     }
 
-    /// Queues the events for everyone who is subscribed, in order, as far as their turns leave
-    /// room for it: as a rule in one pass. They are woken by [`Hub::wake`]. To be called by
-    /// one task, as is [`Hub::gap`].
-    pub async fn deliver(&self, mut deliveries: &[Delivery]) {
+    /// Queues the events of an entry, which is behind them, for everyone who is subscribed, in
+    /// order, as far as their turns leave room for it: as a rule in one pass. They are woken by
+    /// [`Hub::wake`]. To be called by one task, as is [`Hub::gap`].
+    pub async fn deliver(&self, exchange: &Exchange, mut deliveries: &[Delivery], up_to: Position) {
         loop {
-            let next = match self.pass(deliveries) {
+            let next = match self.pass(exchange, deliveries, up_to) {
                 Pass::Over => return,
                 Pass::NoRoom(next, bytes) => {
                     self.turns.room_for(bytes).await;
@@ -200,12 +274,13 @@ impl Hub {
         }
     }
 
-    fn pass(&self, deliveries: &[Delivery]) -> Pass {
-        let exchanges = self.lock();
+    fn pass(&self, exchange: &Exchange, deliveries: &[Delivery], up_to: Position) -> Pass {
+        let mut exchanges = self.lock();
+        let Some(subscribers) = exchanges.get_mut(exchange) else { return Pass::Over };
         let mut wakeups = self.wakeups.adding();
         let mut queued = 0;
         for (at, delivery) in deliveries.iter().enumerate() {
-            let of_key = of_key(&exchanges, &delivery.event.topic);
+            let of_key = subscribers.of_key(delivery.event.topic.routing_key());
             if of_key.is_empty() {
                 continue;
             }
@@ -224,6 +299,7 @@ impl Hub {
             queued += of_key.len();
             self.metrics.deliveries.inc_by(of_key.len() as u64);
         }
+        subscribers.passed(Some(up_to));
         Pass::Over
     }
 
@@ -232,22 +308,43 @@ impl Hub {
         self.wakeups.run().await;
     }
 
-    /// Tells each subscription of the exchange that events may be missing. Many of one
-    /// session are a burst as well; whoever subscribes during it may be told needlessly.
-    pub async fn gap(&self, exchange: &Exchange) {
-        for key in self.keys(exchange) {
-            let gap = |form| protocol::gap(exchange, RoutingKey { text: &key, form });
-            self.turns.room_for(Outbox::cost(&gap(KeyForm::String))).await;
-            let exchanges = self.lock();
-            let Some(of_key) = exchanges[exchange].by_key.get(&key) else { continue };
-            let fed = |to: &Subscriber| to.outbox.feed(gap(to.form), &self.turns);
-            self.wakeups.adding().extend(of_key.iter().filter_map(fed));
+    /// Tells each subscription of the exchange that events may be missing, and each session, by
+    /// the last of its own, where all is there again: whoever was told of a part only must not
+    /// think so. Many of one session are a burst as well; whoever subscribes during it may be told
+    /// needlessly.
+    pub async fn gap(&self, exchange: &Exchange, whole_from: Option<Position>) {
+        for (outbox, keys) in self.sessions(exchange) {
+            let last = keys.len() - 1;
+            for (at, (key, form)) in keys.iter().enumerate() {
+                let id = whole_from.filter(|_| at == last);
+                let gap = protocol::gap(exchange, RoutingKey { text: key, form: *form }, id);
+                self.turns.room_for(Outbox::cost(&gap)).await;
+                let exchanges = self.lock();
+                if exchanges[exchange].holds(key, outbox.session()) {
+                    let fed = outbox.feed(gap, &self.turns);
+                    self.wakeups.adding().extend(fed.into_iter());
+                }
+            }
+        }
+        if let Some(subscribers) = self.lock().get_mut(exchange) {
+            subscribers.passed(whole_from);
         }
     }
 
-    fn keys(&self, exchange: &Exchange) -> Vec<Arc<str>> {
-        let keys = |of: &Subscribers| of.by_key.keys().cloned().collect();
-        self.lock().get(exchange).map(keys).unwrap_or_default()
+    /// The sessions that are subscribed, and to what.
+    fn sessions(&self, exchange: &Exchange) -> Vec<(Arc<Outbox>, Vec<(Arc<str>, KeyForm)>)> {
+        let exchanges = self.lock();
+        let mut sessions = BTreeMap::new();
+        let of_exchange = exchanges.get(exchange).into_iter().flat_map(|of| &of.by_key);
+        for (key, of_key) in of_exchange {
+            for Subscriber { outbox, form } in of_key {
+                let (_, keys) = sessions
+                    .entry(outbox.session())
+                    .or_insert_with(|| (outbox.clone(), Vec::new()));
+                keys.push((key.clone(), *form));
+            }
+        }
+        sessions.into_values().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Exchanges> {
@@ -255,7 +352,19 @@ impl Hub {
     }
 }
 
-fn of_key<'a>(exchanges: &'a Exchanges, topic: &Topic) -> &'a [Subscriber] {
-    let of_exchange = exchanges.get(&topic.exchange);
-    of_exchange.and_then(|of| of.by_key.get(topic.routing_key())).map_or(&[], Vec::as_slice)
+impl Subscribers {
+    fn of_key(&self, key: &str) -> &[Subscriber] {
+        self.by_key.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    fn holds(&self, key: &str, session: SessionId) -> bool {
+        let of_key = self.of_key(key);
+        of_key.binary_search_by_key(&session, |other| other.outbox.session()).is_ok()
+    }
+
+    /// What was handed over is queued.
+    fn passed(&mut self, up_to: Option<Position>) {
+        self.handed += 1;
+        self.position = up_to.or(self.position);
+    }
 }

@@ -16,7 +16,8 @@ pub mod application {
 
 pub mod bus {
     pub use crate::bus::{
-        Answers, AskError, BusListener, BusStatus, EventBus, PublishError, Replicas, SkipReason,
+        Answers, AskError, BusListener, BusStatus, EventBus, LogEntry, PublishError, Replicas,
+        SharedLog, SkipReason,
     };
 
     pub mod memory {
@@ -48,8 +49,8 @@ pub mod edge {
 
 pub mod event {
     pub use crate::event::{
-        Event, EventBody, Exchange, InvalidEvent, OutgoingEvent, Position, PushedAt, RawBody,
-        RawEvent, Topic,
+        Entry, Event, EventBody, Exchange, InvalidEvent, OutgoingEvent, Position, PushedAt,
+        RawBody, RawEvent, StoredEvent, Topic,
     };
 }
 
@@ -62,7 +63,7 @@ pub mod gateway_api {
 }
 
 pub mod hub {
-    pub use crate::hub::{Delivery, Hub, Interest};
+    pub use crate::hub::{Delivery, Expected, Hub, Interest};
 
     pub mod outbox {
         pub use crate::hub::outbox::{Outbox, Signal};
@@ -93,9 +94,14 @@ pub mod net {
 
 pub mod protocol {
     pub use crate::protocol::{
-        ClientError, ClientMessage, Close, ErrorCode, Frame, KeyForm, KeySelection, RoutingKey,
-        Tag, TopicRequest, done, error, gap, pushed_event, subscribed, unsubscribed,
+        ClientError, ClientMessage, Close, ErrorCode, Frame, KeyForm, KeySelection, NotRecovered,
+        Past, Recovered, RoutingKey, Tag, TopicRequest, done, error, gap, pushed_event, replayed,
+        subscribed, unsubscribed,
     };
+}
+
+pub mod ring {
+    pub use crate::ring::{Cursor, Lost, Place, Ring, RingEvent, Span};
 }
 
 pub mod server {

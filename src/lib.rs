@@ -72,6 +72,7 @@ mod net;
 mod problem;
 pub mod proto;
 mod protocol;
+mod ring;
 pub mod server;
 mod session;
 mod text;

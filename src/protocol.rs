@@ -8,7 +8,7 @@ mod close;
 mod error;
 mod outcome;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 pub use bytestring::ByteString as Frame;
 use serde::{Serialize, Serializer};
@@ -16,12 +16,12 @@ use serde_json::value::RawValue;
 
 pub(crate) use self::outcome::Outcome;
 pub use self::{
-    client::{ClientMessage, KeyForm, KeySelection, RoutingKey, TopicRequest},
+    client::{ClientMessage, KeyForm, KeySelection, Past, RoutingKey, TopicRequest},
     close::Close,
     error::{ClientError, ErrorCode},
 };
 use crate::{
-    event::{Event, Exchange},
+    event::{Event, Exchange, Position, Topic},
     ids::SessionId,
     time::UnixTime,
 };
@@ -46,6 +46,28 @@ struct Message<'a, P> {
 struct Source<'a> {
     e: &'a str,
     rk: &'a str,
+    /// Behind the event.
+    id: Position,
+}
+
+/// What became of a wish for what was missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovered {
+    /// It follows.
+    Yes,
+    No(NotRecovered),
+}
+
+/// Why nothing follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotRecovered {
+    /// Some of it is not there any more.
+    Expired,
+    /// The position is none of this exchange's log.
+    Unknown,
+    /// It is more than may be sent.
+    TooMany,
 }
 
 fn frame<P: Serialize>(event: &str, tag: Option<&Tag>, payload: P) -> Frame {
@@ -77,7 +99,11 @@ pub fn pushed_event(event: &Event) -> Frame {
         event: &event.body.name,
         tag: None,
         payload: Some(&event.body.payload),
-        mq: Some(Source { e: event.topic.exchange.as_str(), rk: event.topic.routing_key() }),
+        mq: Some(Source {
+            e: event.topic.exchange.as_str(),
+            rk: event.topic.routing_key(),
+            id: event.position,
+        }),
     })
 }
 
@@ -89,12 +115,56 @@ pub fn error(tag: Option<&Tag>, error: &ClientError) -> Frame {
     frame("Error", tag, error)
 }
 
-pub fn subscribed(tag: Option<&Tag>, exchange: &Exchange, routing_key: RoutingKey<'_>) -> Frame {
-    frame("Subscribed", tag, TopicPayload { exchange, routing_key })
+/// `id`: whoever is subscribed reads all events up to there before this.
+pub fn subscribed(
+    tag: Option<&Tag>,
+    topic: &Topic,
+    form: KeyForm,
+    id: Option<Position>,
+    recovered: Option<Recovered>,
+) -> Frame {
+    #[derive(Serialize)]
+    struct Subscribed<'a> {
+        exchange: &'a Exchange,
+        routing_key: RoutingKey<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Position>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        recovered: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<NotRecovered>,
+    }
+    let reason = match recovered {
+        Some(Recovered::No(reason)) => Some(reason),
+        Some(Recovered::Yes) | None => None,
+    };
+    let routing_key = RoutingKey { text: topic.routing_key(), form };
+    let recovered = recovered.map(|recovered| recovered == Recovered::Yes);
+    let exchange = &topic.exchange;
+    frame("Subscribed", tag, Subscribed { exchange, routing_key, id, recovered, reason })
 }
 
-pub fn gap(exchange: &Exchange, routing_key: RoutingKey<'_>) -> Frame {
-    frame("Gap", None, TopicPayload { exchange, routing_key })
+/// All that was missed has been sent: so many events, and it is whole from `id` on.
+pub fn replayed(tag: Option<&Tag>, exchange: &Exchange, id: Position, count: u64) -> Frame {
+    #[derive(Serialize)]
+    struct Replayed<'a> {
+        exchange: &'a Exchange,
+        id: Position,
+        count: u64,
+    }
+    frame("Replayed", tag, Replayed { exchange, id, count })
+}
+
+/// `id`: whole again from there, for all that the client is subscribed to in this exchange.
+pub fn gap(exchange: &Exchange, routing_key: RoutingKey<'_>, id: Option<Position>) -> Frame {
+    #[derive(Serialize)]
+    struct Gap<'a> {
+        exchange: &'a Exchange,
+        routing_key: RoutingKey<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Position>,
+    }
+    frame("Gap", None, Gap { exchange, routing_key, id })
 }
 
 /// `auto`: ended by the application or a re-check, not by the client.
@@ -125,12 +195,19 @@ pub(crate) fn your_subscriptions(tag: Option<&Tag>, subscriptions: &impl Seriali
     frame("YourSubscriptions", tag, YourSubscriptions { subscriptions })
 }
 
-pub(crate) fn pong(tag: Option<&Tag>, now: UnixTime) -> Frame {
+/// `positions`: of exchanges; whoever is subscribed reads all events up to there before this.
+pub(crate) fn pong(
+    tag: Option<&Tag>,
+    now: UnixTime,
+    positions: &BTreeMap<Exchange, Position>,
+) -> Frame {
     #[derive(Serialize)]
-    struct Pong {
+    struct Pong<'a> {
         time: u64,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        positions: &'a BTreeMap<Exchange, Position>,
     }
-    frame("Pong", tag, Pong { time: now.seconds() })
+    frame("Pong", tag, Pong { time: now.seconds(), positions })
 }
 
 /// Told before a close that wants the client back.
@@ -140,12 +217,6 @@ pub(crate) fn reconnect(after: Duration) -> Frame {
         after_ms: u128,
     }
     frame("Reconnect", None, Reconnect { after_ms: after.as_millis() })
-}
-
-#[derive(Serialize)]
-struct TopicPayload<'a> {
-    exchange: &'a Exchange,
-    routing_key: RoutingKey<'a>,
 }
 
 impl Serialize for Exchange {

@@ -30,6 +30,7 @@ use crate::{
     metrics::Metrics,
     net::listener::Listener,
     protocol::ErrorCode,
+    ring::Ring,
     session::directory::Directory,
     workers::{Worker, Workers},
 };
@@ -65,21 +66,25 @@ impl Server {
         let applications = Applications::new(&config, own_ports(addresses), metrics.clone());
         let max_outbox = config.limits.max_outbox;
         let interest = Interest::new(exchanges(&config));
+        let ring = Arc::new(Ring::new(exchanges(&config), config.limits.resume_buffer));
         let hub = || Arc::new(Hub::new(interest.clone(), max_outbox, metrics.clone()));
         let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
         let runtimes = Runtimes {
             limits: config.limits.clone(),
+            patience: config.application.timeout,
             edge: edge.clone(),
             sessions: sessions.clone(),
             applications: applications.clone(),
+            ring: ring.clone(),
             metrics: metrics.clone(),
         };
         let workers = workers(&hubs, &runtimes)?;
         let topics = Arc::new(Topics::new(hubs));
         let tail = Arc::new(Tail::new(topics.clone()));
-        let workers = Arc::new(Workers::new(workers, interest, tail.clone(), metrics.clone()));
+        let workers = Workers::new(workers, interest, ring.clone(), tail.clone(), metrics.clone());
+        let workers = Arc::new(workers);
         let answers = Arc::new(LocalAnswers(directory.clone()));
-        let (bus, replicas) = start_bus(&config, replica, workers.clone(), answers);
+        let (bus, replicas) = start_bus(&config, replica, workers.clone(), answers, &ring);
 
         let health = Arc::new(Health::new(
             bus.clone(),

@@ -10,27 +10,32 @@ mod errors;
 pub(crate) mod life;
 mod opening;
 mod recheck;
+mod replay;
 mod reply;
 pub(crate) mod socket;
 mod subscribe;
 mod subscriptions;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use self::subscriptions::Subscriptions;
+use self::{replay::Replay, subscriptions::Subscriptions};
 use crate::{
     application::{Application, SessionSnapshot},
     complaints::Complaints,
     hub::{Hub, outbox::Outbox},
     metrics::Metrics,
+    ring::Ring,
 };
 
 /// What the sessions of one runtime share.
 pub struct Services {
     pub hub: Arc<Hub>,
+    pub ring: Arc<Ring>,
+    /// How long a client waits for a replica that is behind what it has seen elsewhere.
+    pub patience: Duration,
     pub application: Arc<dyn Application>,
     pub max_subscriptions: usize,
     /// Bounds the JSON of one event, in bytes.
@@ -56,6 +61,8 @@ struct State {
     auth_version: u64,
     recheck_due: bool,
     subscriptions: Subscriptions,
+    /// To be run, one after another.
+    replays: VecDeque<Box<Replay>>,
 }
 
 impl Session {
@@ -70,6 +77,7 @@ impl Session {
             auth_version: 0,
             recheck_due: false,
             subscriptions: Subscriptions::default(),
+            replays: VecDeque::new(),
         };
         Arc::new(Self { services, outbox, opened: Instant::now(), state: Mutex::new(state) })
     }
@@ -88,6 +96,11 @@ impl Session {
 
     pub fn subscriptions(&self) -> usize {
         self.lock().subscriptions.len()
+    }
+
+    /// The next of the replays that are due.
+    pub fn next_replay(&self) -> Option<Box<Replay>> {
+        self.lock().replays.pop_front()
     }
 
     /// What the application is told of it now.

@@ -17,11 +17,12 @@ use async_trait::async_trait;
 use self::queue::Notice;
 pub(crate) use self::worker::{Host, Worker};
 use crate::{
-    bus::BusListener,
-    event::{Event, Exchange, RawEvent},
+    bus::{BusListener, LogEntry},
+    event::{Entry, Event, Exchange, InvalidEvent, Position},
     hub::{Delivery, Interest},
     metrics::Metrics,
     net::listener::Accepted,
+    ring::Ring,
 };
 
 /// Sees each event that comes, whoever wants it.
@@ -37,6 +38,7 @@ pub(crate) struct Workers {
     /// Connections so far: each goes to the next worker.
     served: AtomicUsize,
     interest: Arc<Interest>,
+    ring: Arc<Ring>,
     watcher: Arc<dyn Watcher>,
     metrics: Arc<Metrics>,
 }
@@ -46,10 +48,11 @@ impl Workers {
     pub(crate) fn new(
         workers: Vec<Worker>,
         interest: Arc<Interest>,
+        ring: Arc<Ring>,
         watcher: Arc<dyn Watcher>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { workers, served: AtomicUsize::new(0), interest, watcher, metrics }
+        Self { workers, served: AtomicUsize::new(0), interest, ring, watcher, metrics }
     }
 
     /// Hands each connection to the next worker.
@@ -68,26 +71,39 @@ impl Workers {
 #[async_trait]
 impl BusListener for Workers {
     /// Whoever hears that the gateway is ready may subscribe at once.
-    async fn attached(&self, exchange: &Exchange) {
-        self.workers.iter().for_each(|worker| worker.attached(exchange));
+    async fn attached(&self, exchange: &Exchange, at: Entry) {
+        let position = Position::end_of(at);
+        self.ring.append(exchange, at, &[]);
+        self.interest.begin(exchange, position);
+        self.workers.iter().for_each(|worker| worker.attached(exchange, position));
     }
 
-    /// Whoever watches wants all of them.
-    fn keep_wanted(&self, exchange: &Exchange, events: &mut Vec<RawEvent<'_>>) {
-        if !self.watcher.watches() {
-            self.interest.keep_wanted(exchange, events);
+    async fn entry(&self, exchange: &Exchange, entry: LogEntry<'_>) -> Vec<InvalidEvent> {
+        let LogEntry { id, mut events, repeated } = entry;
+        let all = events.len() + repeated;
+        let up_to = Position::end_of(id);
+        // Before anybody may stand behind it.
+        self.ring.append(exchange, id, &events);
+        // Whoever watches wants all of them.
+        let watched = self.watcher.watches();
+        let mut invalid = Vec::new();
+        if self.interest.pass(exchange, up_to, &mut events, watched) {
+            let read = events.iter().map(|event| event.read(exchange));
+            let wanted = read.filter_map(|event| event.map_err(|error| invalid.push(error)).ok());
+            let deliveries = wanted.map(|event| {
+                self.watcher.passed(&event);
+                Delivery::new(event)
+            });
+            let (exchange, deliveries) = (exchange.clone(), deliveries.collect());
+            self.tell(Notice::Events { exchange, up_to, deliveries }).await;
         }
+        self.metrics.events_received.inc_by((all - invalid.len()) as u64);
+        invalid
     }
 
-    async fn events(&self, _exchange: &Exchange, wanted: Vec<Event>, unwanted: usize) {
-        self.metrics.events_received.inc_by((wanted.len() + unwanted) as u64);
-        if !wanted.is_empty() {
-            wanted.iter().for_each(|event| self.watcher.passed(event));
-            self.tell(Notice::Events(wanted.into_iter().map(Delivery::new).collect())).await;
-        }
-    }
-
-    async fn gap(&self, exchange: &Exchange) {
-        self.tell(Notice::Gap(exchange.clone())).await;
+    async fn gap(&self, exchange: &Exchange, whole_from: Option<Position>) {
+        self.ring.interrupt(exchange, whole_from);
+        self.interest.interrupt(exchange, whole_from);
+        self.tell(Notice::Gap { exchange: exchange.clone(), whole_from }).await;
     }
 }

@@ -170,7 +170,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::event::{EventBody, Exchange, Topic};
+    use crate::event::{Entry, EventBody, Exchange, Position, Topic};
 
     fn tail() -> Tail {
         Tail::new(Arc::new(Topics::new(Vec::new())))
@@ -180,7 +180,8 @@ mod tests {
         let exchange = Exchange::new("widgets").expect("valid");
         let topic = Topic::new(exchange, "1").expect("valid");
         let body = EventBody::new("Changed", "{}").expect("valid");
-        let event = Event { topic, body, position: None, pushed_at: None };
+        let at = Position::end_of(Entry { offset: 0, hash: 0 });
+        let event = Event { topic, body, position: at, pushed_at: None };
         (0..times).for_each(|_| tail.passed(&event));
     }
 

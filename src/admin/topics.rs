@@ -165,7 +165,7 @@ mod tests {
         let outbox = Outbox::new(session, OUTBOX);
         for key in keys {
             let topic = Topic::new(exchange.clone(), &key.to_string()).expect("valid");
-            hub.subscribe(&topic, KeyForm::String, &outbox, None);
+            hub.subscribe(&topic, KeyForm::String, &outbox, None, None);
         }
         Arc::new(hub)
     }

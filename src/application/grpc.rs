@@ -238,6 +238,8 @@ impl Application for GrpcApplication {
         let urgency = match reason {
             CheckReason::Subscribe => Urgency::Client,
             CheckReason::Recheck => Urgency::Background,
+            // After a restart all come back at once, and none is helped by asking again.
+            CheckReason::Resume => Urgency::Patient(self.timeout),
         };
         let mut decisions = Vec::with_capacity(topics.len());
         for topics in topics.chunks(TOPICS_PER_CHECK) {

@@ -20,11 +20,11 @@ use tokio::{
 
 use self::log::Log;
 use super::{
-    AskError, BusListener, BusStatus, EventBus, ExchangeStatus, Lag, PublishError, Replicas,
-    SeenIds,
+    AskError, BusListener, BusStatus, EventBus, ExchangeStatus, Lag, LogEntry, PublishError,
+    Replicas, SeenIds,
 };
 use crate::{
-    event::{Event, Exchange, OutgoingEvent, Position},
+    event::{Entry, Exchange, OutgoingEvent, Position, RawBody, RawEvent},
     ids::ReplicaId,
 };
 
@@ -131,50 +131,53 @@ async fn deliver(
     listener: Arc<dyn BusListener>,
     attached: Arc<AtomicUsize>,
 ) {
-    listener.attached(&exchange).await;
+    // No process before or after this one has the same.
+    let hash = rand::random();
+    // The entry that everything comes behind is no event.
+    let id = |offset| Entry { offset, hash };
+    listener.attached(&exchange, id(0)).await;
     attached.fetch_add(1, Ordering::Relaxed);
     let mut seen = SeenIds::default();
     for offset in 0.. {
-        let entry = lane.log.read(offset).await;
-        lane.lag.read(Some(entry.pushed_at));
-        if entry.deduplicate && !seen.insert(entry.id.as_bytes()) {
-            lane.duplicates.fetch_add(1, Ordering::Relaxed);
-            listener.events(&exchange, Vec::new(), 1).await;
-        } else {
-            listener.events(&exchange, vec![delivered(&entry, offset)], 0).await;
-        }
-        lane.log.done(&entry);
+        let event = lane.log.read(offset).await;
+        lane.lag.read(Some(event.pushed_at));
+        let entry = id(offset + 1);
+        let repeated = event.deduplicate && !seen.insert(event.id.as_bytes());
+        lane.duplicates.fetch_add(repeated.into(), Ordering::Relaxed);
+        let entry = LogEntry {
+            id: entry,
+            events: raw(&event, entry).filter(|_| !repeated).into_iter().collect(),
+            repeated: repeated.into(),
+        };
+        listener.entry(&exchange, entry).await;
+        lane.log.done(&event);
     }
 }
 
-/// An entry as it is delivered.
-fn delivered(entry: &OutgoingEvent, offset: u64) -> Event {
-    let OutgoingEvent { topic, body, pushed_at, .. } = entry;
-    Event {
-        topic: topic.clone(),
-        body: body.clone(),
-        position: Some(Position::single(offset)),
-        pushed_at: Some(*pushed_at),
-    }
+fn raw(event: &OutgoingEvent, entry: Entry) -> Option<RawEvent<'_>> {
+    let (key, body) = (event.topic.routing_key().as_bytes(), RawBody::Valid(&event.body));
+    let position = Position::behind(entry, 0);
+    // It was checked when it was pushed, by a bound of its own.
+    RawEvent::new(key, body, position, Some(event.pushed_at), usize::MAX).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{EventBody, Topic};
+    use crate::event::{EventBody, InvalidEvent, Topic};
 
     /// Is never done with what it was told first.
     struct Stuck;
 
     #[async_trait]
     impl BusListener for Stuck {
-        async fn attached(&self, _: &Exchange) {}
+        async fn attached(&self, _: &Exchange, _: Entry) {}
 
-        async fn events(&self, _: &Exchange, _: Vec<Event>, _: usize) {
+        async fn entry(&self, _: &Exchange, _: LogEntry<'_>) -> Vec<InvalidEvent> {
             std::future::pending().await
         }
 
-        async fn gap(&self, _: &Exchange) {}
+        async fn gap(&self, _: &Exchange, _: Option<Position>) {}
     }
 
     #[tokio::test(start_paused = true)]

@@ -52,7 +52,7 @@ pub use self::{
 };
 use super::{
     Answers, AskError, BusListener, BusStatus, EventBus, ExchangeStatus, PublishError, Replicas,
-    Skipped,
+    SharedLog, Skipped,
 };
 use crate::{
     event::{Exchange, OutgoingEvent},
@@ -215,6 +215,15 @@ impl Replicas for RabbitMqBus {
         deadline: Duration,
     ) -> Result<Vec<u8>, AskError> {
         self.replica_queue.ask(replica, question, deadline).await
+    }
+}
+
+#[async_trait]
+impl SharedLog for RabbitMqBus {
+    async fn mark(&self, exchange: &Exchange) -> Option<u64> {
+        let publisher = &self.exchanges.get(exchange)?.publisher;
+        let id = marker::publish(publisher, exchange).await.ok()?;
+        Some(entry::marker_hash(&id))
     }
 }
 

@@ -173,6 +173,7 @@ fn limits(flags: &LimitFlags, clients: &ClientFlags, problems: &mut Problems) ->
     let max_message_size = problems.size(&flags.max_message_size, "1KiB", "16MiB");
     let max_outbox = problems.size(&flags.max_outbox, "64KiB", "1GiB");
     let max_event_size = max_event_size(&flags.max_event_size, max_outbox, problems);
+    let resume_buffer = problems.size(&flags.resume_buffer, "1MiB", "16GiB");
     let max_unread_actions = problems.count(&flags.max_unread_actions);
     let max_subscriptions = problems.count(&flags.max_subscriptions);
     let max_connections = problems.count(&flags.max_connections);
@@ -183,6 +184,7 @@ fn limits(flags: &LimitFlags, clients: &ClientFlags, problems: &mut Problems) ->
         max_message_size: max_message_size?,
         max_event_size: max_event_size?,
         max_outbox: max_outbox?,
+        resume_buffer: resume_buffer?,
         max_unread_actions: max_unread_actions?,
         max_subscriptions: max_subscriptions?,
         max_connections: max_connections?,

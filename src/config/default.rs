@@ -54,6 +54,9 @@ pub(super) const MAX_OUTBOX: &str = "1MiB";
 /// A quarter of an outbox: four events of the largest kind may wait.
 pub(super) const MAX_EVENT_SIZE: &str = "256KiB";
 
+/// Minutes of a busy application; its restart takes less.
+pub(super) const RESUME_BUFFER: &str = "64MiB";
+
 /// Past this the socket is not read, and TCP slows the sender down.
 pub(super) const MAX_UNREAD_ACTIONS: &str = "256";
 

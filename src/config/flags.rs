@@ -188,6 +188,10 @@ pub(super) struct LimitFlags {
     #[arg(long, env = "MYXI_MAX_OUTBOX", value_name = "SIZE")]
     #[arg(default_value = default::MAX_OUTBOX)]
     pub max_outbox: Given,
+    /// The latest events, kept in memory for clients that come back; of all exchanges together
+    #[arg(long, env = "MYXI_RESUME_BUFFER", value_name = "SIZE")]
+    #[arg(default_value = default::RESUME_BUFFER)]
+    pub resume_buffer: Given,
     /// Unread actions of one client; past it its socket is not read
     #[arg(long, env = "MYXI_MAX_UNREAD_ACTIONS", value_name = "COUNT")]
     #[arg(default_value = default::MAX_UNREAD_ACTIONS)]

@@ -1,6 +1,8 @@
 //! An event as it stands in a log, read as far as it takes to see who wants it: what nobody
 //! here wants costs no look at its JSON and no copy.
 
+use std::sync::Arc;
+
 use super::{
     Event, EventBody, Exchange, InvalidEvent, Position, PushedAt, SHORT_STRING_MAX, Topic,
     is_short_text,
@@ -12,6 +14,7 @@ use super::{
 pub struct RawEvent<'a> {
     routing_key: &'a str,
     body: RawBody<'a>,
+    /// Behind it.
     position: Position,
     pushed_at: Option<PushedAt>,
     /// Under which it is the same event if it comes again.
@@ -30,6 +33,8 @@ pub enum RawBody<'a> {
         /// Empty for `{}`.
         payload: &'a [u8],
     },
+    /// Checked already.
+    Valid(&'a EventBody),
 }
 
 impl<'a> RawEvent<'a> {
@@ -79,13 +84,14 @@ impl<'a> RawEvent<'a> {
     pub fn read(&self, exchange: &Exchange) -> Result<Event, InvalidEvent> {
         let body = self.read_body()?;
         let topic = Topic::new(exchange.clone(), self.routing_key)?;
-        Ok(Event { topic, body, position: Some(self.position), pushed_at: self.pushed_at })
+        Ok(Event { topic, body, position: self.position, pushed_at: self.pushed_at })
     }
 
     fn read_body(&self) -> Result<EventBody, InvalidEvent> {
         match self.body {
             RawBody::Json(json) => EventBody::from_json(json),
             RawBody::Parts { name, payload } => self.parts(name, payload),
+            RawBody::Valid(body) => Ok(body.clone()),
         }
     }
 
@@ -101,6 +107,61 @@ impl<'a> RawEvent<'a> {
     }
 }
 
+/// A raw event that outlives the entry it was read from.
+#[derive(Debug)]
+pub struct StoredEvent {
+    routing_key: Arc<str>,
+    /// As JSON; or the name, so many bytes of it, and the payload.
+    body: Box<[u8]>,
+    name: Option<u32>,
+    position: Position,
+    max_size: usize,
+}
+
+impl StoredEvent {
+    /// The key is that of the event.
+    pub fn new(event: &RawEvent<'_>, routing_key: Arc<str>) -> Self {
+        let (name, payload) = match event.body {
+            RawBody::Json(json) => (None, json),
+            RawBody::Parts { name, payload } => (Some(name), payload),
+            RawBody::Valid(body) => (Some(body.name.as_bytes()), body.payload.get().as_bytes()),
+        };
+        Self {
+            routing_key,
+            body: [name.unwrap_or_default(), payload].concat().into(),
+            name: name.map(|name| name.len() as u32),
+            position: event.position,
+            max_size: event.max_size,
+        }
+    }
+
+    pub fn routing_key(&self) -> &str {
+        &self.routing_key
+    }
+
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Of its texts, in bytes.
+    pub fn size(&self) -> usize {
+        self.routing_key.len() + self.body.len()
+    }
+
+    /// The event itself, where it is one.
+    pub fn read(&self, exchange: &Exchange) -> Result<Event, InvalidEvent> {
+        let body = match self.name {
+            None => RawBody::Json(&self.body),
+            Some(length) => {
+                let (name, payload) = self.body.split_at(length as usize);
+                RawBody::Parts { name, payload }
+            }
+        };
+        let key = self.routing_key.as_bytes();
+        RawEvent::new(key, body, self.position, None, self.max_size)?.read(exchange)
+    }
+}
+
 impl RawBody<'_> {
     /// What the body takes as JSON at least.
     fn least_size(&self) -> usize {
@@ -110,6 +171,7 @@ impl RawBody<'_> {
                 // A longer name is none. Escapes come on top.
                 name.len().min(SHORT_STRING_MAX) + payload.len()
             }
+            Self::Valid(body) => body.payload.get().len(),
         }
     }
 }

@@ -1,18 +1,26 @@
 //! Which topics somebody is subscribed to, on whichever hub: so that what nobody wants is known
-//! by one look, before it is read. Hubs have it up to date; it is no part of their locks, so
-//! that whoever looks waits for no delivery.
+//! by one look, before it is read. And how far that was looked at, for what nobody wants is not
+//! handed to the hubs, and yet they stand behind it. Hubs have it up to date; it is no part of
+//! their locks, so that whoever looks waits for no delivery.
 
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::event::{Exchange, RawEvent, Topic};
+use crate::event::{Exchange, Position, RawEvent, Topic};
 
 #[derive(Debug)]
-pub struct Interest(HashMap<Exchange, Mutex<Keys>>);
+pub struct Interest(HashMap<Exchange, Mutex<OfExchange>>);
 
-/// How many hubs have subscribers of a key.
-type Keys = HashMap<Arc<str>, usize>;
+#[derive(Debug, Default)]
+struct OfExchange {
+    /// How many hubs have subscribers of a key, and sessions that will be.
+    keys: HashMap<Arc<str>, usize>,
+    /// How far it was read.
+    up_to: Option<Position>,
+    /// What was handed to the hubs so far: entries, and gaps.
+    handed: u64,
+}
 
 impl Interest {
     /// In these exchanges, in which nobody is interested yet.
@@ -24,32 +32,64 @@ impl Interest {
         self.0.keys()
     }
 
-    /// Drops the events that nobody is subscribed to.
-    pub fn keep_wanted(&self, exchange: &Exchange, events: &mut Vec<RawEvent<'_>>) {
-        match self.keys(exchange) {
-            Some(keys) => events.retain(|event| keys.contains_key(event.routing_key())),
-            None => events.clear(),
+    /// The log is read from here on.
+    pub fn begin(&self, exchange: &Exchange, at: Position) {
+        if let Some(mut of_exchange) = self.of(exchange) {
+            of_exchange.up_to = Some(at);
         }
     }
 
-    /// To be called before a hub's first subscriber of a topic is told so.
-    pub(super) fn add(&self, topic: &Topic) {
-        if let Some(mut keys) = self.keys(&topic.exchange) {
-            *keys.entry(topic.shared_routing_key()).or_default() += 1;
+    /// Drops the events of an entry that nobody is subscribed to, unless all are wanted. Returns
+    /// whether the entry is to be handed to the hubs.
+    pub fn pass(
+        &self,
+        exchange: &Exchange,
+        up_to: Position,
+        events: &mut Vec<RawEvent<'_>>,
+        all: bool,
+    ) -> bool {
+        let Some(mut of_exchange) = self.of(exchange) else { return false };
+        if !all {
+            events.retain(|event| of_exchange.keys.contains_key(event.routing_key()));
         }
+        let wanted = !events.is_empty();
+        of_exchange.up_to = Some(up_to);
+        of_exchange.handed += u64::from(wanted);
+        wanted
+    }
+
+    /// A gap is to be handed to the hubs.
+    pub fn interrupt(&self, exchange: &Exchange, whole_from: Option<Position>) {
+        if let Some(mut of_exchange) = self.of(exchange) {
+            of_exchange.up_to = whole_from.or(of_exchange.up_to);
+            of_exchange.handed += 1;
+        }
+    }
+
+    /// How far the log was read, if so much has been handed to the hubs so far.
+    pub(super) fn up_to(&self, exchange: &Exchange, handed: u64) -> Option<Position> {
+        self.of(exchange).filter(|of| of.handed == handed).and_then(|of| of.up_to)
+    }
+
+    /// To be called before a hub's first subscriber of a topic is told so. What is read behind
+    /// this position will be handed to the hubs.
+    pub(super) fn add(&self, topic: &Topic) -> Option<Position> {
+        let mut of_exchange = self.of(&topic.exchange)?;
+        *of_exchange.keys.entry(topic.shared_routing_key()).or_default() += 1;
+        of_exchange.up_to
     }
 
     /// To be called when a hub's last subscriber of a topic is gone.
     pub(super) fn remove(&self, topic: &Topic) {
-        let Some(mut keys) = self.keys(&topic.exchange) else { return };
-        let Some(hubs) = keys.get_mut(topic.routing_key()) else { return };
+        let Some(mut of_exchange) = self.of(&topic.exchange) else { return };
+        let Some(hubs) = of_exchange.keys.get_mut(topic.routing_key()) else { return };
         *hubs -= 1;
         if *hubs == 0 {
-            keys.remove(topic.routing_key());
+            of_exchange.keys.remove(topic.routing_key());
         }
     }
 
-    fn keys(&self, exchange: &Exchange) -> Option<MutexGuard<'_, Keys>> {
+    fn of(&self, exchange: &Exchange) -> Option<MutexGuard<'_, OfExchange>> {
         self.0.get(exchange).map(Mutex::lock)
     }
 }
@@ -57,20 +97,32 @@ impl Interest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Position, RawBody};
+    use crate::event::{Entry, RawBody};
+
+    fn position(offset: u64) -> Position {
+        Position::end_of(Entry { offset, hash: 0 })
+    }
+
+    fn interest() -> (Arc<Interest>, Exchange, Topic) {
+        let exchange = Exchange::new("widgets").expect("valid");
+        let topic = Topic::new(exchange.clone(), "1").expect("valid");
+        (Interest::new([exchange.clone()]), exchange, topic)
+    }
+
+    fn events(keys: &[&'static str]) -> Vec<RawEvent<'static>> {
+        let event = |key: &&'static str| {
+            RawEvent::new(key.as_bytes(), RawBody::Json(b"{}"), position(0), None, 10)
+        };
+        keys.iter().map(event).collect::<Result<_, _>>().expect("valid")
+    }
 
     #[test]
     fn a_topic_is_wanted_for_as_long_as_one_hub_has_subscribers() {
-        let exchange = Exchange::new("widgets").expect("valid");
-        let topic = Topic::new(exchange.clone(), "1").expect("valid");
-        let interest = Interest::new([exchange.clone()]);
+        let (interest, exchange, topic) = interest();
         let wanted = || {
-            let event = |key: &'static str| {
-                let position = Position::single(0);
-                RawEvent::new(key.as_bytes(), RawBody::Json(b"{}"), position, None, 10)
-            };
-            let mut events = vec![event("1").expect("valid"), event("2").expect("valid")];
-            interest.keep_wanted(&exchange, &mut events);
+            let mut events = events(&["1", "2"]);
+            let handed = interest.pass(&exchange, position(0), &mut events, false);
+            assert_eq!(handed, !events.is_empty());
             events.iter().map(RawEvent::routing_key).collect::<Vec<_>>()
         };
         assert_eq!(wanted(), [""; 0]);
@@ -82,5 +134,23 @@ mod tests {
         interest.remove(&topic);
         interest.remove(&topic);
         assert_eq!(wanted(), [""; 0]);
+    }
+
+    #[test]
+    fn who_has_been_handed_all_stands_behind_what_nobody_wants() {
+        let (interest, exchange, topic) = interest();
+        assert_eq!(interest.up_to(&exchange, 0), None);
+        interest.begin(&exchange, position(1));
+        assert_eq!(interest.up_to(&exchange, 0), Some(position(1)));
+        interest.pass(&exchange, position(2), &mut events(&["1"]), false);
+        assert_eq!(interest.up_to(&exchange, 0), Some(position(2)));
+        assert_eq!(interest.add(&topic), Some(position(2)));
+        interest.pass(&exchange, position(3), &mut events(&["1"]), false);
+        assert_eq!(interest.up_to(&exchange, 0), None);
+        interest.pass(&exchange, position(4), &mut events(&["2"]), false);
+        assert_eq!(interest.up_to(&exchange, 1), Some(position(4)));
+        interest.interrupt(&exchange, None);
+        assert_eq!(interest.up_to(&exchange, 1), None);
+        assert_eq!(interest.up_to(&exchange, 2), Some(position(4)));
     }
 }

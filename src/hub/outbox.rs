@@ -6,6 +6,7 @@ mod turns;
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -57,6 +58,10 @@ struct State {
     /// Until then nothing is written: what is sent to the session meanwhile waits.
     greeted: bool,
     waker: Option<Waker>,
+    /// Frames taken out so far,
+    taken: u64,
+    /// and who waits for so many.
+    awaited: Option<(u64, Waker)>,
     /// Of what is here, what a hub has just queued.
     portion: Portion,
     followed: Option<Followed>,
@@ -82,6 +87,11 @@ impl Outbox {
     /// outbox that is not half full, so that no reader is cut off for what it was answered.
     pub fn room_for_replies(&self) -> usize {
         self.limit / 2
+    }
+
+    /// What a client that catches up is queued at a time, beside all else.
+    pub fn part(&self) -> usize {
+        self.limit / 4
     }
 
     /// What a frame counts here.
@@ -200,6 +210,11 @@ impl Outbox {
             && let Some(frame) = state.frames.pop_front()
         {
             state.bytes -= Self::cost(&frame);
+            state.taken += 1;
+            let taken = state.taken;
+            if let Some((_, waiting)) = state.awaited.take_if(|(last, _)| *last <= taken) {
+                waiting.wake();
+            }
             let all = state.frames.is_empty();
             state.portion.written(all);
             return Poll::Ready(Some((frame, state.followed_out())));
@@ -211,6 +226,25 @@ impl Outbox {
         if state.sealed.is_some() {
             return Poll::Ready(None);
         }
+        Poll::Pending
+    }
+
+    /// Waits until what is queued now has been taken out, or the outbox is sealed. For one at a
+    /// time.
+    pub async fn all_taken(&self) {
+        let last = {
+            let state = self.lock();
+            state.taken + state.frames.len() as u64
+        };
+        poll_fn(|cx| self.poll_taken(last, cx)).await;
+    }
+
+    fn poll_taken(&self, last: u64, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.taken >= last || state.sealed.is_some() {
+            return Poll::Ready(());
+        }
+        state.awaited = Some((last, cx.waker().clone()));
         Poll::Pending
     }
 
@@ -258,6 +292,9 @@ impl State {
         self.sealed = Some(reason);
         self.portion.written(true);
         self.wake();
+        if let Some((_, waiting)) = self.awaited.take() {
+            waiting.wake();
+        }
     }
 
     fn wake(&self) {

@@ -189,6 +189,7 @@ impl From<Code> for CallStatus {
 pub enum CheckedFor {
     Subscribe,
     Recheck,
+    Resume,
 }
 
 /// What became of that question, for each topic.

@@ -11,7 +11,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{ClientError, ErrorCode, Tag};
-use crate::event::{self, Exchange, InvalidEvent, Topic};
+use crate::event::{self, Exchange, InvalidEvent, Position, Topic};
 
 /// Beyond this a payload breaks many a JSON parser behind the gateway.
 const DEPTH_MAX: usize = 128;
@@ -125,7 +125,21 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 pub struct TopicRequest<'a> {
     pub exchange: Option<Cow<'a, str>>,
     pub keys: KeySelection<'a>,
+    pub past: Past,
 }
+
+/// What a `Subscribe` wants of what was pushed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Past {
+    Nothing,
+    /// What came behind this position; of what is none nobody knows.
+    After(Option<Position>),
+    /// So many events of each key.
+    Last(usize),
+}
+
+/// The most events of each key that a `Subscribe` may ask for.
+const LAST_MAX: usize = 100;
 
 #[derive(Debug)]
 pub enum KeySelection<'a> {
@@ -145,6 +159,10 @@ impl<'a> TopicRequest<'a> {
             routing_key: Option<&'a RawValue>,
             #[serde(borrow)]
             routing_keys: Option<Vec<&'a RawValue>>,
+            #[serde(borrow)]
+            after: Option<&'a RawValue>,
+            #[serde(borrow)]
+            last: Option<&'a RawValue>,
         }
         if !payload.starts_with('{') {
             return Err("the payload must be an object".into());
@@ -161,7 +179,26 @@ impl<'a> TopicRequest<'a> {
             (Some(key), None) => KeySelection::Named(vec![key]),
             (None, None) => KeySelection::Missing,
         };
-        Ok(Self { exchange: payload.exchange.map(|Text(name)| name), keys })
+        let past = Past::parse(payload.after, payload.last)?;
+        Ok(Self { exchange: payload.exchange.map(|Text(name)| name), keys, past })
+    }
+}
+
+impl Past {
+    fn parse(after: Option<&RawValue>, last: Option<&RawValue>) -> Result<Self, String> {
+        match (after, last) {
+            (None, None) => Ok(Self::Nothing),
+            (Some(_), Some(_)) => Err("give \"after\" or \"last\", not both".into()),
+            // Whatever it is: a client that kept nonsense is to fetch its state anew.
+            (Some(after), None) => {
+                let text = serde_json::from_str(after.get()).ok();
+                Ok(Self::After(text.and_then(|Text(text)| Position::parse(&text))))
+            }
+            (None, Some(last)) => match last.get().parse() {
+                Ok(last @ 1..=LAST_MAX) => Ok(Self::Last(last)),
+                _ => Err(format!("\"last\" must be a number from 1 to {LAST_MAX}")),
+            },
+        }
     }
 }
 

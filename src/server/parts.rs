@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use tokio::sync::Semaphore;
@@ -26,6 +27,7 @@ use crate::{
     hub::Hub,
     ids::{ReplicaId, SessionIds},
     metrics::Metrics,
+    ring::Ring,
     session::{Services, directory::Directory, driver::DriverSettings, life::Sessions},
     workers::{Host, Workers},
 };
@@ -78,6 +80,9 @@ pub(super) struct Runtimes {
     pub edge: Arc<Edge>,
     pub sessions: Arc<Sessions>,
     pub applications: Applications,
+    pub ring: Arc<Ring>,
+    /// How long a client waits for what is known elsewhere.
+    pub patience: Duration,
     pub metrics: Arc<Metrics>,
 }
 
@@ -86,6 +91,8 @@ impl Runtimes {
     pub(super) fn host(&self, hub: Arc<Hub>, number: usize) -> Host {
         let services = Services {
             hub,
+            ring: self.ring.clone(),
+            patience: self.patience,
             application: self.applications.start(number),
             max_subscriptions: self.limits.max_subscriptions,
             max_event_size: self.limits.max_event_size,
@@ -139,6 +146,7 @@ pub(super) fn start_bus(
     replica: ReplicaId,
     listener: Arc<Workers>,
     answers: Arc<LocalAnswers>,
+    ring: &Ring,
 ) -> (Arc<dyn EventBus>, Arc<dyn Replicas>) {
     match &config.bus {
         BusConfig::Memory => {
@@ -150,6 +158,7 @@ pub(super) fn start_bus(
             let (urls, exchanges) = (urls.clone(), config.exchanges.clone());
             let config = RabbitMqConfig { urls, exchanges, replica, max_event_size };
             let bus = RabbitMqBus::start(config, listener, answers);
+            ring.share(bus.clone());
             (bus.clone(), bus)
         }
     }

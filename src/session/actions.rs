@@ -36,7 +36,7 @@ impl Session {
                 (ActionKind::Gateway, Ok(Outcome::Ok))
             }
             "Ping" => {
-                self.outbox.push(protocol::pong(message.tag, UnixTime::now()));
+                self.pong(message.tag);
                 (ActionKind::Gateway, Ok(Outcome::Ok))
             }
             _ => (ActionKind::Application, self.forward(&message).await),
@@ -44,6 +44,12 @@ impl Session {
         let cause = result.as_ref().err().and_then(ClientError::cause).map(str::to_owned);
         let outcome = result.unwrap_or_else(|error| self.tell_error(message.tag, &error));
         count(kind, Some(&message.action), outcome, cause.as_deref());
+    }
+
+    /// Says where the client is by now: it may have heard nothing for long.
+    fn pong(&self, tag: Option<&Tag>) {
+        let pong = |positions: &_| protocol::pong(tag, UnixTime::now(), positions);
+        self.services.hub.tell_positions(self.live_exchanges(), &self.outbox, pong);
     }
 
     /// Every error that a client is told goes through here.

@@ -80,6 +80,8 @@ struct Driver<'a, S> {
     /// The one action under way; at first, the opening.
     acting: Option<BoxFuture<'static, ()>>,
     rechecks: Rechecks,
+    /// What the client missed, on its way to it.
+    replaying: Option<BoxFuture<'static, ()>>,
     /// Whether the socket holds what it has not yet written.
     unflushed: bool,
     /// When an event was pushed that the socket holds: it is timed until it is written.
@@ -101,6 +103,7 @@ impl<'a, S: Socket> Driver<'a, S> {
             unread_bytes: 0,
             acting: Some(Box::pin(opening)),
             rechecks: Rechecks::new(settings.clone(), now),
+            replaying: None,
             unflushed: false,
             followed: None,
             closed_by_client: false,
@@ -117,6 +120,7 @@ impl<'a, S: Socket> Driver<'a, S> {
             progress |= self.poll_act(cx);
             let open = matches!(self.phase, Phase::Open);
             progress |= self.rechecks.poll(cx, &self.session, open);
+            progress |= open && self.poll_replay(cx);
             progress |= self.poll_write(cx);
             progress |= self.poll_timer(cx);
             progress |= self.advance();
@@ -196,6 +200,19 @@ impl<'a, S: Socket> Driver<'a, S> {
             progress = true;
         }
         progress
+    }
+
+    /// One at a time, beside actions. A client that is to leave goes in the midst of it.
+    fn poll_replay(&mut self, cx: &mut Context<'_>) -> bool {
+        let session = &self.session;
+        let next = || session.next_replay().map(|next| Box::pin(session.clone().replay(next)) as _);
+        self.replaying = self.replaying.take().or_else(next);
+        let Some(replaying) = &mut self.replaying else { return false };
+        let over = replaying.as_mut().poll(cx).is_ready();
+        if over {
+            self.replaying = None;
+        }
+        over
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {

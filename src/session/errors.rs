@@ -81,6 +81,11 @@ pub(super) fn unknown_exchange(name: &str) -> ClientError {
     ClientError::new(ErrorCode::InvalidExchangeName).detail("exchange", name)
 }
 
+/// The bus has not attached to it, or not to what the client knows of it.
+pub(super) fn unavailable_exchange(name: &str) -> ClientError {
+    ClientError::retryable(ErrorCode::ExchangeUnavailable).detail("exchange", name)
+}
+
 pub(super) fn exchange_missing() -> ClientError {
     ClientError::new(ErrorCode::InvalidPayload).message("\"exchange\" is missing")
 }

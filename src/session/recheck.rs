@@ -20,7 +20,7 @@ impl Session {
     pub async fn recheck(self: Arc<Self>) -> bool {
         let (snapshot, auth_version, asked) = {
             let state = self.lock();
-            let held = state.subscriptions.held.iter();
+            let held = state.subscriptions.held().iter();
             let asked: Vec<_> =
                 held.map(|(topic, held)| (topic.clone(), held.generation)).collect();
             (state.snapshot.clone(), state.auth_version, asked)
@@ -46,7 +46,6 @@ impl Session {
 
     fn still(&self, topic: &Topic, generation: u64, auth_version: u64) -> bool {
         let state = self.lock();
-        let held = state.subscriptions.held.get(topic);
-        state.auth_version == auth_version && held.is_some_and(|held| held.generation == generation)
+        state.auth_version == auth_version && state.subscriptions.holds(topic, generation)
     }
 }

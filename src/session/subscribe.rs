@@ -7,14 +7,18 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     Session,
-    errors::{check_error, exchange_missing, invalid_key, key_error, of_key, unknown_exchange},
+    errors::{
+        check_error, exchange_missing, invalid_key, key_error, of_key, unavailable_exchange,
+        unknown_exchange,
+    },
+    replay::Start,
 };
 use crate::{
     application::{ApplicationError, CheckReason, Decision, SessionSnapshot},
     event::{Exchange, Topic},
     hub::ExchangeState,
     metrics::Decided,
-    protocol::{ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, Outcome, Tag},
+    protocol::{ClientError, ClientMessage, ErrorCode, KeyForm, KeySelection, Outcome, Past, Tag},
 };
 
 /// One key of a `Subscribe`, before the application is asked.
@@ -42,10 +46,17 @@ impl Session {
         };
         self.check_key_count(&keys)?;
         let candidates = self.candidates(&exchange, &keys);
-        let (mut decisions, failed) = match self.ask(&exchange, &candidates).await? {
+        let reason = match request.past {
+            Past::Nothing => CheckReason::Subscribe,
+            Past::After(_) | Past::Last(_) => CheckReason::Resume,
+        };
+        let (mut decisions, failed) = match self.ask(&exchange, &candidates, reason).await? {
             Ok(decisions) => (decisions.into_iter(), None),
             Err(failed) => (Vec::new().into_iter(), Some(failed)),
         };
+        let allowed = allowed(&candidates, decisions.as_slice());
+        // Asked for once it is known who may have it.
+        let mut start = self.prepare(&exchange, request.past, &allowed).await?;
         let not_allowed = |topic: &Topic, form| match &failed {
             Some(failed) => of_key(failed.clone(), topic, form),
             None => key_error(ErrorCode::SubscriptionDenied, topic, form),
@@ -59,7 +70,7 @@ impl Session {
                 Candidate::Refused(error) => error,
                 Candidate::Ask(topic, form) => match decisions.next() {
                     Some(Decision::Allow) => {
-                        self.start(topic, form, message.tag);
+                        self.start(topic, form, message.tag, &mut start);
                         continue;
                     }
                     _ => not_allowed(&topic, form),
@@ -70,6 +81,9 @@ impl Session {
                 },
             };
             outcome = outcome.or(self.tell_error(message.tag, &refusal));
+        }
+        if let Start::Replay(replay) = start {
+            self.queue_replay(replay, message.tag);
         }
         Ok(outcome)
     }
@@ -84,7 +98,9 @@ impl Session {
                 Candidate::Refused(error) => {
                     self.tell_error(None, &error);
                 }
-                Candidate::Ask(topic, form) => self.start(topic, form, None),
+                Candidate::Ask(topic, form) => {
+                    self.start(topic, form, None, &mut Start::Live(None))
+                }
                 Candidate::Known(topic, form) => {
                     let error = key_error(ErrorCode::AlreadySubscribed, &topic, form);
                     self.tell_error(None, &error);
@@ -98,9 +114,7 @@ impl Session {
         match self.services.hub.exchange_state(&exchange) {
             ExchangeState::Ready => Ok(exchange),
             ExchangeState::Unknown => Err(unknown_exchange(name)),
-            ExchangeState::Unavailable => {
-                Err(ClientError::retryable(ErrorCode::ExchangeUnavailable).detail("exchange", name))
-            }
+            ExchangeState::Unavailable => Err(unavailable_exchange(name)),
         }
     }
 
@@ -112,7 +126,7 @@ impl Session {
                 Ok(read) => read,
                 Err(error) => return Candidate::Refused(invalid_key(exchange, sent, &error)),
             };
-            let held = &state.subscriptions.held;
+            let held = state.subscriptions.held();
             if held.contains_key(&topic) || asked.contains(&topic) {
                 return Candidate::Known(topic, form);
             }
@@ -132,6 +146,7 @@ impl Session {
         &self,
         exchange: &Exchange,
         candidates: &[Candidate],
+        reason: CheckReason,
     ) -> Result<Result<Vec<Decision>, ClientError>, ClientError> {
         let topics: Vec<Topic> = candidates
             .iter()
@@ -144,7 +159,7 @@ impl Session {
             return Ok(Ok(Vec::new()));
         }
         let snapshot = self.snapshot();
-        let answer = self.check(&snapshot, &topics, CheckReason::Subscribe).await;
+        let answer = self.check(&snapshot, &topics, reason).await;
         match answer {
             Ok(decisions) if decisions.contains(&Decision::UnknownExchange) => {
                 Err(unknown_exchange(exchange.as_str()))
@@ -173,11 +188,32 @@ impl Session {
     }
 
     fn holds(&self, topic: &Topic) -> bool {
-        self.lock().subscriptions.held.contains_key(topic)
+        self.lock().subscriptions.held().contains_key(topic)
     }
 
-    fn start(&self, topic: Topic, form: KeyForm, tag: Option<&Tag>) {
-        self.services.hub.subscribe(&topic, form, &self.outbox, tag);
-        self.lock().subscriptions.insert(topic, form);
+    fn start(&self, topic: Topic, form: KeyForm, tag: Option<&Tag>, start: &mut Start) {
+        let hub = &self.services.hub;
+        match start {
+            Start::Live(recovered) => {
+                hub.subscribe(&topic, form, &self.outbox, tag, *recovered);
+                self.lock().subscriptions.insert(topic, form, false);
+            }
+            Start::Replay(replay) => {
+                hub.acknowledge(&topic, form, &self.outbox, tag);
+                let generation = self.lock().subscriptions.insert(topic.clone(), form, true);
+                let expected = hub.expect(&topic);
+                replay.add(topic, form, generation, expected);
+            }
+        }
     }
+}
+
+/// The topics that the application said yes to.
+fn allowed(candidates: &[Candidate], decisions: &[Decision]) -> Vec<Topic> {
+    let asked = candidates.iter().filter_map(|candidate| match candidate {
+        Candidate::Ask(topic, _) => Some(topic),
+        Candidate::Refused(_) | Candidate::Known(..) => None,
+    });
+    let decided = asked.zip(decisions);
+    decided.filter(|(_, decision)| **decision == Decision::Allow).map(|(t, _)| t.clone()).collect()
 }

@@ -20,8 +20,10 @@ use crate::{
 /// What the session is subscribed to. The hub has the same topics.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    pub(super) held: HashMap<Topic, Subscription>,
+    held: HashMap<Topic, Subscription>,
     generations: u64,
+    /// Of each exchange, those that do not catch up any more.
+    live: BTreeMap<Exchange, usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,12 +31,51 @@ pub(super) struct Subscription {
     pub(super) form: KeyForm,
     /// Tells a subscription from an earlier one to the same topic.
     pub(super) generation: u64,
+    /// Catching up; the hub does not have it yet.
+    pub(super) replays: bool,
 }
 
 impl Subscriptions {
-    pub(super) fn insert(&mut self, topic: Topic, form: KeyForm) {
+    /// Returns its generation.
+    pub(super) fn insert(&mut self, topic: Topic, form: KeyForm, replays: bool) -> u64 {
+        self.remove(&topic);
         self.generations += 1;
-        self.held.insert(topic, Subscription { form, generation: self.generations });
+        let generation = self.generations;
+        if !replays {
+            *self.live.entry(topic.exchange.clone()).or_default() += 1;
+        }
+        self.held.insert(topic, Subscription { form, generation, replays });
+        generation
+    }
+
+    pub(super) fn remove(&mut self, topic: &Topic) -> Option<Subscription> {
+        let held = self.held.remove(topic)?;
+        if !held.replays
+            && let Some(live) = self.live.get_mut(&topic.exchange)
+        {
+            *live -= 1;
+            if *live == 0 {
+                self.live.remove(&topic.exchange);
+            }
+        }
+        Some(held)
+    }
+
+    /// It has caught up.
+    pub(super) fn go_live(&mut self, topic: &Topic) {
+        if let Some(held) = self.held.get_mut(topic)
+            && std::mem::take(&mut held.replays)
+        {
+            *self.live.entry(topic.exchange.clone()).or_default() += 1;
+        }
+    }
+
+    pub(super) fn held(&self) -> &HashMap<Topic, Subscription> {
+        &self.held
+    }
+
+    pub(super) fn holds(&self, topic: &Topic, generation: u64) -> bool {
+        self.held.get(topic).is_some_and(|held| held.generation == generation)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -42,7 +83,7 @@ impl Subscriptions {
     }
 
     pub(super) fn take_topics(&mut self) -> Vec<Topic> {
-        std::mem::take(&mut self.held).into_keys().collect()
+        std::mem::take(self).held.into_keys().collect()
     }
 }
 
@@ -87,7 +128,7 @@ impl Session {
     }
 
     fn end_own(&self, topic: &Topic, form: KeyForm, tag: Option<&Tag>) {
-        if self.lock().subscriptions.held.remove(topic).is_some() {
+        if self.lock().subscriptions.remove(topic).is_some() {
             self.services.hub.unsubscribe(topic, self.outbox.session());
         }
         self.outbox.push(protocol::unsubscribed(tag, &topic.exchange, key(topic, form), false));
@@ -95,7 +136,7 @@ impl Session {
 
     /// Ended by the application or by a re-check; told only where there was one.
     pub(super) fn end_subscription(&self, topic: &Topic) {
-        let Some(held) = self.lock().subscriptions.held.remove(topic) else { return };
+        let Some(held) = self.lock().subscriptions.remove(topic) else { return };
         self.services.hub.unsubscribe(topic, self.outbox.session());
         let routing_key = key(topic, held.form);
         self.outbox.push(protocol::unsubscribed(None, &topic.exchange, routing_key, true));
@@ -108,6 +149,11 @@ impl Session {
             by_exchange.entry(topic.exchange.as_str()).or_default().push(key(topic, *form));
         }
         self.outbox.push(protocol::your_subscriptions(tag, &by_exchange));
+    }
+
+    /// Those with a subscription that does not catch up any more.
+    pub(super) fn live_exchanges(&self) -> Vec<Exchange> {
+        self.lock().subscriptions.live.keys().cloned().collect()
     }
 
     /// Every subscription, or those to one exchange, sorted.

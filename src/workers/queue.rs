@@ -5,7 +5,10 @@ use std::{ops::Deref, sync::Arc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::{event::Exchange, hub::Delivery};
+use crate::{
+    event::{Exchange, Position},
+    hub::Delivery,
+};
 
 /// What may wait, with what is being done; the bus waits when it is full. What is larger by
 /// itself waits until nothing else does.
@@ -17,16 +20,17 @@ const NOTICE_BYTES: usize = 256;
 /// What the bus told, in the form that all workers share.
 #[derive(Debug, Clone)]
 pub(crate) enum Notice {
-    /// Of one exchange, in order.
-    Events(Arc<[Delivery]>),
-    Gap(Exchange),
+    /// Of one entry of a log, in order, which is behind them.
+    Events { exchange: Exchange, up_to: Position, deliveries: Arc<[Delivery]> },
+    /// Whole again from there, where that is known.
+    Gap { exchange: Exchange, whole_from: Option<Position> },
 }
 
 impl Notice {
     fn bytes(&self) -> usize {
         let events = match self {
-            Self::Events(deliveries) => deliveries.iter().map(Delivery::bytes).sum(),
-            Self::Gap(_) => 0,
+            Self::Events { deliveries, .. } => deliveries.iter().map(Delivery::bytes).sum(),
+            Self::Gap { .. } => 0,
         };
         NOTICE_BYTES + events
     }
@@ -82,18 +86,26 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::event::{Event, EventBody, Exchange, Topic};
+    use crate::event::{Entry, Event, EventBody, Topic};
 
     /// So many events with payloads of so many bytes.
     fn batch(events: usize, bytes: usize) -> Notice {
         let delivery = |_| {
-            let exchange = Exchange::new("widgets").expect("valid");
-            let topic = Topic::new(exchange, "1").expect("valid");
+            let topic = Topic::new(exchange(), "1").expect("valid");
             let payload = format!("\"{}\"", "x".repeat(bytes - 2));
             let body = EventBody::new("E", &payload).expect("valid");
-            Delivery::new(Event { topic, body, position: None, pushed_at: None })
+            Delivery::new(Event { topic, body, position: position(), pushed_at: None })
         };
-        Notice::Events((0..events).map(delivery).collect())
+        let deliveries = (0..events).map(delivery).collect();
+        Notice::Events { exchange: exchange(), up_to: position(), deliveries }
+    }
+
+    fn exchange() -> Exchange {
+        Exchange::new("widgets").expect("valid")
+    }
+
+    fn position() -> Position {
+        Position::end_of(Entry { offset: 0, hash: 0 })
     }
 
     /// How many of these find room at once.
@@ -111,7 +123,7 @@ mod tests {
             assert!((least..=most).contains(&found), "{found} of {events} times {bytes} bytes");
         }
         let (notices, _waiting) = bounded();
-        let gap = Notice::Gap(Exchange::new("widgets").expect("valid"));
+        let gap = Notice::Gap { exchange: exchange(), whole_from: None };
         assert_eq!(find_room(&notices, &gap), BYTES / NOTICE_BYTES);
     }
 

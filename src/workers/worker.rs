@@ -10,7 +10,7 @@ use super::queue::{self, Notice, Notices, Waiting};
 use crate::{
     application::ClientInfo,
     edge::{self, ClientSocket, Edge},
-    event::Exchange,
+    event::{Exchange, Position},
     hub::Hub,
     net::{
         connection::{Connection, Detached},
@@ -87,8 +87,8 @@ impl Worker {
     }
 
     /// The bus delivers this exchange from now on.
-    pub(crate) fn attached(&self, exchange: &Exchange) {
-        self.hub.attached(exchange);
+    pub(crate) fn attached(&self, exchange: &Exchange, at: Position) {
+        self.hub.attached(exchange, at);
     }
 
     /// Waits only while many others do.
@@ -104,8 +104,10 @@ async fn run(hub: Arc<Hub>, mut notices: Waiting) {
     waking.spawn(async move { of_sessions.wake().await });
     while let Some(notice) = notices.next().await {
         match &*notice {
-            Notice::Events(deliveries) => hub.deliver(deliveries).await,
-            Notice::Gap(exchange) => hub.gap(exchange).await,
+            Notice::Events { exchange, up_to, deliveries } => {
+                hub.deliver(exchange, deliveries, *up_to).await;
+            }
+            Notice::Gap { exchange, whole_from } => hub.gap(exchange, *whole_from).await,
         }
     }
 }

@@ -59,6 +59,7 @@ pub(super) fn check(
     let reason = match reason {
         CheckReason::Subscribe => proto::CheckReason::Subscribe,
         CheckReason::Recheck => proto::CheckReason::Recheck,
+        CheckReason::Resume => proto::CheckReason::Resume,
     };
     proto::CheckSubscriptionsRequest {
         session: Some(self::session(session)),

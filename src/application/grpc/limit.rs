@@ -29,6 +29,8 @@ pub struct CallLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
     Client,
+    /// A client that would rather wait so long.
+    Patient(Duration),
     Background,
 }
 
@@ -53,6 +55,7 @@ impl CallLimit {
     pub(super) async fn turn(&self, urgency: Urgency) -> Option<Turn<'_>> {
         match urgency {
             Urgency::Client => timeout(CLIENT_WAIT, self.take(None)).await.ok()?,
+            Urgency::Patient(wait) => timeout(wait, self.take(None)).await.ok()?,
             Urgency::Background => timeout(BACKGROUND_WAIT, async {
                 let share = self.background.acquire().await.ok()?;
                 self.take(Some(share)).await

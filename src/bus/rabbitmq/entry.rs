@@ -15,7 +15,7 @@ use super::{
     topology,
 };
 use crate::{
-    event::{Exchange, InvalidEvent, OutgoingEvent, Position, PushedAt, RawBody, RawEvent},
+    event::{Entry, Exchange, InvalidEvent, OutgoingEvent, Position, PushedAt, RawBody, RawEvent},
     ids::random_id,
 };
 
@@ -86,14 +86,6 @@ pub(super) fn marker(exchange: &Exchange) -> (Message, String) {
     (marker, id)
 }
 
-/// An entry as it is known again: nothing but this tells a log from one that was made anew
-/// under its name, for that one has the same offsets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub offset: u64,
-    pub hash: u64,
-}
-
 pub(super) enum Kind {
     /// Events, or another program's nonsense.
     Events,
@@ -115,18 +107,19 @@ pub(super) fn kind(delivery: &Delivery) -> Kind {
 /// `max_size` bounds an event's body as JSON, in bytes.
 pub(super) fn events(
     delivery: &Delivery,
-    offset: u64,
+    entry: Entry,
     max_size: usize,
 ) -> Result<Vec<Result<RawEvent<'_>, InvalidEvent>>, NoBatch> {
     if amqp_type(delivery) != Some(BATCH) {
         let key = delivery.routing_key.as_str().as_bytes();
-        let (body, position) = (RawBody::Json(&delivery.data), Position::single(offset));
+        let (body, position) = (RawBody::Json(&delivery.data), Position::behind(entry, 0));
         let pushed_at = pushed_at(&delivery.properties);
         let event = RawEvent::new(key, body, position, pushed_at, max_size);
         return Ok(vec![event.and_then(|event| event.deduplicated(chosen_id(delivery)))]);
     }
     let parts = (0..).zip(batch::read(&delivery.data)?);
-    Ok(parts.map(|(place, part)| of_batch(part, Position { offset, place }, max_size)).collect())
+    let position = |place| Position::behind(entry, place);
+    Ok(parts.map(|(place, part)| of_batch(part, position(place), max_size)).collect())
 }
 
 fn of_batch(
@@ -171,7 +164,15 @@ pub(super) fn id(delivery: &Delivery) -> &str {
 /// logs differ, though other programs published the same to both.
 fn hash(delivery: &Delivery, marker: &str) -> u64 {
     let PushedAt(pushed_at) = pushed_at(&delivery.properties).unwrap_or(PushedAt(0));
-    let texts = [marker, delivery.routing_key.as_str(), id(delivery)];
+    hash_of(pushed_at, [marker, delivery.routing_key.as_str(), id(delivery)], &delivery.data)
+}
+
+/// Of the marker with this id.
+pub(super) fn marker_hash(id: &str) -> u64 {
+    hash_of(0, [id, "", id], b"")
+}
+
+fn hash_of(pushed_at: u64, texts: [&str; 3], body: &[u8]) -> u64 {
     let mut head = Vec::with_capacity(128);
     head.extend(pushed_at.to_le_bytes());
     for text in texts {
@@ -179,7 +180,7 @@ fn hash(delivery: &Delivery, marker: &str) -> u64 {
         head.extend((text.len() as u64).to_le_bytes());
         head.extend(text.as_bytes());
     }
-    XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(&head), &delivery.data)
+    XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(&head), body)
 }
 
 fn amqp_type(delivery: &Delivery) -> Option<&str> {

@@ -38,8 +38,8 @@ use super::{
     supervisor::{Link, NOT_CONNECTED_YET, Problem, backoff},
 };
 use crate::{
-    bus::{BusListener, Lag, SeenIds, SkipCounts, SkipReason},
-    event::Exchange,
+    bus::{BusListener, Lag, LogEntry, SeenIds, SkipCounts, SkipReason},
+    event::{Exchange, Position},
     net::backoff::Backoff,
 };
 
@@ -191,7 +191,8 @@ impl Reader {
                     self.take(delivery, connection).await?;
                 }
                 None => {
-                    self.tell_due_gap().await;
+                    let position = self.trail.as_ref().and_then(Trail::position);
+                    self.tell_due_gap(position).await;
                     self.heed(watchdog.tick(self.publisher.confirmed()))?;
                 }
             }
@@ -244,6 +245,8 @@ impl Reader {
                 let entry = entry::of(&delivery, &id)?;
                 *trail = Trail::new(id, entry);
                 self.next_marker = rand::random_range(MARKER_AFTER);
+                self.tell_due_gap(Some(Position::before(entry))).await;
+                self.pass(LogEntry::empty(entry)).await;
                 return Ok(());
             }
             Kind::Newer => {
@@ -252,9 +255,10 @@ impl Reader {
                 self.skip(offset, SkipReason::Newer);
             }
             Kind::Events => {
-                trail.pass(entry::of(&delivery, trail.marker())?);
-                self.tell_due_gap().await;
-                self.deliver(&delivery, offset).await;
+                let entry = entry::of(&delivery, trail.marker())?;
+                trail.pass(entry);
+                self.tell_due_gap(Some(Position::before(entry))).await;
+                self.deliver(&delivery, entry).await;
             }
         }
         if self.trail.as_ref().is_some_and(|trail| trail.len() >= self.next_marker) {
@@ -264,15 +268,15 @@ impl Reader {
         Ok(())
     }
 
-    async fn tell_due_gap(&mut self) {
+    async fn tell_due_gap(&mut self, whole_from: Option<Position>) {
         if std::mem::take(&mut self.gap_due) {
-            self.tell_gap().await;
+            self.tell_gap(whole_from).await;
         }
     }
 
-    async fn tell_gap(&self) {
+    async fn tell_gap(&self, whole_from: Option<Position>) {
         self.health.gaps.fetch_add(1, Relaxed);
-        self.listener.gap(&self.config.name).await;
+        self.listener.gap(&self.config.name, whole_from).await;
     }
 
     /// Logs less and less, for whoever publishes nonsense may publish a lot of it.

@@ -26,11 +26,12 @@ use crate::{
         Action, ActionReply, Admission, Application, ApplicationError, CheckReason, ClientInfo,
         Decision, SessionSnapshot,
     },
-    event::{Exchange, Topic},
+    event::{Entry, Exchange, Position, Topic},
     hub::{Hub, Interest, outbox::Outbox},
     ids::{ReplicaId, SessionIds},
     metrics::Metrics,
     protocol::{Close, ErrorCode, Frame},
+    ring::Ring,
     session::{
         Services, Session,
         socket::{Fault, Incoming, Outgoing, Socket},
@@ -176,9 +177,13 @@ impl Driven {
         let exchange = Exchange::new("widgets").expect("a name");
         let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let hub = Hub::new(Interest::new([exchange.clone()]), OUTBOX, metrics.clone());
-        hub.attached(&exchange);
+        let at = Position::end_of(Entry { offset: 0, hash: 0 });
+        hub.attached(&exchange, at);
+        let ring = Ring::new([exchange], OUTBOX);
         let services = Services {
             hub: Arc::new(hub),
+            ring: Arc::new(ring),
+            patience: Duration::from_secs(1),
             application: app.clone(),
             max_subscriptions: 10,
             max_event_size: 1024,

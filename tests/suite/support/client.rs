@@ -17,6 +17,9 @@ use tokio_tungstenite::{
 
 use super::DEADLINE;
 
+/// Characters of a position.
+const POSITION: usize = 24;
+
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
     /// Received while something else was awaited.
@@ -75,8 +78,19 @@ impl Client {
         timeout(DEADLINE, self.socket.send(message)).await.expect("sent in time").expect("sent");
     }
 
-    /// The next text, whatever it is, exactly as it came. Pings do not prolong its patience.
+    /// The next text, whatever it is, exactly as it came but for the positions, which say nothing
+    /// to clients. Pings do not prolong its patience.
     pub async fn text(&mut self) -> String {
+        without_positions(&self.whole_text().await)
+    }
+
+    /// The next message with its positions.
+    pub async fn positioned(&mut self) -> Value {
+        assert!(self.stash.is_empty(), "{:?}", self.stash);
+        serde_json::from_str(&self.whole_text().await).expect("JSON")
+    }
+
+    async fn whole_text(&mut self) -> String {
         let text = async {
             loop {
                 match self.socket.next().await {
@@ -198,5 +212,33 @@ impl Client {
 
     pub fn socket(&mut self) -> &mut WebSocketStream<TcpStream> {
         &mut self.socket
+    }
+}
+
+/// A message without `id`s that are positions, and `positions`.
+pub fn without_positions(text: &str) -> String {
+    let mut rest = text;
+    let mut stripped = String::with_capacity(text.len());
+    while let Some(at) = rest.find(r#","id":""#) {
+        let (before, from) = rest.split_at(at);
+        stripped.push_str(before);
+        let after = &from[r#","id":""#.len()..];
+        let is_position =
+            |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        match after.split_at_checked(POSITION) {
+            Some((id, end)) if is_position(id) && end.starts_with('"') => rest = &end[1..],
+            _ => {
+                stripped.push_str(&from[..from.len() - after.len()]);
+                rest = after;
+            }
+        }
+    }
+    stripped.push_str(rest);
+    match stripped.split_once(r#","positions":{"#) {
+        Some((before, after)) => {
+            let (_, after) = after.split_once('}').expect("an end");
+            format!("{before}{after}")
+        }
+        None => stripped,
     }
 }

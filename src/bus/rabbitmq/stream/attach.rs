@@ -11,9 +11,15 @@ use super::{
     trail::{Found, Trail},
     went_back,
 };
-use crate::bus::rabbitmq::{
-    connection::{BrokerConnection, BrokerError},
-    entry, marker, topology,
+use crate::{
+    bus::{
+        LogEntry,
+        rabbitmq::{
+            connection::{BrokerConnection, BrokerError},
+            entry, marker, topology,
+        },
+    },
+    event::{Entry, Position},
 };
 
 /// How a log that was read before is found again.
@@ -21,7 +27,15 @@ enum Resumed {
     /// Where it was left; the first delivery behind that may have come already.
     There(Tail, Option<Box<Delivery>>),
     /// It is another log; perhaps its end is known.
-    Other(Option<(Tail, Trail)>),
+    Other(Option<End>),
+}
+
+/// The end of a log: reading goes on behind a marker.
+struct End {
+    tail: Tail,
+    /// Its id.
+    marker: String,
+    entry: Entry,
 }
 
 impl Reader {
@@ -53,33 +67,31 @@ impl Reader {
             tracing::warn!(exchange = %self.config.name, "the log was made anew");
             self.seen.forget();
         }
-        let (tail, trail) = match end {
+        let End { tail, marker, entry } = match end {
             Some(end) => end,
             None => self.attach_at_end(connection).await?,
         };
-        self.trail = Some(trail);
+        self.trail = Some(Trail::new(marker, entry));
         if self.health.attached.swap(true, Relaxed) {
-            self.tell_gap().await;
+            self.tell_gap(Some(Position::before(entry))).await;
+            self.pass(LogEntry::empty(entry)).await;
         } else {
-            self.listener.attached(&self.config.name).await;
+            self.listener.attached(&self.config.name, entry).await;
         }
         Ok(tail)
     }
 
     /// The end is where a marker is read that was published when reading had begun. What comes
     /// before it came before.
-    async fn attach_at_end(
-        &self,
-        connection: &BrokerConnection,
-    ) -> Result<(Tail, Trail), BrokerError> {
+    async fn attach_at_end(&self, connection: &BrokerConnection) -> Result<End, BrokerError> {
         let mut tail =
             Tail::open(connection, &self.config.name, From::End, self.prefetch()).await?;
-        let id = marker::publish(&self.publisher, &self.config.name).await?;
+        let marker = marker::publish(&self.publisher, &self.config.name).await?;
         loop {
             let delivery = tail.next_within(PATIENCE, "the marker in the log").await?;
-            if entry::id(&delivery) == id {
-                let entry = entry::of(&delivery, &id)?;
-                return Ok((tail, Trail::new(id, entry)));
+            if entry::id(&delivery) == marker {
+                let entry = entry::of(&delivery, &marker)?;
+                return Ok(End { tail, marker, entry });
             }
         }
     }
@@ -101,9 +113,9 @@ impl Reader {
         let mut delivery = tail.next(Instant::now() + PATIENCE).await?;
         if delivery.is_none() {
             // Either the broker is slow, or the log ends before that place: then a marker does.
-            let (end, at) = self.attach_at_end(connection).await?;
-            if at.last() <= trail.last() {
-                return Ok(Resumed::Other(Some((end, at))));
+            let end = self.attach_at_end(connection).await?;
+            if end.entry.offset <= trail.last() {
+                return Ok(Resumed::Other(Some(end)));
             }
         }
         loop {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::bus::rabbitmq::entry::Entry;
+use crate::event::{Entry, Position};
 
 /// Entries that are remembered at most, where no marker comes.
 const LENGTH_MAX: usize = 4096;
@@ -44,6 +44,12 @@ impl Trail {
 
     pub(super) fn last(&self) -> u64 {
         self.last
+    }
+
+    /// Behind what was read last, where that is known again.
+    pub(super) fn position(&self) -> Option<Position> {
+        let read = self.entries.back().filter(|entry| entry.offset == self.last)?;
+        Some(Position::end_of(*read))
     }
 
     /// Entries since the last marker.

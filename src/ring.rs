@@ -1,0 +1,134 @@
+//! The latest entries of each exchange's log, in memory, for clients that come back: raw, as
+//! they were read, with an index by routing key. What nobody comes back for costs a look-up of
+//! its key and a copy, and is never parsed.
+//!
+//! A part of the log without a hole: at a gap it begins anew. So whoever stands where it reaches
+//! back to gets everything that came since.
+
+mod event;
+mod lane;
+mod reach;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use self::lane::Lane;
+pub use self::{
+    event::RingEvent,
+    lane::{Cursor, Place, Span},
+};
+use crate::{
+    bus::SharedLog,
+    event::{Entry, Exchange, Position, RawEvent},
+};
+
+/// What each exchange may keep, however much others use.
+const LEAST: usize = 1 << 20;
+
+pub struct Ring {
+    kept: Mutex<Kept>,
+    /// Bytes of all exchanges together.
+    most: usize,
+    appended: Notify,
+    shared: OnceLock<Arc<dyn SharedLog>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    lanes: HashMap<Exchange, Lane>,
+    /// Entries that were appended to any of them: whose oldest one is the oldest of all.
+    appended: u64,
+}
+
+/// It does not reach back so far, or there is a hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost;
+
+impl Ring {
+    /// Keeps about so many bytes, in these exchanges.
+    pub fn new(exchanges: impl IntoIterator<Item = Exchange>, most: usize) -> Self {
+        let lanes = exchanges.into_iter().map(|name| (name, Lane::default())).collect();
+        let kept = Mutex::new(Kept { lanes, appended: 0 });
+        Self { kept, most, appended: Notify::new(), shared: OnceLock::new() }
+    }
+
+    /// The log's next entry.
+    pub fn append(&self, exchange: &Exchange, entry: Entry, events: &[RawEvent<'_>]) {
+        let mut kept = self.lock();
+        kept.appended += 1;
+        let age = kept.appended;
+        let Some(lane) = kept.lanes.get_mut(exchange) else { return };
+        lane.append(entry, age, events);
+        kept.forget(self.most);
+        drop(kept);
+        self.appended.notify_waiters();
+    }
+
+    /// Entries may be missing here. It is whole again from this position, where that is known.
+    pub fn interrupt(&self, exchange: &Exchange, whole_from: Option<Position>) {
+        if let Some(lane) = self.lock().lanes.get_mut(exchange) {
+            lane.interrupt(whole_from);
+        }
+    }
+
+    /// What there is behind the position.
+    pub fn find(&self, exchange: &Exchange, position: Position) -> Place {
+        self.lock().lanes.get(exchange).map_or(Place::Unknown, |lane| lane.find(position))
+    }
+
+    /// The events of these keys behind the cursor, in the log's order: as many as their frames
+    /// take so many bytes, or one.
+    pub fn since(
+        &self,
+        exchange: &Exchange,
+        keys: &[&str],
+        from: Cursor,
+        bytes: usize,
+    ) -> Result<Span, Lost> {
+        self.lock().lanes.get(exchange).ok_or(Lost)?.since(keys, from, bytes)
+    }
+
+    /// The latest events of each key, so many or as many as there are, in the log's order.
+    /// `None`: their frames take more bytes than these.
+    pub fn latest(
+        &self,
+        exchange: &Exchange,
+        keys: &[&str],
+        number: usize,
+        bytes: usize,
+    ) -> Result<Option<Span>, Lost> {
+        self.lock().lanes.get(exchange).ok_or(Lost)?.latest(keys, number, bytes)
+    }
+
+    /// What it holds, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock()
+    }
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        self.lanes.values().map(Lane::size).sum()
+    }
+
+    /// The oldest entries, until there is room for all.
+    fn forget(&mut self, most: usize) {
+        while self.bytes() > most {
+            let ample = self.lanes.values_mut().filter(|lane| lane.size() > LEAST);
+            let oldest = ample.filter_map(|lane| Some((lane.oldest()?, lane)));
+            match oldest.min_by_key(|(age, _)| *age) {
+                Some((_, lane)) => lane.forget_oldest(),
+                None => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! How a client that comes back receives what it missed, and goes on live.
+//!
+//! A replay is a cursor into the ring, and no queue: it queues a part, waits until the socket has
+//! taken that, and goes on where it was. So whoever reads makes progress, whatever was missed,
+//! and holds a part of an outbox at most.
+//!
+//! Why nothing is missing and nothing comes twice. Let *here* be the hub's position: all that
+//! was read up to there, and is wanted, is queued for those who are subscribed. The session's
+//! keys are wanted before the first part is collected ([`Expected`]): whatever is read behind the
+//! place where that began is handed to the hub, though it is delivered to nobody here yet. When
+//! what is left fits one part, the session joins: under the hub's lock, where *here* does not
+//! move, it is queued all that stands between what it was queued last and *here*, and subscribed.
+//! So up to *here* it has been queued everything, and nothing from behind; that the hub delivers,
+//! all of it and to those who are subscribed by then. It takes a *here* that is before neither
+//! what was queued last nor the place where the keys began to be wanted: a hub that lags is waited
+//! for. And it takes a ring that has everything up to *here*: an entry is there before it is
+//! handed over.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{Session, errors::unavailable_exchange};
+use crate::{
+    event::{Exchange, Position, Topic},
+    hub::{Expected, outbox::Outbox},
+    protocol::{self, ClientError, Frame, KeyForm, NotRecovered, Past, Recovered, RoutingKey, Tag},
+    ring::{Cursor, Lost, Place, RingEvent, Span},
+};
+
+/// How long a hub that lags is left alone. It never lags by more than its queue.
+const HUB_PAUSE: Duration = Duration::from_millis(2);
+
+/// Events that may be looked up while the hub waits: more are a part of their own.
+const JOINING_MAX: usize = 64;
+
+/// How the subscriptions of one message begin.
+pub(super) enum Start {
+    /// At once. What was missed does not follow, or was not asked for.
+    Live(Option<Recovered>),
+    Replay(Box<Replay>),
+}
+
+/// What the subscriptions of one message have yet to receive.
+pub struct Replay {
+    exchange: Exchange,
+    keys: Vec<Key>,
+    /// What stands before it is queued, or pending.
+    cursor: Cursor,
+    pending: Vec<Arc<RingEvent>>,
+    /// The last that was queued; nothing at first.
+    queued: Option<Position>,
+    count: u64,
+    tag: Option<Box<Tag>>,
+}
+
+struct Key {
+    topic: Topic,
+    form: KeyForm,
+    /// Of the subscription, which may end meanwhile.
+    generation: u64,
+    expected: Expected,
+}
+
+/// Why a session cannot be subscribed yet.
+enum NotYet {
+    HubLags,
+    /// More came than is queued in one step.
+    More,
+    Lost,
+}
+
+impl From<Lost> for NotYet {
+    fn from(Lost: Lost) -> Self {
+        Self::Lost
+    }
+}
+
+impl Session {
+    /// How subscriptions to these topics of one exchange begin, where this of the past is wanted.
+    pub(super) async fn prepare(
+        &self,
+        exchange: &Exchange,
+        past: Past,
+        topics: &[Topic],
+    ) -> Result<Start, ClientError> {
+        let ring = &self.services.ring;
+        let live = |reason| Ok(Start::Live(Some(Recovered::No(reason))));
+        let replay = |cursor, pending| Ok(Start::Replay(Replay::new(exchange, cursor, pending)));
+        match past {
+            Past::After(position) if !topics.is_empty() => {
+                let Some(position) = position else { return live(NotRecovered::Unknown) };
+                match ring.reach(exchange, position, self.services.patience).await {
+                    Place::Here(cursor) => replay(cursor, Vec::new()),
+                    Place::Before => live(NotRecovered::Expired),
+                    Place::Unknown => live(NotRecovered::Unknown),
+                    Place::Ahead => Err(unavailable_exchange(exchange.as_str())),
+                }
+            }
+            Past::Last(number) if !topics.is_empty() => {
+                let keys: Vec<_> = topics.iter().map(Topic::routing_key).collect();
+                match ring.latest(exchange, &keys, number, self.outbox.part()) {
+                    Ok(Some(span)) => replay(span.cursor, span.events),
+                    Ok(None) => live(NotRecovered::TooMany),
+                    Err(Lost) => live(NotRecovered::Expired),
+                }
+            }
+            Past::Nothing | Past::After(_) | Past::Last(_) => Ok(Start::Live(None)),
+        }
+    }
+
+    /// It is run when the action is over, beside later ones.
+    pub(super) fn queue_replay(&self, mut replay: Box<Replay>, tag: Option<&Tag>) {
+        if !replay.keys.is_empty() {
+            replay.tag = tag.map(ToOwned::to_owned);
+            self.lock().replays.push_back(replay);
+        }
+    }
+
+    /// Queues what was missed, part by part, and is over when the session is subscribed.
+    pub async fn replay(self: Arc<Self>, mut replay: Box<Replay>) {
+        loop {
+            let step = match self.collect(&mut replay) {
+                Ok(()) => self.join(&mut replay),
+                Err(not_yet) => Err(not_yet),
+            };
+            match step {
+                Ok(()) => return,
+                Err(NotYet::Lost) => return self.tell_of_hole(&mut replay).await,
+                Err(NotYet::HubLags) if replay.pending.is_empty() => sleep(HUB_PAUSE).await,
+                Err(NotYet::HubLags | NotYet::More) => self.queue_part(&mut replay).await,
+            }
+        }
+    }
+
+    /// The next part; `Ok` where it is the last one by now.
+    fn collect(&self, replay: &mut Replay) -> Result<(), NotYet> {
+        if !replay.pending.is_empty() {
+            return Ok(());
+        }
+        let span = self.since(replay)?;
+        (replay.pending, replay.cursor) = (span.events, span.cursor);
+        // They are encoded once, and not while a hub waits.
+        replay.pending.iter().for_each(|event| drop(event.frame(&replay.exchange)));
+        if span.is_all { Ok(()) } else { Err(NotYet::More) }
+    }
+
+    fn since(&self, replay: &Replay) -> Result<Span, Lost> {
+        let keys: Vec<_> = replay.keys.iter().map(|key| key.topic.routing_key()).collect();
+        self.services.ring.since(&replay.exchange, &keys, replay.cursor, self.outbox.part())
+    }
+
+    async fn queue_part(&self, replay: &mut Replay) {
+        self.drop_ended(replay);
+        for event in mem::take(&mut replay.pending) {
+            if let Some(frame) = replay.frame(&event) {
+                self.outbox.push(frame);
+                replay.count += 1;
+            }
+        }
+        replay.queued = Some(replay.cursor.position);
+        self.outbox.all_taken().await;
+    }
+
+    /// Subscriptions may end while they catch up.
+    fn drop_ended(&self, replay: &mut Replay) {
+        let state = self.lock();
+        replay.keys.retain(|key| state.subscriptions.holds(&key.topic, key.generation));
+    }
+
+    /// Subscribes, in one step with what is left.
+    fn join(&self, replay: &mut Replay) -> Result<(), NotYet> {
+        self.subscribe_with(replay, replay.queued, |replay, here| {
+            let since = self.since(replay)?;
+            if !since.is_all || since.events.len() > JOINING_MAX {
+                return Err(NotYet::More);
+            }
+            let events = replay.pending.iter().chain(&since.events);
+            // The hub delivers those that are behind.
+            let events = events.filter(|event| event.position() <= here);
+            let mut frames: Vec<_> = events.filter_map(|event| replay.frame(event)).collect();
+            let bytes: usize = frames.iter().map(Outbox::cost).sum();
+            if bytes > self.outbox.part() && !since.events.is_empty() {
+                return Err(NotYet::More);
+            }
+            frames.push(replay.over(frames.len() as u64, here));
+            Ok(frames)
+        })
+    }
+
+    /// Something that was missed is not there any more.
+    async fn tell_of_hole(&self, replay: &mut Replay) {
+        self.outbox.all_taken().await;
+        let gaps = |replay: &Replay, here| {
+            let gaps = replay.keys.iter().map(|Key { topic, form, .. }| {
+                let key = RoutingKey { text: topic.routing_key(), form: *form };
+                protocol::gap(&topic.exchange, key, None)
+            });
+            Ok(gaps.chain([replay.over(0, here)]).collect())
+        };
+        while self.subscribe_with(replay, None, gaps).is_err() {
+            sleep(HUB_PAUSE).await;
+        }
+    }
+
+    /// Subscribes to what is held still, behind these frames, which lead to where the hub is: not
+    /// before the place that was queued last, nor before the keys were wanted.
+    fn subscribe_with(
+        &self,
+        replay: &mut Replay,
+        queued: Option<Position>,
+        frames: impl FnOnce(&Replay, Position) -> Result<Vec<Frame>, NotYet>,
+    ) -> Result<(), NotYet> {
+        self.drop_ended(replay);
+        let wanted = replay.keys.iter().map(|key| key.expected.since());
+        let least = wanted.chain([queued]).flatten().max();
+        let keys: Vec<_> = replay.keys.iter().map(|key| (&key.topic, key.form)).collect();
+        let hub = &self.services.hub;
+        let joined = hub.join(&replay.exchange, &keys, &self.outbox, |here| {
+            if least.is_some_and(|least| least > here) {
+                return Err(NotYet::HubLags);
+            }
+            frames(replay, here)
+        });
+        if joined.is_ok() {
+            let mut state = self.lock();
+            keys.iter().for_each(|(topic, _)| state.subscriptions.go_live(topic));
+        }
+        joined
+    }
+}
+
+impl Replay {
+    fn new(exchange: &Exchange, cursor: Cursor, pending: Vec<Arc<RingEvent>>) -> Box<Self> {
+        let exchange = exchange.clone();
+        let (keys, queued, count, tag) = (Vec::new(), None, 0, None);
+        Box::new(Self { exchange, keys, cursor, pending, queued, count, tag })
+    }
+
+    pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {
+        self.keys.push(Key { topic, form, generation, expected });
+    }
+
+    /// Of an event that is one, and still wanted.
+    fn frame(&self, event: &RingEvent) -> Option<Frame> {
+        let wanted = self.keys.iter().any(|key| key.topic.routing_key() == event.routing_key());
+        event.frame(&self.exchange).filter(|_| wanted)
+    }
+
+    /// With so many events beside those that were queued.
+    fn over(&self, further: u64, here: Position) -> Frame {
+        protocol::replayed(self.tag.as_deref(), &self.exchange, here, self.count + further)
+    }
+}
