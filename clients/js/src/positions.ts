@@ -25,9 +25,9 @@ export class Positions {
     return place;
   }
 
-  /** The gateway says up to where live keys have heard all there is, if there are any. */
+  /** The gateway says up to where live keys have heard all there is. */
   says(exchange: unknown, id: unknown): void {
-    if (this.#live.has(exchange as string)) this.heard(this.live(exchange as string), id);
+    this.heard(this.live(String(exchange)), id);
   }
 
   /** An event of a key that stands there was handed on. */

@@ -154,6 +154,7 @@ export class Topics {
   heard(mq: unknown): void {
     const { e, rk, id } = asObject(mq);
     const topic = this.#find({ exchange: e, routing_key: rk });
+    // What the application has this session hear before we stand says nothing of where that will be.
     if (topic?.status === "standing" && topic.place) this.#positions.heard(topic.place, id);
   }
 

@@ -171,6 +171,12 @@ test("what the application had subscribed first is not replayed", async (t) => {
   assert.equal((await (await comesBack()).allows()).after, "b");
 });
 
+test("what the application has the session hear before the answer is no position", async (t) => {
+  const { comesBack } = await start(t, [1, 2]);
+  await (await comesBack()).push("widgets", "1", "Changed", "live", "z");
+  assert.deepEqual(await (await comesBack()).allows(), { exchange: "widgets", routing_keys: ["1", "2"], after: "start" });
+});
+
 test("a log that cannot be read now is asked again, for the same", async (t) => {
   const { clock, socket, gateway, heard, comesBack } = await start(t, [1, 2]);
   await gateway.push("widgets", "1", "Changed", "heard", "a");
