@@ -1,4 +1,5 @@
-// What stands before a fleet: hands each new connection to the replica of the moment.
+// What stands before a fleet: hands each new connection to the replica of the moment, and loses
+// them when it is told to.
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
@@ -17,7 +18,15 @@ export class Proxy {
     return proxy;
   }
 
+  /** Every connection is lost, and while there is no replica nobody gets another. */
+  cut() {
+    this.replica = undefined;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
   #join(client) {
+    client.on("error", () => {});
+    if (!this.replica) return client.destroy();
     const [host, port] = this.replica.clients.split(":");
     const server = connect(Number(port), host);
     for (const [from, to] of [[client, server], [server, client]]) {
