@@ -260,15 +260,15 @@ export class Topics {
     const missed = topic.stood;
     topic.stood = true;
     const { recovered, reason, error } = asObject(payload);
-    topic.whole = recovered === true;
-    topic.place = topic.whole ? place : this.#positions.live(topic.exchange);
-    if (topic.whole) replays.add(topic);
+    const follows = (topic.whole = recovered === true);
+    topic.place = follows ? place : this.#positions.live(topic.exchange);
+    if (follows) replays.add(topic);
     for (const handle of [...topic.handles]) handle._stands(payload);
-    if (recovered === true) return;
     const asked = place.position ?? place.last;
     // A gateway that cannot replay does not say so.
-    if (asked) this.#tell(topic, "NotRecovered", { reason: reason ?? error ?? "no_log" });
-    if (missed) this.#tell(topic, "Gap", { reconnected: true });
+    if (asked && !follows) this.#tell(topic, "NotRecovered", { reason: reason ?? error ?? "no_log" });
+    // The latest events, asked for again, may not reach back to where it stood.
+    if (missed && (!follows || place.last)) this.#tell(topic, "Gap", { reconnected: true });
   }
 
   /** What these had missed has come; what comes from now on is live. */
