@@ -8,6 +8,12 @@ import { Gateway } from "./support/gateway.js";
 import { connect, openLibrary } from "./support/page.js";
 import { Proxy } from "./support/proxy.js";
 
+/** Connections that are lost after 0, 1, 2 … parts of what the gateway says, twice each. */
+const [ROUNDS, STAGES] = [24, 12];
+
+/** Of so much, what was missed is several parts of. */
+const [MISSED, FILLER] = [30, "x".repeat(5_000)];
+
 const RESUME = { resume: "session" };
 
 /** A page that reaches its gateway by way of `proxy`. */
@@ -62,6 +68,35 @@ test("a page whose connection is lost misses nothing, and hears nothing twice", 
   for (let round = 0; round < 3; round++) {
     await away(page, proxy, gateway, () => push(gateway, "1", 1, 2, 3));
     await assertTold(page, gateway, "1", [...missed(1, 2, 3), RECOVERED]);
+  }
+});
+
+test("wherever its connection is lost, and again, a page hears each event once and in order", async (t) => {
+  const { gateway, proxy, page, url } = await start(t);
+  await follow(page, url, [["1"], ["2"]], { reconnect: { fixed: 10 } });
+  const pushed = [];
+  const pushNext = async () => {
+    const key = pushed.length % 3 ? "1" : "2";
+    pushed.push([key, pushed.length]);
+    await push(gateway, key, [pushed.length - 1, FILLER]);
+  };
+  for (let round = 0; round < ROUNDS; round++) {
+    proxy.cut();
+    for (let n = 0; n < MISSED; n++) await pushNext();
+    // In the handshake, while it says who it is, subscribes, is told what it missed, or is live.
+    proxy.parts = round % STAGES;
+    const before = page.sockets.length;
+    proxy.replica = gateway;
+    // What is pushed is what the connection dies of, where it has not yet.
+    while (page.sockets.length < before + 2) await pushNext();
+  }
+  proxy.parts = Infinity;
+  for (const key of ["1", "2"]) await push(gateway, key, ["end"]);
+  await page.waitForFunction(() => told.filter(([, payload]) => payload[0] === "end").length === 2);
+  const told = await page.evaluate(() => told.filter(([, name]) => name !== "Recovered").map(([key, said]) => [key, said[0]]));
+  for (const key of ["1", "2"]) {
+    const ofKey = ([one]) => one === key;
+    assert.deepEqual(told.filter(ofKey), [...pushed.filter(ofKey), [key, "end"]]);
   }
 });
 

@@ -5,6 +5,8 @@ import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
 export class Proxy {
+  /** A new connection is lost after so many parts of what the gateway says. */
+  parts = Infinity;
   #server = createServer((client) => this.#join(client));
   #sockets = new Set();
 
@@ -29,6 +31,8 @@ export class Proxy {
     if (!this.replica) return client.destroy();
     const [host, port] = this.replica.clients.split(":");
     const server = connect(Number(port), host);
+    let left = this.parts;
+    server.on("data", () => left-- > 0 || client.destroy());
     for (const [from, to] of [[client, server], [server, client]]) {
       this.#sockets.add(from);
       // Whatever goes wrong on one side, the other is to see it as an end.
