@@ -7,8 +7,8 @@ import { asObject, busy, connectionLost, fromPayload } from "./errors.js";
 import { Link } from "./link.js";
 import { urlFromMeta } from "./meta.js";
 import { Queue, SIZE_MAX } from "./queue.js";
-import { Session } from "./session.js";
 import type { Subscription } from "./subscription.js";
+import { Tab } from "./tab.js";
 import { Topics } from "./topics.js";
 import type {
   ActionOptions, AnyEvents, CloseInfo, ConnectionHandlers, ConnectionOptions, HandlerOf, HandlerOptions, Message,
@@ -34,7 +34,7 @@ export class Connection<Events extends object = AnyEvents> {
   #topics: Topics;
   #link: Link;
   #authentication: Authentication;
-  #session: Session | undefined;
+  #tab: Tab | undefined;
   #warnings = new Warnings();
   #tags = 0;
   #byUser = false;
@@ -59,7 +59,7 @@ export class Connection<Events extends object = AnyEvents> {
       emit: (event, payload) => void this.#emitter.emit(event, payload),
       hears: (...events) => this.#emitter.hears(...events),
       warn,
-      before: (id) => this.#session?.take(id),
+      before: (id) => this.#tab?.take(id),
     });
     this.#link = new Link(url, options, encode("Ping", undefined, PING_TAG), {
       connecting: () => this.#become("connecting"),
@@ -68,7 +68,7 @@ export class Connection<Events extends object = AnyEvents> {
       down: (close) => this.#down(close),
       noUrl: (error) => warn(`url ${error}`, "myxi: there is no URL to connect to:", error),
     });
-    if (options.resume === "session") this.#session = new Session(url, () => this.#topics.positions());
+    if (options.resume === "session") this.#tab = new Tab(url, () => this.#topics.positions());
   }
 
   /** To the gateway that `<meta name="myxi-host" content="…">` names: a URL, or `host:port`. */
@@ -298,7 +298,7 @@ export class Connection<Events extends object = AnyEvents> {
     if (closed) {
       this.#queue.clear();
       this.#topics.close(this.#byUser, details);
-      this.#session?.close();
+      this.#tab?.close();
     } else {
       this.#topics.lost();
     }

@@ -1,5 +1,5 @@
-// Where the page stood when it was left, for when it is loaded again: in `sessionStorage`, which
-// each tab has for itself. What one page of the tab has no use for, the next may.
+// Where the pages of this tab stood when they were left, for who is loaded next: in `sessionStorage`,
+// which each tab has for itself. What one page has no use for, the next may.
 
 import type { UrlSource } from "./types.js";
 import { onLeave } from "./wake.js";
@@ -7,7 +7,7 @@ import { onLeave } from "./wake.js";
 /** Keys that are remembered; of more, the last. */
 const KEYS_MAX = 2_000;
 
-export class Session {
+export class Tab {
   #name: string;
   /** As it was at load, without what was asked for since. */
   #left = new Map<string, unknown>();
