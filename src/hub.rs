@@ -39,6 +39,9 @@ pub struct Hub {
 
 type Exchanges = HashMap<Exchange, Subscribers>;
 
+/// What one session is subscribed to in one exchange.
+type Keys = Vec<(Arc<str>, KeyForm)>;
+
 /// The subscribers of one exchange.
 #[derive(Debug, Default)]
 struct Subscribers {
@@ -56,6 +59,9 @@ struct Subscribers {
 struct Subscriber {
     outbox: Arc<Outbox>,
     form: KeyForm,
+    /// What was handed over up to then is not for it, though it may wait here still: what nobody
+    /// had wanted by then would be missing in it.
+    since: u64,
 }
 
 /// One event on its way to the hubs of all runtimes. It is encoded once, and only if
@@ -64,6 +70,16 @@ struct Subscriber {
 pub struct Delivery {
     event: Event,
     frame: OnceLock<Frame>,
+}
+
+/// Where a hub is, or a reader. Positions are compared where the numbers are the same: then there
+/// is no gap in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Here {
+    /// Entries and gaps that were handed over.
+    pub handed: u64,
+    /// All events up to there are queued for those who are subscribed.
+    pub position: Position,
 }
 
 /// Where a pass over some deliveries ended.
@@ -140,22 +156,25 @@ impl Hub {
         let Some(subscribers) = exchanges.get_mut(&topic.exchange) else { return };
         let id = self.position(&topic.exchange, subscribers);
         outbox.push(protocol::subscribed(tag, topic, form, id, recovered));
-        self.register(subscribers, topic, form, outbox);
+        self.register(subscribers, topic, form, outbox, None);
     }
 
+    /// For what is handed over when so much was, or from now on.
     fn register(
         &self,
         subscribers: &mut Subscribers,
         topic: &Topic,
         form: KeyForm,
         outbox: &Arc<Outbox>,
+        since: Option<u64>,
     ) {
         let of_key = subscribers.by_key.entry(topic.shared_routing_key()).or_default();
         if of_key.is_empty() {
             self.interest.add(topic);
         }
+        let since = since.unwrap_or_else(|| self.interest.handed(&topic.exchange));
         let at = of_key.partition_point(|other| other.outbox.session() < outbox.session());
-        of_key.insert(at, Subscriber { outbox: outbox.clone(), form });
+        of_key.insert(at, Subscriber { outbox: outbox.clone(), form, since });
         self.metrics.subscriptions.inc();
     }
 
@@ -179,14 +198,17 @@ impl Hub {
         exchange: &Exchange,
         keys: &[(&Topic, KeyForm)],
         outbox: &Arc<Outbox>,
-        lead: impl FnOnce(Position) -> Result<Vec<Frame>, E>,
+        lead: impl FnOnce(Here) -> Result<Vec<Frame>, E>,
     ) -> Result<(), E> {
         let mut exchanges = self.lock();
         let Some(subscribers) = exchanges.get_mut(exchange) else { return Ok(()) };
         // Nobody is subscribed where it is not known yet.
-        let Some(here) = self.position(exchange, subscribers) else { return Ok(()) };
-        lead(here)?.into_iter().for_each(|frame| outbox.push(frame));
-        keys.iter().for_each(|(topic, form)| self.register(subscribers, topic, *form, outbox));
+        let Some(position) = self.position(exchange, subscribers) else { return Ok(()) };
+        let handed = subscribers.handed;
+        lead(Here { handed, position })?.into_iter().for_each(|frame| outbox.push(frame));
+        for (topic, form) in keys {
+            self.register(subscribers, topic, *form, outbox, Some(handed));
+        }
         Ok(())
     }
 
@@ -277,6 +299,7 @@ impl Hub {
     fn pass(&self, exchange: &Exchange, deliveries: &[Delivery], up_to: Position) -> Pass {
         let mut exchanges = self.lock();
         let Some(subscribers) = exchanges.get_mut(exchange) else { return Pass::Over };
+        let number = subscribers.handed;
         let mut wakeups = self.wakeups.adding();
         let mut queued = 0;
         for (at, delivery) in deliveries.iter().enumerate() {
@@ -295,7 +318,8 @@ impl Hub {
                 outbox.follow_next(pushed_at);
             }
             let fed = |to: &Subscriber| to.outbox.feed(delivery.frame(), &self.turns);
-            wakeups.extend(of_key.iter().filter_map(fed));
+            let due = of_key.iter().filter(|subscriber| subscriber.since <= number);
+            wakeups.extend(due.filter_map(fed));
             queued += of_key.len();
             self.metrics.deliveries.inc_by(of_key.len() as u64);
         }
@@ -332,12 +356,12 @@ impl Hub {
     }
 
     /// The sessions that are subscribed, and to what.
-    fn sessions(&self, exchange: &Exchange) -> Vec<(Arc<Outbox>, Vec<(Arc<str>, KeyForm)>)> {
+    fn sessions(&self, exchange: &Exchange) -> Vec<(Arc<Outbox>, Keys)> {
         let exchanges = self.lock();
         let mut sessions = BTreeMap::new();
         let of_exchange = exchanges.get(exchange).into_iter().flat_map(|of| &of.by_key);
         for (key, of_key) in of_exchange {
-            for Subscriber { outbox, form } in of_key {
+            for Subscriber { outbox, form, .. } in of_key {
                 let (_, keys) = sessions
                     .entry(outbox.session())
                     .or_insert_with(|| (outbox.clone(), Vec::new()));

@@ -45,9 +45,14 @@ struct Kept {
     appended: u64,
 }
 
-/// It does not reach back so far, or there is a hole.
+/// Why it does not have what came since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lost;
+pub enum Lost {
+    /// It does not reach back so far any more.
+    Behind,
+    /// There was a gap.
+    Interrupted,
+}
 
 impl Ring {
     /// Keeps about so many bytes, in these exchanges.
@@ -90,7 +95,7 @@ impl Ring {
         from: Cursor,
         bytes: usize,
     ) -> Result<Span, Lost> {
-        self.lock().lanes.get(exchange).ok_or(Lost)?.since(keys, from, bytes)
+        self.lock().lanes.get(exchange).ok_or(Lost::Interrupted)?.since(keys, from, bytes)
     }
 
     /// The latest events of each key, so many or as many as there are, in the log's order.
@@ -102,7 +107,7 @@ impl Ring {
         number: usize,
         bytes: usize,
     ) -> Result<Option<Span>, Lost> {
-        self.lock().lanes.get(exchange).ok_or(Lost)?.latest(keys, number, bytes)
+        self.lock().lanes.get(exchange).ok_or(Lost::Interrupted)?.latest(keys, number, bytes)
     }
 
     /// What it holds, in bytes.

@@ -102,8 +102,9 @@ impl BusListener for Workers {
     }
 
     async fn gap(&self, exchange: &Exchange, whole_from: Option<Position>) {
-        self.ring.interrupt(exchange, whole_from);
+        // Who finds the ring whole again waits for hubs that have told of the gap.
         self.interest.interrupt(exchange, whole_from);
+        self.ring.interrupt(exchange, whole_from);
         self.tell(Notice::Gap { exchange: exchange.clone(), whole_from }).await;
     }
 }

@@ -2,7 +2,9 @@
 //! other programs publish, only a well-formed event reaches clients, its payload as it was.
 
 use myxi::internals::{
-    event::{Event, EventBody, Exchange, InvalidEvent, OutgoingEvent, Position, RawBody, RawEvent},
+    event::{
+        Entry, Event, EventBody, Exchange, InvalidEvent, OutgoingEvent, Position, RawBody, RawEvent,
+    },
     protocol,
 };
 
@@ -25,7 +27,7 @@ pub fn bus_event(data: &[u8]) {
     let exchange = Exchange::new("widgets").expect("a name");
     let expected =
         expected(body).filter(|_| body.len() <= SIZE_MAX && key.len() <= 255 && is_one_line(key));
-    let position = Position::single(7);
+    let position = Position::behind(Entry { offset: 7, hash: 7 }, 0);
     let raw = RawEvent::new(key.as_bytes(), RawBody::Json(body), position, None, SIZE_MAX);
     let event = match raw.and_then(|raw| raw.read(&exchange)) {
         Ok(event) => event,
@@ -38,7 +40,7 @@ pub fn bus_event(data: &[u8]) {
     let payload = event.body.payload.get();
     assert_eq!(Some((event.body.name.to_string(), payload.to_owned())), expected);
     assert_eq!((&event.topic.exchange, event.topic.routing_key()), (&exchange, key));
-    assert_eq!(event.position, Some(position));
+    assert_eq!(event.position, position);
     check_frame(&event);
     check_again(&event);
 }
@@ -72,7 +74,10 @@ pub fn check_frame(event: &Event) {
     let source = json::object(members[2].1).expect("an object");
     let source: Vec<_> = source.iter().map(|(_, value)| json::text(value)).collect();
     let (exchange, key) = (event.topic.exchange.as_str(), event.topic.routing_key());
-    assert_eq!(source, [Some(exchange.to_owned()), Some(key.to_owned())], "{frame}");
+    let id = event.position.to_string();
+    assert_eq!(Position::parse(&id), Some(event.position));
+    let expected = [exchange, key, &id].map(|text| Some(text.to_owned()));
+    assert_eq!(source, expected, "{frame}");
     let texts = event.body.name.len() + exchange.len() + key.len();
     let bound = FRAME_MAX + event.body.payload.get().len() + ESCAPED_MAX * texts;
     assert!(frame.len() <= bound, "{} bytes of frame", frame.len());

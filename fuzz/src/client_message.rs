@@ -2,9 +2,10 @@
 //! byte for byte.
 
 use myxi::internals::{
-    event::Exchange,
+    event::{Entry, Exchange, Position},
     protocol::{
-        self, ClientError, ClientMessage, KeyForm, KeySelection, RoutingKey, Tag, TopicRequest,
+        self, ClientError, ClientMessage, KeyForm, KeySelection, Past, Recovered, RoutingKey, Tag,
+        TopicRequest,
     },
 };
 use serde_json::value::RawValue;
@@ -17,7 +18,7 @@ const DEPTH_MAX: usize = 128;
 const ERROR_MAX: usize = 1_500;
 
 /// What any reply has beside tag, exchange and routing key.
-const REPLY_MAX: usize = 150;
+const REPLY_MAX: usize = 200;
 
 pub fn client_message(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -105,13 +106,14 @@ fn check_error(tag: Option<&Tag>, error: &ClientError) {
     assert!(frame.len() <= tag.len() + ERROR_MAX, "{} bytes of error", frame.len());
 }
 
-/// What a second reading of the payload finds: the exchange, and the keys as sent.
-type Topics = (Option<String>, Option<Vec<String>>);
+/// What a second reading of the payload finds: the exchange, the keys as sent, and what of the
+/// past is wanted.
+type Topics = (Option<String>, Option<Vec<String>>, Past);
 
 fn check_topics(message: &ClientMessage<'_>) {
     let expected = expected_topics(message.payload.as_bytes());
     match message.topics() {
-        Ok(TopicRequest { exchange, keys }) => {
+        Ok(TopicRequest { exchange, keys, past }) => {
             let sent = match keys {
                 KeySelection::Missing => None,
                 KeySelection::Named(keys) => {
@@ -119,7 +121,7 @@ fn check_topics(message: &ClientMessage<'_>) {
                     Some(keys.iter().map(|key| key.get().to_owned()).collect())
                 }
             };
-            assert_eq!(Some((exchange.map(String::from), sent)), expected);
+            assert_eq!(Some((exchange.map(String::from), sent, past)), expected);
         }
         Err(error) => {
             assert!(expected.is_none(), "{expected:?}, yet it was refused: {error:?}");
@@ -130,12 +132,14 @@ fn check_topics(message: &ClientMessage<'_>) {
 }
 
 fn expected_topics(payload: &[u8]) -> Option<Topics> {
-    let (mut exchange, mut one, mut many) = (None, None, None);
+    let (mut exchange, mut one, mut many, mut after, mut last) = (None, None, None, None, None);
     for (key, value) in json::object(payload)? {
         let slot = match &*json::text(key)? {
             "exchange" => &mut exchange,
             "routing_key" => &mut one,
             "routing_keys" => &mut many,
+            "after" => &mut after,
+            "last" => &mut last,
             _ => continue,
         };
         if slot.replace(value).is_some() {
@@ -157,8 +161,18 @@ fn expected_topics(payload: &[u8]) -> Option<Topics> {
         (None, keys) => keys,
         (Some(key), None) => Some(vec![key]),
     };
+    let past = match (after.filter(given), last.filter(given)) {
+        (Some(_), Some(_)) => return None,
+        (Some(after), None) => {
+            Past::After(json::text(after).and_then(|text| Position::parse(&text)))
+        }
+        (None, Some(last)) => {
+            Past::Last(as_text(last).parse().ok().filter(|last| (1..=100).contains(last))?)
+        }
+        (None, None) => Past::Nothing,
+    };
     let owned = |keys: Vec<&[u8]>| keys.into_iter().map(|key| as_text(key).to_owned()).collect();
-    Some((exchange, keys.map(owned)))
+    Some((exchange, keys.map(owned), past))
 }
 
 /// A key comes back as the JSON value that was sent, and means the same when it is sent again.
@@ -178,10 +192,11 @@ fn check_key(sent: &RawValue, message: &ClientMessage<'_>) {
     let again = RawValue::from_string(echo.clone()).expect("JSON");
     assert_eq!(KeyForm::read(&exchange, &again), Ok((topic.clone(), form)));
     let tag = message.tag.map_or(0, |tag| tag.get().len());
+    let id = Some(Position::end_of(Entry { offset: 7, hash: 7 }));
     for reply in [
-        protocol::subscribed(message.tag, &exchange, key),
+        protocol::subscribed(message.tag, &topic, form, id, Some(Recovered::Yes)),
         protocol::unsubscribed(message.tag, &exchange, key, true),
-        protocol::gap(&exchange, key),
+        protocol::gap(&exchange, key, id),
     ] {
         assert!(json::is_valid(reply.as_bytes()), "{reply}");
         assert!(reply.contains(&format!(r#""routing_key":{echo}"#)), "{reply}");

@@ -3,7 +3,9 @@
 
 use myxi::internals::{
     bus::rabbitmq::batch::{self, Part},
-    event::{EventBody, Exchange, InvalidEvent, OutgoingEvent, Position, RawBody, RawEvent, Topic},
+    event::{
+        Entry, EventBody, Exchange, InvalidEvent, OutgoingEvent, Position, RawBody, RawEvent, Topic,
+    },
 };
 use prost::Message;
 
@@ -62,7 +64,8 @@ pub fn log_batch(data: &[u8]) {
 fn check_event(part: &Part<'_>) {
     let exchange = Exchange::new("widgets").expect("a name");
     let Part { routing_key, name, payload, .. } = *part;
-    let (body, position) = (RawBody::Parts { name, payload }, Position { offset: 7, place: 3 });
+    let body = RawBody::Parts { name, payload };
+    let position = Position::behind(Entry { offset: 7, hash: 7 }, 3);
     let raw = RawEvent::new(routing_key, body, position, None, SIZE_MAX);
     let read = raw.clone().and_then(|raw| raw.read(&exchange));
     // Whoever counts its id must know that it is an event.
@@ -89,7 +92,7 @@ fn check_event(part: &Part<'_>) {
         (Err(error), Some(_), Some(_), Some(_)) => panic!("refused: {error}"),
         (Err(_), ..) => return,
     };
-    assert_eq!(event.position, Some(position));
+    assert_eq!(event.position, position);
     assert!(event.body.json_size() <= SIZE_MAX);
     check_frame(&event);
     check_again(event.topic, event.body);

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::Interest;
-use crate::event::{Position, Topic};
+use super::{Here, Interest};
+use crate::event::Topic;
 
 /// What is read of a topic is handed to the hubs for as long as this lives.
 #[derive(Debug)]
 pub struct Expected {
     interest: Arc<Interest>,
     topic: Topic,
-    since: Option<Position>,
+    since: Option<Here>,
 }
 
 impl Expected {
@@ -19,8 +19,8 @@ impl Expected {
         Self { interest, topic, since }
     }
 
-    /// What is read behind this position.
-    pub fn since(&self) -> Option<Position> {
+    /// What is read behind this.
+    pub fn since(&self) -> Option<Here> {
         self.since
     }
 }

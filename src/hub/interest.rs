@@ -7,6 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::Here;
 use crate::event::{Exchange, Position, RawEvent, Topic};
 
 #[derive(Debug)]
@@ -66,17 +67,23 @@ impl Interest {
         }
     }
 
+    /// What was handed to the hubs so far, in number.
+    pub(super) fn handed(&self, exchange: &Exchange) -> u64 {
+        self.of(exchange).map_or(0, |of| of.handed)
+    }
+
     /// How far the log was read, if so much has been handed to the hubs so far.
     pub(super) fn up_to(&self, exchange: &Exchange, handed: u64) -> Option<Position> {
         self.of(exchange).filter(|of| of.handed == handed).and_then(|of| of.up_to)
     }
 
-    /// To be called before a hub's first subscriber of a topic is told so. What is read behind
-    /// this position will be handed to the hubs.
-    pub(super) fn add(&self, topic: &Topic) -> Option<Position> {
+    /// To be called before a hub's first subscriber of a topic is told so. What is read of it
+    /// behind this will be handed to the hubs.
+    pub(super) fn add(&self, topic: &Topic) -> Option<Here> {
         let mut of_exchange = self.of(&topic.exchange)?;
         *of_exchange.keys.entry(topic.shared_routing_key()).or_default() += 1;
-        of_exchange.up_to
+        let OfExchange { handed, up_to, .. } = *of_exchange;
+        up_to.map(|position| Here { handed, position })
     }
 
     /// To be called when a hub's last subscriber of a topic is gone.
@@ -144,7 +151,8 @@ mod tests {
         assert_eq!(interest.up_to(&exchange, 0), Some(position(1)));
         interest.pass(&exchange, position(2), &mut events(&["1"]), false);
         assert_eq!(interest.up_to(&exchange, 0), Some(position(2)));
-        assert_eq!(interest.add(&topic), Some(position(2)));
+        let here = Here { handed: 0, position: position(2) };
+        assert_eq!(interest.add(&topic), Some(here));
         interest.pass(&exchange, position(3), &mut events(&["1"]), false);
         assert_eq!(interest.up_to(&exchange, 0), None);
         interest.pass(&exchange, position(4), &mut events(&["2"]), false);

@@ -100,21 +100,22 @@ impl Lane {
     }
 
     pub(super) fn find(&self, position: Position) -> Place {
-        let here = || Place::Here(self.cursor(position));
         let at = position.entry();
         match self.entries.binary_search_by_key(&at.offset, |entry| entry.id.offset) {
-            Ok(found) if self.entries[found].id == at => here(),
-            Err(0) if self.from == Some(position) => here(),
+            Ok(found) if self.entries[found].id == at => Place::Here(self.cursor(position)),
+            Err(_) if self.from == Some(position) => Place::Here(self.cursor(position)),
+            Err(_) if self.from.is_some_and(|from| position < from) => Place::Before,
             Err(found) if found == self.entries.len() => Place::Ahead,
-            Err(0) => Place::Before,
             Ok(_) | Err(_) => Place::Unknown,
         }
     }
 
     pub(super) fn since(&self, keys: &[&str], from: Cursor, bytes: usize) -> Result<Span, Lost> {
-        let reaches = self.from.is_some_and(|first| first <= from.position);
-        if from.gaps != self.gaps || !reaches {
-            return Err(Lost);
+        if from.gaps != self.gaps {
+            return Err(Lost::Interrupted);
+        }
+        if self.from.is_none_or(|first| first > from.position) {
+            return Err(Lost::Behind);
         }
         let behind = self.of_keys(keys).map(|events| {
             events.range(events.partition_point(|event| event.position() <= from.position)..)
@@ -141,7 +142,7 @@ impl Lane {
         number: usize,
         bytes: usize,
     ) -> Result<Option<Span>, Lost> {
-        let end = self.end().ok_or(Lost)?;
+        let end = self.end().ok_or(Lost::Interrupted)?;
         let latest = self.of_keys(keys);
         let latest = latest.map(|events| events.range(events.len().saturating_sub(number)..));
         let latest: Vec<_> = in_order(latest).cloned().collect();
@@ -327,13 +328,13 @@ mod tests {
         lane.forget_oldest();
         assert!(lane.since(&["a"], cursor, 1_000).is_ok(), "nothing of it was behind the cursor");
         lane.forget_oldest();
-        assert_eq!(lane.since(&["a"], cursor, 1_000).err(), Some(Lost));
+        assert_eq!(lane.since(&["a"], cursor, 1_000).err(), Some(Lost::Behind));
         assert!(lane.since(&["a"], behind, 1_000).is_ok());
         lane.interrupt(None);
-        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost));
+        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost::Interrupted));
         // Of the log that is made anew, though its offsets are less.
         append(&mut lane, 0, &["a"]);
-        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost));
+        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost::Interrupted));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use super::{Session, errors::unavailable_exchange};
 use crate::{
     event::{Exchange, Position, Topic},
-    hub::{Expected, outbox::Outbox},
+    hub::{Expected, Hub, outbox::Outbox},
     protocol::{self, ClientError, Frame, KeyForm, NotRecovered, Past, Recovered, RoutingKey, Tag},
     ring::{Cursor, Lost, Place, RingEvent, Span},
 };
@@ -67,12 +67,12 @@ enum NotYet {
     HubLags,
     /// More came than is queued in one step.
     More,
-    Lost,
+    Lost(Lost),
 }
 
 impl From<Lost> for NotYet {
-    fn from(Lost: Lost) -> Self {
-        Self::Lost
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
     }
 }
 
@@ -102,7 +102,7 @@ impl Session {
                 match ring.latest(exchange, &keys, number, self.outbox.part()) {
                     Ok(Some(span)) => replay(span.cursor, span.events),
                     Ok(None) => live(NotRecovered::TooMany),
-                    Err(Lost) => live(NotRecovered::Expired),
+                    Err(_) => live(NotRecovered::Expired),
                 }
             }
             Past::Nothing | Past::After(_) | Past::Last(_) => Ok(Start::Live(None)),
@@ -126,7 +126,7 @@ impl Session {
             };
             match step {
                 Ok(()) => return,
-                Err(NotYet::Lost) => return self.tell_of_hole(&mut replay).await,
+                Err(NotYet::Lost(lost)) => return self.tell_of_hole(&mut replay, lost).await,
                 Err(NotYet::HubLags) if replay.pending.is_empty() => sleep(HUB_PAUSE).await,
                 Err(NotYet::HubLags | NotYet::More) => self.queue_part(&mut replay).await,
             }
@@ -189,8 +189,12 @@ impl Session {
     }
 
     /// Something that was missed is not there any more.
-    async fn tell_of_hole(&self, replay: &mut Replay) {
+    async fn tell_of_hole(&self, replay: &mut Replay, lost: Lost) {
         self.outbox.all_taken().await;
+        // What was read before the gap that was met must not come behind it; and it may be of
+        // another log.
+        replay.expect_anew(&self.services.hub);
+        let queued = replay.queued.filter(|_| lost == Lost::Behind);
         let gaps = |replay: &Replay, here| {
             let gaps = replay.keys.iter().map(|Key { topic, form, .. }| {
                 let key = RoutingKey { text: topic.routing_key(), form: *form };
@@ -198,7 +202,7 @@ impl Session {
             });
             Ok(gaps.chain([replay.over(0, here)]).collect())
         };
-        while self.subscribe_with(replay, None, gaps).is_err() {
+        while self.subscribe_with(replay, queued, gaps).is_err() {
             sleep(HUB_PAUSE).await;
         }
     }
@@ -212,15 +216,14 @@ impl Session {
         frames: impl FnOnce(&Replay, Position) -> Result<Vec<Frame>, NotYet>,
     ) -> Result<(), NotYet> {
         self.drop_ended(replay);
-        let wanted = replay.keys.iter().map(|key| key.expected.since());
-        let least = wanted.chain([queued]).flatten().max();
+        let since = replay.keys.iter().filter_map(|key| key.expected.since()).max();
         let keys: Vec<_> = replay.keys.iter().map(|key| (&key.topic, key.form)).collect();
         let hub = &self.services.hub;
         let joined = hub.join(&replay.exchange, &keys, &self.outbox, |here| {
-            if least.is_some_and(|least| least > here) {
+            if since > Some(here) || queued > Some(here.position) {
                 return Err(NotYet::HubLags);
             }
-            frames(replay, here)
+            frames(replay, here.position)
         });
         if joined.is_ok() {
             let mut state = self.lock();
@@ -239,6 +242,11 @@ impl Replay {
 
     pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {
         self.keys.push(Key { topic, form, generation, expected });
+    }
+
+    /// From now on, instead of before.
+    fn expect_anew(&mut self, hub: &Hub) {
+        self.keys.iter_mut().for_each(|key| key.expected = hub.expect(&key.topic));
     }
 
     /// Of an event that is one, and still wanted.

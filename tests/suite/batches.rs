@@ -181,9 +181,8 @@ async fn any_cutting_of_a_sequence_is_delivered_alike() {
         }
         assert_eq!(expected.next(), None, "cutting {cutting}");
 
-        let positions = |events: &[Event]| -> Vec<_> {
-            events.iter().map(|event| event.position.expect("a position")).collect()
-        };
+        let positions =
+            |events: &[Event]| -> Vec<_> { events.iter().map(|event| event.position).collect() };
         let positions = [positions(&events), positions(&elsewhere)];
         assert!(positions[0].is_sorted_by(|a, b| a < b), "{:?}", positions[0]);
         assert_eq!(positions[0], positions[1]);
@@ -210,14 +209,15 @@ async fn a_position_is_the_entry_and_the_place_in_it() {
         events.push(replica.event().await);
     }
     let found: Vec<_> = events.iter().map(|e| (&*e.body.name, e.position)).collect();
-    let Some(Position { offset, .. }) = found[0].1 else { panic!("no position") };
-    let at = |offset, place| Some(Position { offset, place });
+    let batch = found[0].1.entry();
+    let single = found[3].1.entry();
+    assert_eq!(single.offset, batch.offset + 1);
     // What is nothing has its place, too.
     let expected = [
-        ("one", at(offset, 0)),
-        ("two", at(offset, 1)),
-        ("four", at(offset, 3)),
-        ("single", at(offset + 1, 0)),
+        ("one", Position::behind(batch, 0)),
+        ("two", Position::behind(batch, 1)),
+        ("four", Position::behind(batch, 3)),
+        ("single", Position::behind(single, 0)),
     ];
     assert_eq!(found, expected);
     assert_eq!(events[0].body.payload.get(), "{}");

@@ -13,11 +13,12 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, future::join_all};
 use myxi::internals::{
     bus::{
-        Answers, AskError, BusListener, BusStatus, EventBus, PublishError, Replicas, SkipReason,
+        Answers, AskError, BusListener, BusStatus, EventBus, LogEntry, PublishError, Replicas,
+        SkipReason,
         memory::MemoryBus,
         rabbitmq::{ExchangeConfig, RabbitMqBus, RabbitMqConfig},
     },
-    event::{Event, EventBody, Exchange, OutgoingEvent, Topic},
+    event::{Entry, Event, EventBody, Exchange, InvalidEvent, OutgoingEvent, Position, Topic},
     ids::ReplicaId,
 };
 use tokio::{
@@ -61,15 +62,22 @@ struct Recorder(mpsc::UnboundedSender<Notice>);
 
 #[async_trait]
 impl BusListener for Recorder {
-    async fn attached(&self, exchange: &Exchange) {
+    async fn attached(&self, exchange: &Exchange, _: Entry) {
         let _ = self.0.send(Notice::Attached(exchange.clone()));
     }
 
-    async fn events(&self, _: &Exchange, wanted: Vec<Event>, _: usize) {
-        wanted.into_iter().for_each(|event| drop(self.0.send(Notice::Event(event))));
+    async fn entry(&self, exchange: &Exchange, entry: LogEntry<'_>) -> Vec<InvalidEvent> {
+        let mut invalid = Vec::new();
+        for event in entry.events {
+            match event.read(exchange) {
+                Ok(event) => drop(self.0.send(Notice::Event(event))),
+                Err(error) => invalid.push(error),
+            }
+        }
+        invalid
     }
 
-    async fn gap(&self, exchange: &Exchange) {
+    async fn gap(&self, exchange: &Exchange, _: Option<Position>) {
         let _ = self.0.send(Notice::Gap(exchange.clone()));
     }
 }
@@ -269,8 +277,8 @@ async fn a_thousand_events_at_once_keep_their_order(replica: Replica, [a, _]: [&
     for name in names {
         let event = replica.event().await;
         assert_eq!(*event.body.name, *name);
-        assert!(event.position > last, "{:?} after {last:?}", event.position);
-        last = event.position;
+        assert!(Some(event.position) > last, "{:?} after {last:?}", event.position);
+        last = Some(event.position);
     }
 }
 

@@ -69,6 +69,7 @@ fn defaults_are_those_that_are_promised() {
         max_message_size: 64 << 10,
         max_event_size: 256 << 10,
         max_outbox: 1 << 20,
+        resume_buffer: 64 << 20,
         max_unread_actions: 256,
         max_subscriptions: 1000,
         max_connections: 10_000,

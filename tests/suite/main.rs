@@ -44,6 +44,7 @@ mod process;
 mod pushed_again;
 mod readme;
 mod rechecks;
+mod resume;
 mod runtimes;
 mod sessions;
 mod sessions_by_id;

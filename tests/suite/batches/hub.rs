@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{FutureExt, future::poll_immediate};
 use myxi::internals::{
-    event::{Event, EventBody, Exchange, Topic},
+    event::{Entry, Event, EventBody, Exchange, Position, Topic},
     hub::{Delivery, Hub, Interest, outbox::Outbox},
     ids::{ReplicaId, SessionIds},
     metrics::Metrics,
@@ -19,6 +19,10 @@ use myxi::internals::{
 
 /// In bytes: a share of it holds a batch.
 const OUTBOX: usize = 1 << 20;
+
+fn at() -> Position {
+    Position::end_of(Entry { offset: 0, hash: 0 })
+}
 
 #[derive(Default)]
 struct Woken(AtomicUsize);
@@ -46,11 +50,11 @@ impl World {
         let outboxes = (0..sessions).map(|_| Outbox::new(ids.next(), outbox)).collect();
         let world = Self { hub, exchange, outboxes, woken: Arc::default() };
         world.outboxes.iter().for_each(|outbox| {
-            world.hub.subscribe(&world.topic("k"), KeyForm::String, outbox, None);
+            world.hub.subscribe(&world.topic("k"), KeyForm::String, outbox, None, None);
             outbox.greet([]);
         });
         let last = world.outboxes.last().expect("one");
-        world.hub.subscribe(&world.topic("last"), KeyForm::String, last, None);
+        world.hub.subscribe(&world.topic("last"), KeyForm::String, last, None, None);
         (0..sessions).for_each(|session| drop(world.written(session)));
         world
     }
@@ -63,9 +67,13 @@ impl World {
         let delivery = |(number, key): (usize, &str)| {
             let body = EventBody::new("E", &number.to_string()).expect("valid");
             let topic = self.topic(key);
-            Delivery::new(Event { topic, body, position: None, pushed_at: None })
+            Delivery::new(Event { topic, body, position: at(), pushed_at: None })
         };
         keys.into_iter().enumerate().map(delivery).collect()
+    }
+
+    async fn deliver(&self, batch: &[Delivery]) {
+        self.hub.deliver(&self.exchange, batch, at()).await;
     }
 
     /// Has a session write all that it can.
@@ -96,7 +104,7 @@ impl World {
 async fn a_batch_is_handed_over_at_once_and_wakes_each_session_once() {
     let world = World::new(100, OUTBOX);
     let keys = (0..60).map(|n| if n % 2 == 0 { "k" } else { "nobody's" }).chain(["last"]);
-    let delivered = world.hub.deliver(&world.batch(keys)).now_or_never();
+    let delivered = world.deliver(&world.batch(keys)).now_or_never();
     assert!(delivered.is_some(), "it waits");
     world.wake_all().await;
     assert_eq!(world.woken.0.load(Ordering::Relaxed), 100);
@@ -118,7 +126,7 @@ async fn a_batch_for_thousands_leaves_others_their_turn() {
     const EVENTS: usize = 20;
     let world = World::new(SESSIONS, OUTBOX);
     let batch = world.batch(["k"; EVENTS]);
-    let mut delivering = std::pin::pin!(world.hub.deliver(&batch));
+    let mut delivering = std::pin::pin!(world.deliver(&batch));
     let (mut delivered, mut queued) = (false, 0);
     while !delivered {
         delivered = poll_immediate(&mut delivering).await.is_some();
@@ -135,9 +143,11 @@ async fn a_batch_is_cut_where_the_turns_of_its_sessions_end() {
     let outbox = 4_000;
     let world = World::new(2, outbox);
     let batch = world.batch(["k"; 256]);
-    let frame = r#"{"event":"E","payload":1,"mq":{"e":"widgets","rk":"k"}}"#;
+    let id = at();
+    let frame =
+        format!(r#"{{"event":"E","payload":1,"mq":{{"e":"widgets","rk":"k","id":"{id}"}}}}"#);
     let share = outbox / 4 / Outbox::cost(&Frame::from(frame));
-    let mut delivering = std::pin::pin!(world.hub.deliver(&batch));
+    let mut delivering = std::pin::pin!(world.deliver(&batch));
     let mut received = 0;
     loop {
         let delivered = poll_immediate(&mut delivering).await.is_some();

@@ -82,7 +82,7 @@ impl Application for App {
         reason: CheckReason,
     ) -> Result<Vec<Decision>, ApplicationError> {
         let asked = match reason {
-            CheckReason::Subscribe => Asked::Subscribe(topics.to_vec()),
+            CheckReason::Subscribe | CheckReason::Resume => Asked::Subscribe(topics.to_vec()),
             CheckReason::Recheck => Asked::Recheck(topics.to_vec()),
         };
         match self.ask(session.id, asked).await? {

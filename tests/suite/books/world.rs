@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::{FutureExt, future::BoxFuture};
 use myxi::internals::{
     application::{ActionReply, AuthUpdate, ClientInfo, Decision, SessionSnapshot, SessionUpdate},
-    event::{self, Event, EventBody, Exchange, Position, PushedAt, RawBody, RawEvent},
+    event::{self, Entry, Event, EventBody, Exchange, Position, PushedAt, RawBody, RawEvent},
     hub::{
         Delivery, Hub, Interest,
         outbox::{Outbox, Signal},
@@ -23,6 +23,7 @@ use myxi::internals::{
     ids::SessionId,
     metrics::Metrics,
     protocol::{Close, ErrorCode},
+    ring::Ring,
     session::{Services, Session as Client},
 };
 use serde_json::Value;
@@ -75,11 +76,13 @@ impl World {
         let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let interest = Interest::new(["a", "b", "late"].map(exchange));
         let hub = Arc::new(Hub::new(interest.clone(), OUTBOX, metrics.clone()));
-        hub.attached(&exchange("a"));
-        hub.attached(&exchange("b"));
+        hub.attached(&exchange("a"), at());
+        hub.attached(&exchange("b"), at());
         let waking = hub.clone();
         let services = Arc::new(Services {
             hub: hub.clone(),
+            ring: Arc::new(Ring::new([], 0)),
+            patience: Duration::ZERO,
             application: app.clone(),
             max_subscriptions: MAX_SUBSCRIPTIONS,
             max_event_size: 1024,
@@ -115,12 +118,12 @@ impl World {
             Op::Recheck(at) => self.recheck(*at)?,
             Op::Answer(which, answer) => self.answer(*which, answer)?,
             Op::Attach => {
-                self.hub.attached(&exchange("late"));
+                self.hub.attached(&exchange("late"), at());
                 self.late_attached = true;
             }
             Op::Deliver(exchange, key) => self.deliver(exchange, key),
             Op::Gap(name) => {
-                at_once(self.hub.gap(&exchange(name)));
+                at_once(self.hub.gap(&exchange(name), None));
                 self.wake();
                 self.models().for_each(|model| model.gap(name));
             }
@@ -250,8 +253,8 @@ impl World {
         let is_wanted = wants(&self.interest, &topic);
         assert_eq!(is_wanted, self.hub.subscribers(&topic) > 0, "{topic:?}");
         let body = EventBody::new("Pushed", &number.to_string()).expect("an event");
-        let event = Event { topic, body, position: None, pushed_at: Some(PushedAt::now()) };
-        at_once(self.hub.deliver(&[Delivery::new(event)]));
+        let event = Event { topic, body, position: at(), pushed_at: Some(PushedAt::now()) };
+        at_once(self.hub.deliver(&exchange(name), &[Delivery::new(event)], at()));
         self.wake();
         self.models().for_each(|model| model.deliver(name, key, number));
     }
@@ -549,10 +552,13 @@ fn exchange(name: &str) -> Exchange {
 /// Whether a reader would keep an event of this topic.
 fn wants(interest: &Interest, topic: &event::Topic) -> bool {
     let (key, body) = (topic.routing_key().as_bytes(), RawBody::Json(b"{}"));
-    let event = RawEvent::new(key, body, Position::single(0), None, OUTBOX);
-    let mut events = vec![event.expect("an event")];
-    interest.keep_wanted(&topic.exchange, &mut events);
-    !events.is_empty()
+    let event = RawEvent::new(key, body, at(), None, OUTBOX);
+    interest.pass(&topic.exchange, at(), &mut vec![event.expect("an event")], false)
+}
+
+/// Where everything is: positions are not what is looked at here.
+fn at() -> Position {
+    Position::end_of(Entry { offset: 0, hash: 0 })
 }
 
 fn topic(name: &str, key: &str) -> event::Topic {

@@ -14,7 +14,7 @@ use super::{
     handler::{
         TestHandler,
         proto::{
-            DisconnectSessionRequest, PushEventRequest, SendEventRequest,
+            DisconnectSessionRequest, PushEventRequest, PushEventsRequest, SendEventRequest,
             gateway_client::GatewayClient,
         },
     },
@@ -23,6 +23,9 @@ use super::{
 
 /// How often health is asked for what must come.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// So many large ones fit a call.
+const EVENTS_PER_CALL: usize = 200;
 
 /// Where a running gateway listens.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +129,22 @@ impl Addresses {
     pub async fn push(&self, exchange: &str, routing_key: &str, event: &str, payload: Value) {
         let status = self.try_push(exchange, routing_key, event, payload).await;
         assert_eq!(status, Code::Ok);
+    }
+
+    /// Pushes events of one name, in order, and is refused none.
+    pub async fn push_many(
+        &self,
+        exchange: &str,
+        event: &str,
+        events: impl Iterator<Item = (&str, Value)>,
+    ) {
+        let mut api = self.api().await;
+        let events = events.map(|(key, payload)| push_request(exchange, key, event, &payload));
+        for events in events.collect::<Vec<_>>().chunks(EVENTS_PER_CALL) {
+            let request = PushEventsRequest { events: events.to_vec() };
+            let results = api.push_events(request).await.expect("pushed").into_inner().results;
+            assert!(results.iter().all(|result| result.code == 0), "{results:?}");
+        }
     }
 
     pub async fn try_push(

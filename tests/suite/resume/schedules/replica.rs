@@ -1,0 +1,176 @@
+//! A replica, as far as a log, a hub and its clients make one.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use myxi::internals::{
+    application::{
+        Action, ActionReply, Admission, Application, ApplicationError, CheckReason, Decision,
+        SessionSnapshot,
+    },
+    bus::SharedLog,
+    event::{Exchange, Position, RawBody, RawEvent, Topic},
+    hub::{Delivery, Hub, Interest},
+    metrics::Metrics,
+    protocol::{Close, ErrorCode},
+    ring::Ring,
+    session::Services,
+};
+use rand::{Rng, rngs::SmallRng};
+
+use super::{Item, Log, OUTBOX};
+
+/// How long a client waits for a replica that is behind.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+pub struct Replica {
+    exchange: Exchange,
+    log: Arc<Mutex<Log>>,
+    /// So many entries of it were read.
+    read: usize,
+    interest: Arc<Interest>,
+    ring: Arc<Ring>,
+    hub: Arc<Hub>,
+    /// What waits for the hub.
+    queue: VecDeque<Notice>,
+    pub services: Arc<Services>,
+}
+
+enum Notice {
+    Events(Vec<Delivery>, Position),
+    Gap(Position),
+}
+
+impl Replica {
+    pub fn new(log: &Arc<Mutex<Log>>, ring: usize) -> Self {
+        let exchange = Exchange::new("widgets").expect("valid");
+        let interest = Interest::new([exchange.clone()]);
+        let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
+        let hub = Arc::new(Hub::new(interest.clone(), OUTBOX, metrics.clone()));
+        let ring = Arc::new(Ring::new([exchange.clone()], ring));
+        ring.share(Arc::new(Shared(log.clone())));
+        let services = Services {
+            hub: hub.clone(),
+            ring: ring.clone(),
+            patience: PATIENCE,
+            application: Arc::new(Willing),
+            max_subscriptions: 10,
+            max_event_size: OUTBOX / 4,
+            complaints: Default::default(),
+            metrics,
+        };
+        let first = log.lock().unwrap().items[0].entry;
+        ring.append(&exchange, first, &[]);
+        interest.begin(&exchange, Position::end_of(first));
+        hub.attached(&exchange, Position::end_of(first));
+        Self {
+            exchange,
+            log: log.clone(),
+            read: 1,
+            interest,
+            ring,
+            hub,
+            queue: VecDeque::new(),
+            services: Arc::new(services),
+        }
+    }
+
+    /// The next entry, in the steps in which the workers take it.
+    pub fn read(&mut self) {
+        let Some(Item { entry, events }) = self.log.lock().unwrap().items.get(self.read).cloned()
+        else {
+            return;
+        };
+        self.read += 1;
+        let bodies: Vec<_> = events.iter().map(|(_, number, size)| body(*number, *size)).collect();
+        let raw = (0..).zip(&events).zip(&bodies).map(|((place, (key, ..)), body)| {
+            let position = Position::behind(entry, place);
+            let body = RawBody::Json(body.as_bytes());
+            RawEvent::new(key.as_bytes(), body, position, None, OUTBOX).expect("an event")
+        });
+        let mut raw: Vec<_> = raw.collect();
+        self.ring.append(&self.exchange, entry, &raw);
+        let up_to = Position::end_of(entry);
+        if self.interest.pass(&self.exchange, up_to, &mut raw, false) {
+            let read = |raw: &RawEvent<'_>| raw.read(&self.exchange).expect("an event");
+            let deliveries = raw.iter().map(|raw| Delivery::new(read(raw))).collect();
+            self.queue.push_back(Notice::Events(deliveries, up_to));
+        }
+    }
+
+    /// The hub takes what waits longest.
+    pub async fn deliver(&mut self) {
+        match self.queue.pop_front() {
+            Some(Notice::Events(deliveries, up_to)) => {
+                self.hub.deliver(&self.exchange, &deliveries, up_to).await;
+            }
+            Some(Notice::Gap(from)) => self.hub.gap(&self.exchange, Some(from)).await,
+            None => {}
+        }
+    }
+
+    /// Some entries are lost to it.
+    pub fn miss(&mut self, rng: &mut SmallRng) {
+        let missed = self.read + rng.random_range(0..4);
+        let next = self.log.lock().unwrap().items.get(missed).map(|item| item.entry);
+        let Some(next) = next else { return };
+        self.read = missed;
+        let from = Position::before(next);
+        self.interest.interrupt(&self.exchange, Some(from));
+        self.ring.interrupt(&self.exchange, Some(from));
+        self.queue.push_back(Notice::Gap(from));
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.read == self.log.lock().unwrap().items.len()
+    }
+}
+
+fn body(number: u64, size: usize) -> String {
+    format!(r#"{{"event":"Event","payload":[{number},"{}"]}}"#, "x".repeat(size))
+}
+
+/// Writes where all replicas read.
+struct Shared(Arc<Mutex<Log>>);
+
+#[async_trait]
+impl SharedLog for Shared {
+    async fn mark(&self, _: &Exchange) -> Option<u64> {
+        let hash = rand::random();
+        self.0.lock().unwrap().append(hash, Vec::new(), 1);
+        Some(hash)
+    }
+}
+
+/// An application that allows everything.
+struct Willing;
+
+#[async_trait]
+impl Application for Willing {
+    async fn handle_action(
+        &self,
+        _: &SessionSnapshot,
+        _: Action<'_>,
+    ) -> Result<ActionReply, ApplicationError> {
+        Err(ApplicationError::Unimplemented)
+    }
+
+    async fn check_subscriptions(
+        &self,
+        _: &SessionSnapshot,
+        topics: &[Topic],
+        _: CheckReason,
+    ) -> Result<Vec<Decision>, ApplicationError> {
+        Ok(vec![Decision::Allow; topics.len()])
+    }
+
+    async fn session_opened(&self, _: &SessionSnapshot) -> Result<Admission, ApplicationError> {
+        Err(ApplicationError::Unimplemented)
+    }
+
+    async fn session_closed(&self, _: &SessionSnapshot, _: &Close, _: Duration) {}
+}
