@@ -17,7 +17,10 @@ use std::{
 use myxi::{config::Config, internals::protocol::ErrorCode};
 use serde_json::Value;
 
-use super::support::{DEADLINE, handler::free_address, python::python, rabbitmq::RabbitMq, unique};
+use super::support::{
+    DEADLINE, client::without_positions, handler::free_address, python::python, rabbitmq::RabbitMq,
+    unique,
+};
 
 const README: &str = include_str!("../../README.md");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -33,7 +36,7 @@ fn the_first_application_does_what_the_readme_says() {
             pushes.next().expect("a push for each pushed event")(&newcomer, &gateway);
         }
         let printed = client.line(|_| true);
-        assert_eq!(without_session_id(&printed), without_session_id(expected));
+        assert_eq!(without_ids(&printed), without_ids(expected));
     }
     assert!(pushes.next().is_none(), "each push is in the transcript");
 }
@@ -138,10 +141,12 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-fn without_session_id(line: &str) -> String {
+/// Nor positions, which are drawn as well.
+fn without_ids(line: &str) -> String {
+    let line = without_positions(line);
     match line.split_once("\"payload\":{\"id\":\"") {
         Some((before, rest)) => format!("{before}…{}", rest.get(16..).unwrap_or("too short")),
-        None => line.to_owned(),
+        None => line,
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::support::client::without_positions;
+
 #[derive(Debug, Clone, Default)]
 pub struct Heard {
     pub bytes: u64,
@@ -84,7 +86,7 @@ impl Heard {
         let (payload, rest) = rest.split_at_checked(length as usize)?;
         match (first & 0xf, payload) {
             (0x1, _) => match String::from_utf8(payload.into()) {
-                Ok(text) => self.texts.push(text),
+                Ok(text) => self.texts.push(without_positions(&text)),
                 Err(_) => self.malformed = Some("a text that is not UTF-8".into()),
             },
             (0x8, []) => self.close = Some(1005),
