@@ -49,14 +49,9 @@ struct Kept {
     appended: u64,
 }
 
-/// Why it does not have what came since.
+/// It does not reach back so far, or there was a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// It does not reach back so far any more.
-    Behind,
-    /// There was a gap.
-    Interrupted,
-}
+pub struct Lost;
 
 impl Ring {
     /// Keeps about so many bytes, in these exchanges.
@@ -87,6 +82,11 @@ impl Ring {
         }
     }
 
+    /// So many gaps there were. Positions from before and behind one may be of two logs.
+    pub fn gaps(&self, exchange: &Exchange) -> u64 {
+        self.lock().lanes.get(exchange).map_or(0, Lane::gaps)
+    }
+
     /// What there is behind the position.
     pub fn find(&self, exchange: &Exchange, position: Position) -> Place {
         self.lock().lanes.get(exchange).map_or(Place::Unknown, |lane| lane.find(position))
@@ -101,7 +101,7 @@ impl Ring {
         from: Cursor,
         bytes: usize,
     ) -> Result<Span, Lost> {
-        self.lock().lanes.get(exchange).ok_or(Lost::Interrupted)?.since(keys, from, bytes)
+        self.lock().lanes.get(exchange).ok_or(Lost)?.since(keys, from, bytes)
     }
 
     /// The latest events of each key, so many or as many as there are, in the log's order.
@@ -113,7 +113,7 @@ impl Ring {
         number: usize,
         bytes: usize,
     ) -> Result<Option<Span>, Lost> {
-        self.lock().lanes.get(exchange).ok_or(Lost::Interrupted)?.latest(keys, number, bytes)
+        self.lock().lanes.get(exchange).ok_or(Lost)?.latest(keys, number, bytes)
     }
 
     /// What it may hold, in bytes.

@@ -111,11 +111,8 @@ impl Lane {
     }
 
     pub(super) fn since(&self, keys: &[&str], from: Cursor, bytes: usize) -> Result<Span, Lost> {
-        if from.gaps != self.gaps {
-            return Err(Lost::Interrupted);
-        }
-        if self.from.is_none_or(|first| first > from.position) {
-            return Err(Lost::Behind);
+        if from.gaps != self.gaps || self.from.is_none_or(|first| first > from.position) {
+            return Err(Lost);
         }
         let behind = self.of_keys(keys).map(|events| {
             events.range(events.partition_point(|event| event.position() <= from.position)..)
@@ -142,7 +139,7 @@ impl Lane {
         number: usize,
         bytes: usize,
     ) -> Result<Option<Span>, Lost> {
-        let end = self.end().ok_or(Lost::Interrupted)?;
+        let end = self.end().ok_or(Lost)?;
         let latest = self.of_keys(keys);
         let latest = latest.map(|events| events.range(events.len().saturating_sub(number)..));
         let latest: Vec<_> = in_order(latest).cloned().collect();
@@ -157,6 +154,10 @@ impl Lane {
         let seen = std::mem::replace(seen, last);
         let new = self.entries.iter().rev().take_while(|entry| entry.age > seen);
         new.map(|entry| entry.id.hash).any(|of_entry| of_entry == hash)
+    }
+
+    pub(super) fn gaps(&self) -> u64 {
+        self.gaps
     }
 
     /// In bytes.
@@ -334,13 +335,13 @@ mod tests {
         lane.forget_oldest();
         assert!(lane.since(&["a"], cursor, 1_000).is_ok(), "nothing of it was behind the cursor");
         lane.forget_oldest();
-        assert_eq!(lane.since(&["a"], cursor, 1_000).err(), Some(Lost::Behind));
+        assert_eq!(lane.since(&["a"], cursor, 1_000).err(), Some(Lost));
         assert!(lane.since(&["a"], behind, 1_000).is_ok());
         lane.interrupt(None);
-        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost::Interrupted));
+        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost));
         // Of the log that is made anew, though its offsets are less.
         append(&mut lane, 0, &["a"]);
-        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost::Interrupted));
+        assert_eq!(lane.since(&["a"], behind, 1_000).err(), Some(Lost));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(super) enum Start {
 /// What the subscriptions of one message have yet to receive.
 pub struct Replay {
     exchange: Exchange,
+    /// So many gaps there had been when it began.
+    gaps: u64,
     keys: Vec<Key>,
     /// What stands before it is queued, or pending.
     cursor: Cursor,
@@ -109,8 +111,10 @@ impl Session {
     ) -> Result<Start, ClientError> {
         let ring = &self.services.ring;
         let live = |reason| Ok(Start::Live(Some(Recovered::No(reason))));
-        let replay =
-            |cursor, log, pending| Ok(Start::Replay(Replay::new(exchange, cursor, log, pending)));
+        let gaps = ring.gaps(exchange);
+        let replay = |cursor, log, pending| {
+            Ok(Start::Replay(Replay::new(exchange, gaps, cursor, log, pending)))
+        };
         match past {
             Past::After(position) if !topics.is_empty() => {
                 let Some(position) = position else { return live(NotRecovered::Unknown) };
@@ -205,14 +209,14 @@ impl Session {
 
     /// To the log: where the ring does not have any more what comes next, and where a reading
     /// broke off that had led somewhere. Of what a reading does not have there is no other.
-    async fn go_back(&self, replay: &mut Replay, why: NotYet) -> Result<(), NoReading> {
+    async fn go_back(&self, replay: &mut Replay, why: NotYet) -> Result<(), NotYet> {
         let position = replay.cursor.position;
         match (replay.log.take(), why) {
             (None, _) => {}
             (Some(_), NotYet::LogEnded) if replay.ended != Some(position) => {
                 replay.ended = Some(position);
             }
-            (Some(_), _) => return Err(NotRecovered::Expired.into()),
+            (Some(_), _) => return Err(NotYet::Lost),
         }
         if !replay.pending.is_empty() {
             self.queue_part(replay).await;
@@ -226,7 +230,7 @@ impl Session {
                     return Ok(());
                 }
                 Err(NoReading::Unavailable) if Instant::now() < until => sleep(AGAIN_AFTER).await,
-                Err(why) => return Err(why),
+                Err(_) => return Err(NotYet::Lost),
             }
         }
     }
@@ -280,9 +284,11 @@ impl Session {
     async fn tell_of_hole(&self, replay: &mut Replay) {
         replay.log = None;
         self.outbox.all_taken().await;
-        // What was read before the gap that was met must not come behind it. That is behind what
-        // was queued, too, which may be of another log.
+        // What was read before must not come behind it.
         replay.expect_anew(&self.services.hub);
+        // Behind a gap it may be a position of another log.
+        let is_of_this = self.services.ring.gaps(&replay.exchange) == replay.gaps;
+        let queued = replay.queued.filter(|_| is_of_this);
         let gaps = |replay: &Replay, here| {
             let gaps = replay.keys.iter().map(|Key { topic, form, .. }| {
                 let key = RoutingKey { text: topic.routing_key(), form: *form };
@@ -290,7 +296,7 @@ impl Session {
             });
             Ok(gaps.chain([replay.over(0, here)]).collect())
         };
-        while self.subscribe_with(replay, None, gaps).is_err() {
+        while self.subscribe_with(replay, queued, gaps).is_err() {
             sleep(HUB_PAUSE).await;
         }
     }
@@ -324,13 +330,14 @@ impl Session {
 impl Replay {
     fn new(
         exchange: &Exchange,
+        gaps: u64,
         cursor: Cursor,
         log: Option<LogReader>,
         pending: Vec<Arc<RingEvent>>,
     ) -> Box<Self> {
         let exchange = exchange.clone();
         let (keys, ended, queued, count, tag) = (Vec::new(), None, None, 0, None);
-        Box::new(Self { exchange, keys, cursor, log, ended, pending, queued, count, tag })
+        Box::new(Self { exchange, gaps, keys, cursor, log, ended, pending, queued, count, tag })
     }
 
     pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {

@@ -8,6 +8,7 @@ import { Link } from "./link.js";
 import { urlFromMeta } from "./meta.js";
 import { Queue, SIZE_MAX } from "./queue.js";
 import type { Subscription } from "./subscription.js";
+import { Tab } from "./tab.js";
 import { Topics } from "./topics.js";
 import type {
   ActionOptions, AnyEvents, CloseInfo, ConnectionHandlers, ConnectionOptions, HandlerOf, HandlerOptions, Message,
@@ -33,6 +34,7 @@ export class Connection<Events extends object = AnyEvents> {
   #topics: Topics;
   #link: Link;
   #authentication: Authentication;
+  #tab: Tab | undefined;
   #warnings = new Warnings();
   #tags = 0;
   #byUser = false;
@@ -57,6 +59,7 @@ export class Connection<Events extends object = AnyEvents> {
       emit: (event, payload) => void this.#emitter.emit(event, payload),
       hears: (...events) => this.#emitter.hears(...events),
       warn,
+      before: (id) => this.#tab?.take(id),
     });
     this.#link = new Link(url, options, encode("Ping", undefined, PING_TAG), {
       connecting: () => this.#become("connecting"),
@@ -65,6 +68,7 @@ export class Connection<Events extends object = AnyEvents> {
       down: (close) => this.#down(close),
       noUrl: (error) => warn(`url ${error}`, "myxi: there is no URL to connect to:", error),
     });
+    if (options.resume === "session") this.#tab = new Tab(url, () => this.#topics.positions());
   }
 
   /** To the gateway that `<meta name="myxi-host" content="…">` names: a URL, or `host:port`. */
@@ -234,14 +238,17 @@ export class Connection<Events extends object = AnyEvents> {
     try {
       message = JSON.parse(String(data));
     } catch {}
-    if (typeof message?.event === "string") this.#message(message);
-    else this.#warnings.warn("frame", "myxi: what the gateway sent is no message of its protocol, and is ignored");
+    if (typeof message?.event === "string") {
+      this.#message(message);
+      if (message.mq) this.#topics.heard(message.mq);
+    } else this.#warnings.warn("frame", "myxi: what the gateway sent is no message of its protocol, and is ignored");
   }
 
   #message(message: Message): void {
     this.#emitter.emit("SocketMessageReceived", message);
     const { event, payload, tag, mq } = message;
-    if (this.#state === "closed" || tag === PING_TAG) return;
+    if (this.#state === "closed") return;
+    if (tag === PING_TAG) return this.#topics.pong(payload);
     if (mq) this.#topics.deliver(message);
     else this.#control(message);
     const own = typeof tag === "string" && tag.startsWith(OWN_TAG);
@@ -291,6 +298,7 @@ export class Connection<Events extends object = AnyEvents> {
     if (closed) {
       this.#queue.clear();
       this.#topics.close(this.#byUser, details);
+      this.#tab?.close();
     } else {
       this.#topics.lost();
     }

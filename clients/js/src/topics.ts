@@ -3,28 +3,19 @@
 
 import { Backoff } from "./backoff.js";
 import { MyxiError, asObject, connectionLost, fromPayload } from "./errors.js";
+import { Positions } from "./positions.js";
+import { KEYS_MAX, type Request, requestsFor } from "./requests.js";
 import { Subscription } from "./subscription.js";
-import type { GapPayload, Message, SubscribeOptions } from "./types.js";
+import { type Topic, idOf, keyText } from "./topic.js";
+import type { Message, SubscribeOptions } from "./types.js";
 
 /** The longest names that a gateway knows, in characters; a longer one only costs the connection. */
 const EXCHANGE_MAX = 127;
 const KEY_MAX = 255;
-/** Keys in one message: more than a session may hold are refused all together. */
-const KEYS_MAX = 500;
-/** The same in characters, as JSON: at three bytes each still within 64 KiB. */
-const SIZE_MAX = 16_000;
+/** Events that may be asked for as the latest. */
+const LAST_MAX = 100;
 /** Between tries to subscribe, in ms, where the gateway could not ask or not read. */
 const RETRY = { initial: 1_000, max: 30_000 };
-
-interface Topic {
-  readonly exchange: string;
-  readonly key: string;
-  readonly handles: Set<Subscription<any>>;
-  /** `asked`: on this connection, not answered yet. `idle`: to be asked, now or later. */
-  status: "idle" | "asked" | "standing";
-  /** It has stood before: what came since may have been missed. */
-  stood: boolean;
-}
 
 /** The connection, as far as topics need it. */
 export interface Wire {
@@ -36,6 +27,8 @@ export interface Wire {
   /** Whether anybody listens there to one of these. */
   hears(...events: string[]): boolean;
   warn(cause: string, ...said: unknown[]): void;
+  /** Where this topic stood before the page was loaded again, once. */
+  before(id: string): string | undefined;
 }
 
 export class Topics {
@@ -44,8 +37,9 @@ export class Topics {
   #wanted = new Set<Topic>();
   /** To be asked for when the timer says so. */
   #later = new Set<Topic>();
-  /** What was asked for and not answered yet: by tag, then by key. */
-  #requests = new Map<string, Map<string, Topic>>();
+  /** What was asked for and has not come to its end yet, by tag. */
+  #requests = new Map<string, Request>();
+  #positions = new Positions();
   /** Keys in one message; fewer on a connection that has refused as many. */
   #keysMax = KEYS_MAX;
   #retry: ReturnType<typeof setTimeout> | undefined;
@@ -76,9 +70,15 @@ export class Topics {
     if (key === undefined || key.length > KEY_MAX) {
       throw new TypeError(`a routing key is an integer or a string of at most ${KEY_MAX} characters`);
     }
+    const { last } = options;
+    if (last !== undefined && !(Number.isInteger(last) && last > 0 && last <= LAST_MAX)) {
+      throw new TypeError(`the last events are 1 to ${LAST_MAX}`);
+    }
     const id = idOf(exchange, key);
     const known = this.#topics.get(id);
-    const topic: Topic = known ?? { exchange, key, handles: new Set(), status: "idle", stood: false };
+    const topic: Topic = known ?? {
+      exchange, key, handles: new Set(), status: "idle", stood: false, whole: false, place: undefined,
+    };
     const handle = new Subscription(topic, options, () => this.#release(topic, handle));
     if (this.#closed) {
       this.#refuse(handle, this.#closed);
@@ -86,6 +86,7 @@ export class Topics {
     }
     topic.handles.add(handle);
     if (topic.status === "standing") handle._stands();
+    if (last) this.#wantLast(topic, last, handle);
     if (!known) {
       this.#topics.set(id, topic);
       this.#wanted.add(topic);
@@ -99,48 +100,47 @@ export class Topics {
   /** Asks for what is wanted: one message per exchange, unless its keys are very many. */
   flush(): void {
     if (!this.#wanted.size || !this.wire.ready()) return;
-    const asks: { exchange: string; size: number; keys: Map<string, Topic> }[] = [];
-    const current = new Map<string, (typeof asks)[number]>();
     for (const topic of this.#wanted) {
-      const { exchange, key } = topic;
-      // A comma goes with it.
-      const size = JSON.stringify(key).length + 1;
-      let ask = current.get(exchange);
-      if (!ask || ask.size + size > SIZE_MAX || ask.keys.size >= this.#keysMax) {
-        current.set(exchange, (ask = { exchange, size: 0, keys: new Map() }));
-        asks.push(ask);
-      }
-      ask.size += size;
-      ask.keys.set(key, topic);
       topic.status = "asked";
+      const position = this.wire.before(idOf(topic.exchange, topic.key));
+      if (topic.place || !position) continue;
+      topic.place = { position };
+      topic.stood = true;
     }
+    const requests = requestsFor(this.#wanted, this.#keysMax);
     this.#wanted.clear();
-    for (const { exchange, keys } of asks) {
+    for (const request of requests) {
+      const { exchange, asked, place: { position: after, last } } = request;
       const tag = this.wire.newTag();
-      this.#requests.set(tag, keys);
-      this.wire.send("Subscribe", { exchange, routing_keys: [...keys.keys()] }, tag);
+      this.#requests.set(tag, request);
+      this.wire.send("Subscribe", { exchange, routing_keys: [...asked.keys()], after, last }, tag);
     }
   }
 
   /** Answers whether the tag is one of a `Subscribe` of ours. */
   answer(tag: string, message: Message): boolean {
-    const asked = this.#requests.get(tag);
-    if (!asked) return false;
+    const request = this.#requests.get(tag);
+    if (!request) return false;
+    const { exchange, asked, replays } = request;
     const payload = asObject(message.payload);
     const keyed = "routing_key" in payload;
     if (!keyed && payload["error"] === "TooManySubscriptions" && asked.size > 1) {
       this.#askInHalves(tag, asked);
       return true;
     }
-    // Without a key it is about all that are not answered yet.
-    const keys = keyed ? [keyText(payload["routing_key"]) ?? ""] : [...asked.keys()];
-    for (const key of keys) {
-      const topic = asked.get(key);
-      asked.delete(key);
-      // Nobody wants it any more: `Unsubscribe` is on its way, behind the question.
-      if (topic?.handles.size) this.#answered(topic, message);
+    if (message.event === "Replayed") this.#replayed(request);
+    else {
+      // Without a key it is about all that are not answered yet.
+      const keys = keyed ? [keyText(payload["routing_key"]) ?? ""] : [...asked.keys()];
+      for (const key of keys) {
+        const topic = asked.get(key);
+        asked.delete(key);
+        // Nobody wants it any more: `Unsubscribe` is on its way, behind the question.
+        if (topic?.handles.size) this.#answered(topic, message, request);
+      }
     }
-    if (!asked.size) this.#requests.delete(tag);
+    this.#positions.says(exchange, payload["id"]);
+    if (!asked.size && !replays.size) this.#requests.delete(tag);
     return true;
   }
 
@@ -150,9 +150,32 @@ export class Topics {
     this.#deliver(this.#find({ exchange: e, routing_key: rk }), message);
   }
 
+  /** That event was handed to everybody: it will not be asked for again. */
+  heard(mq: unknown): void {
+    const { e, rk, id } = asObject(mq);
+    const topic = this.#find({ exchange: e, routing_key: rk });
+    // What the application has this session hear before we stand says nothing of where that will be.
+    if (topic?.status === "standing" && topic.place) this.#positions.heard(topic.place, id);
+  }
+
   /** The gateway's own word that events may be missing. */
   gap(message: Message): void {
-    this.#deliver(this.#find(message.payload), message);
+    const topic = this.#find(message.payload);
+    if (topic) topic.whole = false;
+    this.#deliver(topic, message);
+    const { exchange, id } = asObject(message.payload);
+    this.#positions.says(exchange, id);
+  }
+
+  /** Where the logs are, as the gateway says with each `Pong`: what is quiet is not left behind. */
+  pong(payload: unknown): void {
+    const positions = asObject(asObject(payload)["positions"]);
+    for (const exchange in positions) this.#positions.says(exchange, positions[exchange]);
+  }
+
+  /** Where each topic stands whose exchange has a log. */
+  *positions(): Iterable<[string, string]> {
+    for (const [id, { place }] of this.#topics) if (place?.position) yield [id, place.position];
   }
 
   /** `Unsubscribed`, which is only news where nobody here asked for it. */
@@ -165,6 +188,7 @@ export class Topics {
   /** The connection is lost: everything will be asked for again. */
   lost(): void {
     this.#forgetRequests();
+    this.#positions.lost();
     for (const topic of this.#topics.values()) {
       const stood = topic.status === "standing";
       topic.status = "idle";
@@ -177,9 +201,8 @@ export class Topics {
   close(byUser: boolean, details: object): void {
     this.#closed = connectionLost(false, details);
     this.#forgetRequests();
-    this.#wanted.clear();
     const topics = [...this.#topics.values()];
-    this.#topics.clear();
+    for (const topic of topics) this.#forget(topic);
     for (const { handles } of topics) {
       for (const handle of [...handles]) {
         if (byUser) handle._end(undefined);
@@ -208,11 +231,22 @@ export class Topics {
     this.flush();
   }
 
-  #answered(topic: Topic, message: Message): void {
-    if (message.event === "Subscribed") return this.#stands(topic, message.payload);
+  /** The latest events come with the first question for a topic, or not at all. */
+  #wantLast(topic: Topic, last: number, handle: Subscription<any>): void {
+    const { exchange, key, place, status, stood } = topic;
+    if (status === "idle" && !stood) {
+      topic.place = { last: Math.max(last, place?.last ?? 0) };
+      return;
+    }
+    const payload = { exchange, routing_key: key, reason: "AlreadySubscribed" };
+    queueMicrotask(() => handle._deliver({ event: "NotRecovered", payload }));
+  }
+
+  #answered(topic: Topic, message: Message, request: Request): void {
+    if (message.event === "Subscribed") return this.#stands(topic, message.payload, request);
     const error = fromPayload(message.payload);
     // The application had subscribed this session before.
-    if (error.code === "AlreadySubscribed") return this.#stands(topic, message.payload);
+    if (error.code === "AlreadySubscribed") return this.#stands(topic, message.payload, request);
     // To subscribe twice does no harm, so an unknown outcome is worth a try. What has stood
     // is not given up because the application stumbled.
     const again = error.retryable || error.outcome || (topic.stood && error.code === "InternalError");
@@ -220,16 +254,39 @@ export class Topics {
     else this.#end(topic, error, "Error", message.payload);
   }
 
-  #stands(topic: Topic, payload: unknown): void {
+  #stands(topic: Topic, payload: unknown, { place, replays }: Request): void {
     this.#backoff.reset();
     topic.status = "standing";
     const missed = topic.stood;
     topic.stood = true;
+    const { recovered, reason, error } = asObject(payload);
+    const follows = (topic.whole = recovered === true);
+    topic.place = follows ? place : this.#positions.live(topic.exchange);
+    if (follows) replays.add(topic);
     for (const handle of [...topic.handles]) handle._stands(payload);
-    if (!missed) return;
-    const gap: GapPayload = { exchange: topic.exchange, routing_key: topic.key, reconnected: true };
-    this.#deliver(topic, { event: "Gap", payload: gap });
-    this.wire.emit("Gap", gap);
+    const asked = place.position ?? place.last;
+    // A gateway that cannot replay does not say so.
+    if (asked && !follows) this.#tell(topic, "NotRecovered", { reason: reason ?? error ?? "no_log" });
+    // The latest events, asked for again, may not reach back to where it stood.
+    if (missed && (!follows || place.last)) this.#tell(topic, "Gap", { reconnected: true });
+  }
+
+  /** What these had missed has come; what comes from now on is live. */
+  #replayed({ exchange, replays, place }: Request): void {
+    for (const topic of replays) {
+      // Nobody wants it any more.
+      if (topic.place !== place) continue;
+      topic.place = this.#positions.live(exchange);
+      if (topic.whole) this.#tell(topic, "Recovered", {});
+    }
+    replays.clear();
+  }
+
+  /** The library's own word, to the topic and to the connection. */
+  #tell(topic: Topic, event: string, more: object): void {
+    const payload = { exchange: topic.exchange, routing_key: topic.key, ...more };
+    this.#deliver(topic, { event, payload });
+    this.wire.emit(event, payload);
   }
 
   #askLater(topic: Topic, after = 0): void {
@@ -272,6 +329,7 @@ export class Topics {
     this.#topics.delete(idOf(topic.exchange, topic.key));
     this.#wanted.delete(topic);
     this.#later.delete(topic);
+    topic.place = undefined;
   }
 
   #deliver(topic: Topic | undefined, message: Message): void {
@@ -284,14 +342,3 @@ export class Topics {
     return typeof exchange === "string" && key !== undefined ? this.#topics.get(idOf(exchange, key)) : undefined;
   }
 }
-
-/** As on the wire: a key is its text, none is the empty key. Undefined where it is no key. */
-function keyText(key: unknown): string | undefined {
-  if (key === undefined || key === null) return "";
-  if (typeof key === "string") return key;
-  if (typeof key === "bigint" || Number.isSafeInteger(key)) return String(key);
-  return undefined;
-}
-
-/** Unlike `exchange::key` it is never that of another topic, whatever the names hold. */
-const idOf = (exchange: string, key: string) => `${exchange.length}:${exchange}${key}`;

@@ -7,6 +7,8 @@ export type Tag = unknown;
 export interface Source {
   e: string;
   rk: string;
+  /** Where it stands in the exchange's log, where there is one. Says nothing to a page. */
+  id?: string;
 }
 
 /** One message of the gateway, as it is on the wire. */
@@ -49,6 +51,11 @@ export interface ConnectionOptions {
   pongTimeout?: number;
   /** How many messages may wait for the connection (256). */
   maxQueue?: number;
+  /**
+   * `"session"`: a page that is loaded again goes on where it was, for keys that it subscribes to
+   * again. Kept in `sessionStorage`.
+   */
+  resume?: "session";
 }
 
 export interface ActionOptions {
@@ -62,6 +69,8 @@ export interface SubscribeOptions {
   signal?: AbortSignal;
   /** How many events an iteration may be behind (1,000). */
   maxBuffer?: number;
+  /** So many of the latest events come first, at most 100. */
+  last?: number;
 }
 
 export interface HandlerOptions {
@@ -79,7 +88,25 @@ export interface TopicPayload {
   routing_key: string | number | null;
 }
 
+export interface SubscribedPayload extends TopicPayload {
+  /** Where the exchange's log is now. */
+  id?: string;
+  /** Whether what was asked for is replayed; `reason` says why not. */
+  recovered?: boolean;
+  reason?: string;
+}
+
+export interface NotRecoveredPayload extends TopicPayload {
+  /**
+   * `expired`, `unknown` (the log was made anew), `too_many`, `no_log`, or `AlreadySubscribed`
+   * (by the application, or by another subscription of the page).
+   */
+  reason: string;
+}
+
 export interface GapPayload extends TopicPayload {
+  /** Whole again from there, at the last of several. */
+  id?: string;
   /** The library's own: the connection was lost meanwhile. Not there when the gateway says it. */
   reconnected?: true;
 }
@@ -114,8 +141,10 @@ export interface ConnectionHandlers {
   /** Every message of the gateway. */
   SocketMessageReceived: (message: Message) => void;
   Gap: Handler<GapPayload>;
+  Recovered: Handler<TopicPayload>;
+  NotRecovered: Handler<NotRecoveredPayload>;
   Error: Handler<ErrorPayload>;
-  Subscribed: Handler<TopicPayload>;
+  Subscribed: Handler<SubscribedPayload>;
   Unsubscribed: Handler<UnsubscribedPayload>;
 }
 
@@ -123,8 +152,12 @@ export interface ConnectionHandlers {
 export interface SubscriptionHandlers {
   /** Events may have been missed: fetch the state anew. */
   Gap: Handler<GapPayload>;
+  /** All that was missed has come, or the `last` events; what comes now is live. */
+  Recovered: Handler<TopicPayload>;
+  /** What was missed does not come, nor the `last` events. */
+  NotRecovered: Handler<NotRecoveredPayload>;
   /** It stands: for the first time, or again after a reconnection. */
-  Subscribed: Handler<TopicPayload>;
+  Subscribed: Handler<SubscribedPayload>;
   /** The application or a re-check ended it. */
   Unsubscribed: Handler<UnsubscribedPayload>;
   /** It was refused: it has ended. */
@@ -144,7 +177,9 @@ export type HandlerOf<Events, Own, Name> = string extends keyof Events
 /** What an iteration over a subscription gives. */
 export type EventOf<Events> =
   | { [Name in keyof Events & string]: Message<Name, Events[Name]> }[keyof Events & string]
-  | Message<"Gap", GapPayload>;
+  | Message<"Gap", GapPayload>
+  | Message<"Recovered", TopicPayload>
+  | Message<"NotRecovered", NotRecoveredPayload>;
 
 /** The first reply to an action: an event of the application, or `Done` without a payload. */
 export type Reply<Payload = any> = Message<string, Payload>;

@@ -28,6 +28,20 @@ test("Ping at the interval that Welcome names, when nothing was received meanwhi
   assert.equal(socket.state, "open");
 });
 
+test("where much is received, Ping is sent now and then, for what the answer says of the logs", async (t) => {
+  const { clock, gateway, socket } = await start(t);
+  for (const [least, most] of Array(2).fill([99, 110])) {
+    let seconds = 0;
+    for (; !gateway.sent.length && seconds <= most; seconds++) {
+      await clock.advance(1_000);
+      await gateway.push("widgets", "1", "WidgetQtyChanged", {});
+    }
+    gateway.takes("Ping");
+    assert.ok(seconds >= least, `after ${seconds} s`);
+  }
+  assert.equal(socket.state, "open", "what is received answers it");
+});
+
 test("an answer is nobody's business but the library's", async (t) => {
   const { clock, socket, pong } = await start(t);
   const told = [];

@@ -2,31 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { asBrowser, become } from "./support/browser.js";
 import { connect } from "./support/gateway.js";
-
-/** What a browser has and Node has not: events of the window and of the document. */
-function asBrowser(t) {
-  const window = new EventTarget();
-  const document = Object.assign(new EventTarget(), { visibilityState: "hidden" });
-  const listening = { count: 0 };
-  for (const target of [window, document]) {
-    const [add, remove] = [target.addEventListener, target.removeEventListener];
-    target.addEventListener = (...given) => (listening.count++, add.apply(target, given));
-    target.removeEventListener = (...given) => (listening.count--, remove.apply(target, given));
-  }
-  globalThis.addEventListener = (...given) => window.addEventListener(...given);
-  globalThis.removeEventListener = (...given) => window.removeEventListener(...given);
-  globalThis.document = document;
-  t.after(() => {
-    for (const name of ["addEventListener", "removeEventListener", "document"]) delete globalThis[name];
-  });
-  return { window, document, listening };
-}
-
-const become = (document, visibilityState) => {
-  document.visibilityState = visibilityState;
-  document.dispatchEvent(new Event("visibilitychange"));
-};
 
 for (const name of ["online", "pageshow", "visibilitychange"]) {
   test(`a connection that waits is made at once on ${name}`, async (t) => {

@@ -59,6 +59,17 @@ export async function openPage(t, options = {}) {
   return Object.assign(page, { sockets, frames, requested, complaints, warnings });
 }
 
+/** What runs the pages stands still, as when the machine sleeps; answers how to wake it. */
+export async function sleep(t) {
+  const devtools = await (await launched()).newBrowserCDPSession();
+  const { processInfo } = await devtools.send("SystemInfo.getProcessInfo");
+  const renderers = processInfo.filter(({ type }) => type === "renderer");
+  for (const { id } of renderers) process.kill(id, "SIGSTOP");
+  const wake = () => renderers.splice(0).forEach(({ id }) => process.kill(id, "SIGCONT"));
+  t.after(wake);
+  return wake;
+}
+
 /** A web server with these pages, `{ "/": html }`; of the same host name as the gateways. */
 export async function serveSite(t, pages) {
   const server = createServer(({ url }, response) => {

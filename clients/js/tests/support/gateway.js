@@ -57,13 +57,22 @@ export class FakeSocket {
     return message;
   }
 
-  /** Takes a `Subscribe` and allows every key. */
-  async allows() {
+  /** Takes a `Subscribe` and allows every key; `more` is what a gateway with a log says, too. */
+  async allows(more) {
     const { tag, payload } = this.takes("Subscribe");
     for (const routing_key of payload.routing_keys) {
-      await this.say({ event: "Subscribed", tag, payload: { exchange: payload.exchange, routing_key } });
+      await this.say({ event: "Subscribed", tag, payload: { exchange: payload.exchange, routing_key, ...more } });
     }
     return payload;
+  }
+
+  /** Takes a `Subscribe` whose missed events are to follow; `ends(id)` is their end. */
+  async replays(id) {
+    const { tag } = this.sent[0];
+    const payload = await this.allows({ id, recovered: true });
+    const { exchange } = payload;
+    const ends = (id) => this.say({ event: "Replayed", tag, payload: { exchange, id, count: 1 } });
+    return { payload, ends };
   }
 
   async refuses(error, more = {}) {
@@ -74,8 +83,8 @@ export class FakeSocket {
     }
   }
 
-  async push(exchange, routing_key, event, payload) {
-    await this.say({ event, payload, mq: { e: exchange, rk: routing_key } });
+  async push(exchange, routing_key, event, payload, id) {
+    await this.say({ event, payload, mq: { e: exchange, rk: routing_key, id } });
   }
 }
 
@@ -97,8 +106,10 @@ export function connect(t, options = {}, url = "ws://gateway.test/pushwss") {
 }
 
 /** The same, open. */
-export async function connectOpen(t, options) {
-  const connected = connect(t, options);
+export async function connectOpen(t, options, url) {
+  const connected = connect(t, options, url);
+  // A function is asked for the URL, and not at once.
+  if (!connected.sockets.length) await settled();
   await connected.sockets[0].open();
   return { ...connected, gateway: connected.sockets[0] };
 }

@@ -24,6 +24,9 @@ new Connection(async () => 7);
 const typed: Connection<AppEvents> = Connection.fromMeta<AppEvents>();
 // @ts-expect-error: no such option
 new Connection("ws://localhost:5005", { retry: true });
+new Connection("ws://localhost:5005", { resume: "session" });
+// @ts-expect-error: there is no other place to keep it
+new Connection("ws://localhost:5005", { resume: "local" });
 // @ts-expect-error: only false turns it off
 new Connection("ws://localhost:5005", { reconnect: true });
 
@@ -40,6 +43,8 @@ socket.subscriptions["widgets::1234"];
 socket.on("Hello", (payload, tag, mq) => [payload.anything, tag, mq?.e, mq?.rk]);
 socket.on("SocketClosed", ({ code, reason }) => code + reason.length);
 socket.on("Gap", ({ exchange, reconnected }) => [exchange, reconnected]);
+socket.on("NotRecovered", ({ exchange, reason }) => [exchange, reason.length]);
+socket.on("Recovered", ({ routing_key }) => routing_key);
 socket.on("Error", ({ error, retryable }) => [error, retryable]);
 socket.on("state", (state, previous) => {
   is<Is<typeof state, State>>();
@@ -58,11 +63,14 @@ subscription
   .on("WidgetQtyChanged", ({ quantity }, _tag, mq) => quantity.toFixed() + mq?.rk)
   .once("WidgetGone", (payload) => is<Is<typeof payload, null>>())
   .on("Gap", ({ reconnected }) => reconnected)
+  .on("Recovered", ({ exchange }) => exchange)
+  .on("NotRecovered", ({ reason }) => reason)
   .off("Gap");
 // @ts-expect-error: no such event
 subscription.on("WidgetQtyChange", () => {});
 // @ts-expect-error: no such member
 subscription.on("WidgetQtyChanged", ({ count }) => count);
+socket.subscribe<WidgetEvents>("widgets", 1, { last: 10 });
 // @ts-expect-error: a key is no object
 socket.subscribe<WidgetEvents>("widgets", {});
 // @ts-expect-error: not an object of events
@@ -73,7 +81,8 @@ async function iterate() {
   is<Is<typeof stands, boolean>>();
   for await (const event of subscription) {
     if (event.event === "WidgetQtyChanged") event.payload.quantity.toFixed();
-    else if (event.event === "Gap") event.payload.routing_key;
+    else if (event.event === "Gap" || event.event === "Recovered") event.payload.routing_key;
+    else if (event.event === "NotRecovered") event.payload.reason;
     else is<Is<typeof event.payload, null>>();
     // @ts-expect-error: not in every event
     event.payload.quantity;

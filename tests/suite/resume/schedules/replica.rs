@@ -13,7 +13,7 @@ use myxi::internals::{
         SessionSnapshot,
     },
     bus::{LogEntry, LogReading, NotRead, SharedLog},
-    event::{Exchange, Position, RawBody, RawEvent, Topic},
+    event::{Entry, Exchange, Position, RawBody, RawEvent, Topic},
     hub::{Delivery, Hub, Interest},
     metrics::Metrics,
     protocol::{Close, ErrorCode},
@@ -21,7 +21,7 @@ use myxi::internals::{
     session::Services,
 };
 use rand::{Rng, rngs::SmallRng};
-use tokio::{task::yield_now, time::sleep};
+use tokio::time::sleep;
 
 use super::{Item, Log, OUTBOX};
 
@@ -45,9 +45,6 @@ enum Notice {
     Events(Vec<Delivery>, Position),
     Gap(Position),
 }
-
-/// A log is read from so many offsets before what is asked for.
-const READ_BEFORE: u64 = 5;
 
 impl Replica {
     pub fn new(log: &Arc<Mutex<Log>>, ring: usize) -> Self {
@@ -85,10 +82,13 @@ impl Replica {
 
     /// The next entry, in the steps in which the workers take it.
     pub fn read(&mut self) {
-        let Some(item) = self.log.lock().unwrap().items.get(self.read).cloned() else { return };
+        let Some(Item { entry, events }) = self.log.lock().unwrap().items.get(self.read).cloned()
+        else {
+            return;
+        };
         self.read += 1;
-        let (entry, bodies) = (item.entry, bodies(&item));
-        let mut raw = raw(&item, &bodies);
+        let bodies = bodies(&events);
+        let mut raw = raw(entry, &events, &bodies);
         self.ring.append(&self.exchange, entry, &raw);
         let up_to = Position::end_of(entry);
         if self.interest.pass(&self.exchange, up_to, &mut raw, false) {
@@ -126,22 +126,23 @@ impl Replica {
     }
 }
 
-fn body(number: u64, size: usize) -> String {
-    format!(r#"{{"event":"Event","payload":[{number},"{}"]}}"#, "x".repeat(size))
+fn bodies(events: &[(&'static str, u64, usize)]) -> Vec<String> {
+    let body = |(_, number, size): &(_, u64, usize)| {
+        format!(r#"{{"event":"Event","payload":[{number},"{}"]}}"#, "x".repeat(*size))
+    };
+    events.iter().map(body).collect()
 }
 
-/// The events of an item, which has these bodies.
-fn raw<'a>(item: &Item, bodies: &'a [String]) -> Vec<RawEvent<'a>> {
-    let raw = (0..).zip(&item.events).zip(bodies).map(|((place, (key, ..)), body)| {
-        let position = Position::behind(item.entry, place);
-        let body = RawBody::Json(body.as_bytes());
+fn raw<'a>(
+    entry: Entry,
+    events: &[(&'static str, u64, usize)],
+    bodies: &'a [String],
+) -> Vec<RawEvent<'a>> {
+    let raw = |((place, (key, ..)), body): ((u16, &(&'static str, u64, usize)), &'a String)| {
+        let (position, body) = (Position::behind(entry, place), RawBody::Json(body.as_bytes()));
         RawEvent::new(key.as_bytes(), body, position, None, OUTBOX).expect("an event")
-    });
-    raw.collect()
-}
-
-fn bodies(item: &Item) -> Vec<String> {
-    item.events.iter().map(|(_, number, size)| body(*number, *size)).collect()
+    };
+    (0..).zip(events).zip(bodies).map(raw).collect()
 }
 
 /// Writes where all replicas read.
@@ -156,33 +157,32 @@ impl SharedLog for Shared {
     }
 
     async fn read(&self, _: &Exchange, offset: u64) -> Result<Box<dyn LogReading>, NotRead> {
-        let before = |item: &Item| item.entry.offset + READ_BEFORE < offset;
-        let next = self.0.lock().unwrap().items.partition_point(before);
+        let from = |item: &Item| item.entry.offset + 10 < offset;
+        let next = self.0.lock().unwrap().items.partition_point(from);
         Ok(Box::new(Reading { log: self.0.clone(), next, bodies: Vec::new() }))
     }
 }
 
-/// Reads beside the replicas.
 struct Reading {
     log: Arc<Mutex<Log>>,
     next: usize,
+    /// Of the entry that was read last.
     bodies: Vec<String>,
 }
 
 #[async_trait]
 impl LogReading for Reading {
     async fn next(&mut self) -> Result<LogEntry<'_>, NotRead> {
-        let item = loop {
-            yield_now().await;
+        loop {
             let item = self.log.lock().unwrap().items.get(self.next).cloned();
-            match item {
-                Some(item) => break item,
-                None => sleep(Duration::from_millis(1)).await,
+            if let Some(Item { entry, events }) = item {
+                self.next += 1;
+                self.bodies = bodies(&events);
+                let events = raw(entry, &events, &self.bodies);
+                return Ok(LogEntry { id: entry, events, repeated: 0 });
             }
-        };
-        self.next += 1;
-        self.bodies = bodies(&item);
-        Ok(LogEntry { id: item.entry, events: raw(&item, &self.bodies), repeated: 0 })
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     async fn close(self: Box<Self>) {}
