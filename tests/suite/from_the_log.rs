@@ -23,10 +23,18 @@ pub async fn subscribe(client: &mut Client, exchange: &str, after: Option<&str>)
     if let Some(after) = after {
         payload["after"] = after.into();
     }
-    client.send(json!({"action": "Subscribe", "tag": "s", "payload": payload})).await;
-    let subscribed = client.positioned().await;
-    assert_eq!(subscribed["event"], "Subscribed", "{subscribed}");
-    subscribed["payload"].clone()
+    within(DEADLINE, "a subscription", async {
+        loop {
+            client.send(json!({"action": "Subscribe", "tag": "s", "payload": payload})).await;
+            let reply = client.positioned().await;
+            // On a machine that is slow it may have to be asked for again.
+            if reply["payload"]["error"] != "ExchangeUnavailable" {
+                assert_eq!(reply["event"], "Subscribed", "{reply}");
+                return reply["payload"].clone();
+            }
+        }
+    })
+    .await
 }
 
 /// Where the log is for a client that is subscribed to it, and then gone.
@@ -144,8 +152,8 @@ async fn what_was_pushed_twice_is_missed_once() {
     }
     let mut client = fleet[1].client().await;
     subscribe(&mut client, &exchange, Some(&after)).await;
-    receives(&mut client, 0..3).await;
-    client.event("Replayed").await;
+    // The last one may be live.
+    assert_eq!(comes_back(&mut client, 3).await, 0);
     assert!(client.quiet().await);
 }
 
@@ -174,28 +182,31 @@ async fn behind_what_cannot_be_read_it_starts_all_the_same_and_tells_of_a_gap() 
     assert!(client.quiet().await);
 }
 
-/// Reads numbered events until it has so many, none twice and none missing; answers how many stood
-/// before `Replayed`.
-pub async fn receives_all(client: &mut Client, count: u64) -> Option<u64> {
-    let (mut next, mut replayed) = (0, None);
-    while next < count {
+/// Reads numbered events up to this one, none twice and none missing, and `Replayed`, which comes
+/// before those that the replica read live. Answers the first.
+async fn comes_back(client: &mut Client, end: u64) -> u64 {
+    let (mut first, mut next, mut replayed) = (None, 0, false);
+    while !replayed || next < end {
         let message = client.next().await;
         match message["event"].as_str() {
             Some("Event") => {
-                assert_eq!(number(&message), next);
-                next += 1;
+                let number = number(&message);
+                let expected = if first.is_none() { number } else { next };
+                assert_eq!(number, expected);
+                first.get_or_insert(number);
+                next = number + 1;
             }
-            Some("Replayed") => {
-                assert_eq!(message["payload"]["count"], next);
-                assert_eq!(replayed.replace(next), None, "it comes once");
+            Some("Replayed") if !replayed => {
+                assert_eq!(message["payload"]["count"], next - first.unwrap_or(next));
+                replayed = true;
             }
             _ => panic!("{message}"),
         }
     }
-    replayed
+    first.unwrap_or(end)
 }
 
-pub fn number(event: &Value) -> u64 {
+fn number(event: &Value) -> u64 {
     let payload = &event["payload"];
     payload.as_u64().or_else(|| payload["number"].as_u64()).expect("a number")
 }
@@ -224,11 +235,10 @@ async fn who_missed_more_than_is_in_memory_gets_it_from_the_log_beside_what_is_l
     fleet.add(broker, &[SMALL]).await;
     let mut watching = fleet[0].subscribers(1, &exchange, "1").await.remove(0);
     let after = position(&fleet[0], &exchange).await;
-    let (_, replayed) = tokio::join!(
+    tokio::join!(
         push(&fleet[0], &exchange, "1", 0..20_000, 1_000),
-        receives_all(&mut watching, 20_000),
+        receives(&mut watching, 0..20_000),
     );
-    assert_eq!(replayed, None);
 
     let mut client = fleet[0].client().await;
     let subscribed = subscribe(&mut client, &exchange, Some(&after)).await;
@@ -239,10 +249,8 @@ async fn who_missed_more_than_is_in_memory_gets_it_from_the_log_beside_what_is_l
     let live = async {
         receives(&mut watching, 20_000..21_000).await;
     };
-    let ((), (), replayed) = tokio::join!(pushing, live, receives_all(&mut client, 21_000));
-    if replayed.is_none() {
-        assert_eq!(client.next().await["event"], "Replayed");
-    }
+    let ((), (), first) = tokio::join!(pushing, live, comes_back(&mut client, 21_000));
+    assert_eq!(first, 0);
     push(&fleet[0], &exchange, "1", 21_000..21_003, 1).await;
     receives(&mut client, 21_000..21_003).await;
     assert!(client.quiet().await);
@@ -308,54 +316,11 @@ async fn those_who_come_back_from_many_places_take_turns() {
         let subscribed = subscribe(&mut client, &exchange, Some(after)).await;
         assert_eq!(subscribed["recovered"], true, "{subscribed}");
         // The replica may have been behind what was pushed.
-        let first = number(&client.next().await);
+        let first = comes_back(&mut client, PLACES * APART).await;
         assert!(first <= place * APART, "{first}");
-        for expected in first + 1..PLACES * APART {
-            assert_eq!(number(&client.next().await), expected);
-        }
-        assert_eq!(client.next().await["event"], "Replayed");
         assert!(client.quiet().await);
     });
     futures_util::future::join_all(back).await;
-}
-
-/// Four that read nothing keep what there is; the next one is told so in time.
-#[tokio::test]
-async fn who_waits_too_long_for_a_turn_is_told_that_they_are_too_many() {
-    let broker = RabbitMq::shared().await;
-    let mut fleet = Fleet::start(broker, 0).await;
-    let exchange = fleet.exchange.clone();
-    fleet.add(broker, &[SMALL, "--action-timeout=1s"]).await;
-    let mut places = Vec::new();
-    for place in 0..6 {
-        places.push(position(&fleet[0], &exchange).await);
-        push_large(&fleet[0], &exchange, place * 300..(place + 1) * 300).await;
-    }
-    let first = places.remove(0);
-    // The last place first: what is read for one does not come by the next.
-    let mut idle = Vec::new();
-    for after in places[1..].iter().rev() {
-        let mut client = fleet[0].client().await;
-        let subscribed = subscribe(&mut client, &exchange, Some(after)).await;
-        assert_eq!(subscribed["recovered"], true, "{subscribed}");
-        idle.push(client);
-    }
-    let mut client = fleet[0].client().await;
-    let subscribed = subscribe(&mut client, &exchange, Some(&first)).await;
-    assert_eq!(subscribed["recovered"], false, "{subscribed}");
-    assert_eq!(subscribed["reason"], "too_many");
-
-    drop(idle);
-    let mut client = fleet[0].client().await;
-    within(DEADLINE, "a turn", async {
-        while subscribe(&mut client, &exchange, Some(&first)).await["recovered"] != true {
-            client = fleet[0].client().await;
-        }
-    })
-    .await;
-    for expected in 0..6 * 300 {
-        assert_eq!(number(&client.next().await), expected);
-    }
 }
 
 /// It reads nothing while more comes than memory holds.
@@ -370,9 +335,7 @@ async fn a_client_that_memory_passes_by_goes_on_in_the_log() {
     let subscribed = subscribe(&mut client, &exchange, Some(&after)).await;
     assert_eq!(subscribed["recovered"], true, "{subscribed}");
     push_large(&fleet[0], &exchange, 500..1_500).await;
-    if receives_all(&mut client, 1_500).await.is_none() {
-        assert_eq!(client.next().await["event"], "Replayed");
-    }
+    assert_eq!(comes_back(&mut client, 1_500).await, 0);
     assert!(client.quiet().await);
 }
 
@@ -394,12 +357,8 @@ async fn the_clients_of_a_replica_that_is_gone_come_back_together() {
         let mut client = fleet[0].client().await;
         let subscribed = subscribe(&mut client, &exchange, Some(after)).await;
         assert_eq!(subscribed["recovered"], true, "{subscribed}");
-        let first = number(&client.next().await);
+        let first = comes_back(&mut client, 6_000).await;
         assert!(first < 50, "{first}");
-        for expected in first + 1..6_000 {
-            assert_eq!(number(&client.next().await), expected);
-        }
-        assert_eq!(client.next().await["event"], "Replayed");
     });
     futures_util::future::join_all(back).await;
 }
@@ -417,10 +376,8 @@ async fn a_broker_that_comes_back_under_a_reading_costs_nothing() {
     assert_eq!(subscribed["recovered"], true, "{subscribed}");
 
     broker.kill().await;
-    let (all, ()) = tokio::join!(receives_all(&mut client, 1_500), broker.restart());
-    if all.is_none() {
-        assert_eq!(client.next().await["event"], "Replayed");
-    }
+    let (first, ()) = tokio::join!(comes_back(&mut client, 1_500), broker.restart());
+    assert_eq!(first, 0);
     fleet[0].ready().await;
     push(&fleet[0], &exchange, "1", 1_500..1_503, 1).await;
     receives(&mut client, 1_500..1_503).await;
