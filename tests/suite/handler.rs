@@ -456,8 +456,8 @@ async fn a_hanging_handler_times_out_and_knew_the_deadline() {
     assert!(started.elapsed() >= limit, "{:?}", started.elapsed());
 
     let call = app.next("HandleAction").await;
-    let told = call.header("grpc-timeout").expect("a deadline").strip_suffix('u').unwrap();
-    let told = Duration::from_micros(told.parse().unwrap());
+    let told = call.header("grpc-timeout").expect("a deadline").strip_suffix('m').unwrap();
+    let told = Duration::from_millis(told.parse().unwrap());
     assert!(told <= limit && told > limit / 2, "{told:?}");
 }
 
