@@ -110,7 +110,7 @@ fn session() -> SessionSnapshot {
     SessionSnapshot {
         id: SessionId::parse("0123456789abcdef").unwrap(),
         client: Arc::new(ClientInfo {
-            remote_address: "192.0.2.7".parse().unwrap(),
+            remote_address: "192.0.2.7".into(),
             path: "/pushwss".into(),
             query: "a=%20b".into(),
             headers: [("cookie".into(), "c=1".into())].into(),

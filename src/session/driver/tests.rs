@@ -4,7 +4,6 @@
 use std::{
     collections::VecDeque,
     future::pending,
-    net::Ipv4Addr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -187,7 +186,7 @@ impl Driven {
         };
         let id = SessionIds::new(ReplicaId::random()).next();
         let client = Arc::new(ClientInfo {
-            remote_address: Ipv4Addr::LOCALHOST.into(),
+            remote_address: "127.0.0.1".into(),
             path: "/".into(),
             query: "".into(),
             headers: [].into(),

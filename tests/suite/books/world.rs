@@ -148,7 +148,7 @@ impl World {
         let outbox = Outbox::new(id, OUTBOX);
         self.outboxes.push((id, Arc::downgrade(&outbox)));
         let client = ClientInfo {
-            remote_address: [127, 0, 0, 1].into(),
+            remote_address: "127.0.0.1".into(),
             path: "/".into(),
             query: "".into(),
             headers: Box::default(),
