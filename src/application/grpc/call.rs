@@ -130,11 +130,10 @@ impl Caller {
     ) -> Result<Reply, CallError> {
         let deadline = Instant::now() + self.timeout;
         let body = message::encode(message);
-        let traceparent = traceparent();
         let mut retried = false;
         let reply = loop {
             let live = self.connector.live(deadline).await?;
-            let request = self.request(method, &traceparent, deadline);
+            let request = self.request(method, deadline);
             match self.exchange(&live, request, body.clone(), deadline).await {
                 Err(CallError::Unreached(_)) if !retried => retried = true,
                 outcome => break outcome?,
@@ -151,7 +150,7 @@ impl Caller {
         message: &impl Message,
     ) -> Result<(), CallError> {
         let deadline = Instant::now() + self.timeout;
-        let request = self.request(method, &traceparent(), deadline);
+        let request = self.request(method, deadline);
         self.exchange(live, request, message::encode(message), deadline).await.map(drop)
     }
 
@@ -173,12 +172,7 @@ impl Caller {
         }
     }
 
-    fn request(
-        &self,
-        method: &Method,
-        traceparent: &HeaderValue,
-        deadline: Instant,
-    ) -> Request<()> {
+    fn request(&self, method: &Method, deadline: Instant) -> Request<()> {
         let mut request = Request::new(());
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = method.uri.clone();
@@ -186,7 +180,7 @@ impl Caller {
         *request.headers_mut() = self.headers.clone();
         let left = deadline.saturating_duration_since(Instant::now());
         request.headers_mut().insert(GRPC_TIMEOUT, grpc_timeout(left));
-        request.headers_mut().insert(TRACEPARENT, traceparent.clone());
+        request.headers_mut().insert(TRACEPARENT, traceparent());
         request
     }
 }
