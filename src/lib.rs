@@ -47,6 +47,8 @@
 //!   `application/grpc/failure.rs`; how it failed: `application/grpc/call.rs`
 //! - what a replica does after the broker came back: `bus/rabbitmq/stream.rs`, reading;
 //!   `bus/rabbitmq/publisher/driver.rs`, publishing; who connects: `bus/rabbitmq/supervisor.rs`
+//! - what a client that comes back receives: `session/replay.rs`; from where: `ring.rs`, and
+//!   `ring/log.rs` for what is not in memory any more
 //! - what a drain does, in order: `server/drain.rs`
 //! - what a flag becomes: `config/flags.rs` → `config/check.rs` → `server/parts.rs`
 //!
