@@ -3,7 +3,7 @@
 
 pub(crate) mod grpc;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::value::RawValue;
@@ -55,7 +55,8 @@ pub struct SessionSnapshot {
 /// Who connected, as the handshake told it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientInfo {
-    pub remote_address: IpAddr,
+    /// An IP address, as text: it goes with every call.
+    pub remote_address: Box<str>,
     pub path: Box<str>,
     pub query: Box<str>,
     /// The allow-listed headers, names in lower case.

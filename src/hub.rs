@@ -308,11 +308,18 @@ impl Hub {
                 continue;
             }
             let bytes = Outbox::cost(&delivery.frame());
-            if !self.turns.has_room_for(bytes) {
-                return Pass::NoRoom(at, bytes);
-            }
-            if queued > 0 && queued + of_key.len() > QUEUED_AT_ONCE {
-                return Pass::Enough(at);
+            let pause = if !self.turns.has_room_for(bytes) {
+                Some(Pass::NoRoom(at, bytes))
+            } else if queued > 0 && queued + of_key.len() > QUEUED_AT_ONCE {
+                Some(Pass::Enough(at))
+            } else {
+                None
+            };
+            if let Some(pause) = pause {
+                // In the midst of an entry.
+                let last = deliveries[..at].last().map(|delivery| delivery.event.position);
+                subscribers.position = last.or(subscribers.position);
+                return pause;
             }
             if let Some((outbox, pushed_at)) = delivery.to_follow(of_key) {
                 outbox.follow_next(pushed_at);

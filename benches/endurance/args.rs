@@ -76,6 +76,9 @@ pub struct Torture {
     /// On three nodes instead of one
     #[arg(long)]
     pub cluster: bool,
+    /// Whether events share entries of the logs
+    #[arg(long, default_value = "on", value_parser = ["on", "off"])]
+    pub batch: String,
     /// Plays the same faults again [default: drawn anew]
     #[arg(long)]
     pub seed: Option<u64>,

@@ -102,7 +102,8 @@ pub async fn run(
     load::pin_this_thread(&processors.all)?;
     let seed = args.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     let cluster = if args.cluster { " --cluster" } else { "" };
-    println!("\na torture of {} faults, --seed {seed}{cluster}", args.faults);
+    let batch = &args.batch;
+    println!("\na torture of {} faults, --seed {seed}{cluster} --batch {batch}", args.faults);
     let mut deck = Deck::new(dice(seed, 0), args.cluster, args.overlap);
     if args.plan {
         deck.rounds(args.faults).for_each(|round| println!("  {}", names(&round)));
@@ -210,7 +211,7 @@ impl World {
         let flags = |replica| {
             [
                 format!("--rabbitmq-url={}", broker.urls(replica)),
-                format!("--exchange={};{}", topics::SMALL, topics::SMALL_BOUNDS),
+                format!("--exchange={}", topics::exchanges(&args.batch)),
                 format!("--log={},myxi::server=info", args.log),
                 "--drain-time=1s".into(),
                 "--worker-threads=1".into(),

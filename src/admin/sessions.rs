@@ -72,7 +72,7 @@ fn matches(session: &Session, search: &str) -> bool {
     let snapshot = session.snapshot();
     holds(&snapshot.id.to_string(), search)
         || snapshot.auth.as_ref().is_some_and(|auth| holds(auth, search))
-        || holds(&snapshot.client.remote_address.to_string(), search)
+        || holds(&snapshot.client.remote_address, search)
 }
 
 impl Sort {

@@ -108,8 +108,9 @@ impl Edge {
 }
 
 pub(super) fn client_info(edge: &Edge, peer: IpAddr, request: &Request<Incoming>) -> ClientInfo {
+    let address = edge.trusted_proxies.client_address(peer, request.headers());
     ClientInfo {
-        remote_address: edge.trusted_proxies.client_address(peer, request.headers()),
+        remote_address: address.to_string().into(),
         path: request.uri().path().into(),
         query: request.uri().query().unwrap_or_default().into(),
         headers: edge

@@ -112,13 +112,14 @@ impl Outbox {
         state.wake();
     }
 
-    /// Queues a frame. On a sealed outbox it is dropped: the connection is about to close.
+    /// Queues a frame of the session's own task, which writes before it rests and need not be
+    /// woken. On a sealed outbox it is dropped: the connection is about to close.
     pub fn push(&self, frame: Frame) {
-        self.try_push(frame);
+        self.lock().push(frame, self.limit);
     }
 
-    /// The same, for who needs to know whether it was queued.
-    pub fn try_push(&self, frame: Frame) -> bool {
+    /// Queues a frame of anybody else's, and tells whether it was.
+    pub fn send(&self, frame: Frame) -> bool {
         let mut state = self.lock();
         let pushed = state.push(frame, self.limit);
         if pushed && state.frames.len() == 1 {

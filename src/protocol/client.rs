@@ -44,9 +44,9 @@ impl<'a> ClientMessage<'a> {
         let members: Members =
             serde_json::from_str(text).map_err(|e| invalid_json(in_short(&e)))?;
         // In a reply it stands one level deeper.
-        let tag = members.tag.filter(|tag| depth(tag.get()) < DEPTH_MAX);
+        let tag = members.tag.filter(|tag| !is_deeper(tag.get(), DEPTH_MAX - 1));
         let invalid = |error: ClientError| InvalidMessage { tag, error };
-        if depth(text) > DEPTH_MAX {
+        if is_deeper(text, DEPTH_MAX) {
             let message = format!("nested deeper than {DEPTH_MAX} levels");
             return Err(invalid(ClientError::new(ErrorCode::InvalidJSON).message(message)));
         }
@@ -254,7 +254,12 @@ fn in_short(error: &serde_json::Error) -> String {
     error.to_string().chars().take(MESSAGE_MAX).collect()
 }
 
-/// Counts brackets outside strings; whether they match is the parser's business.
+/// Of JSON, where each level takes two brackets: what is short needs no look.
+fn is_deeper(json: &str, levels: usize) -> bool {
+    json.len() > 2 * levels && depth(json) > levels
+}
+
+/// Counts brackets outside strings.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
     for byte in json.bytes() {

@@ -71,7 +71,7 @@ impl LocalSessions for Directory {
         let outbox = session.outbox();
         match command {
             SessionCommand::Send(event) => {
-                outbox.try_push(protocol::event(&event.name, None, &event.payload))
+                outbox.send(protocol::event(&event.name, None, &event.payload))
             }
             SessionCommand::Disconnect(close) => {
                 outbox.seal(close.clone());

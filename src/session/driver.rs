@@ -116,8 +116,8 @@ impl<'a, S: Socket> Driver<'a, S> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Close> {
         loop {
-            let mut progress = self.poll_read(cx);
-            progress |= self.poll_act(cx);
+            self.poll_read(cx);
+            let mut progress = self.poll_act(cx);
             let open = matches!(self.phase, Phase::Open);
             progress |= self.rechecks.poll(cx, &self.session, open);
             progress |= open && self.poll_replay(cx);
@@ -133,15 +133,13 @@ impl<'a, S: Socket> Driver<'a, S> {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut progress = false;
+    /// Whatever comes of what is read is done further down in the same round.
+    fn poll_read(&mut self, cx: &mut Context<'_>) {
         while self.reads() {
             let Poll::Ready(received) = self.socket.poll_receive(cx) else { break };
-            progress = true;
             self.keepalive.heard();
             self.receive(received);
         }
-        progress
     }
 
     fn reads(&self) -> bool {
@@ -176,30 +174,34 @@ impl<'a, S: Socket> Driver<'a, S> {
         self.unread.push_back(text);
     }
 
-    /// One action at a time, and none while its replies could not be queued: a client that
-    /// asks faster than it reads waits for itself.
+    /// Whether reading may go on that could not before.
     fn poll_act(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut progress = false;
-        if let Some(acting) = &mut self.acting {
+        let read = self.reads();
+        while let Some(acting) = self.acting() {
             if acting.as_mut().poll(cx).is_pending() {
-                return false;
+                break;
             }
             self.acting = None;
             if self.session.take_recheck_due() {
                 self.rechecks.on_new_auth();
             }
-            progress = true;
         }
+        !read && self.reads()
+    }
+
+    /// One action at a time, and none while its replies could not be queued: a client that
+    /// asks faster than it reads waits for itself.
+    fn acting(&mut self) -> Option<&mut BoxFuture<'static, ()>> {
         let acts = !matches!(self.phase, Phase::Closing { .. } | Phase::Ended(_));
-        if acts
+        if self.acting.is_none()
+            && acts
             && !self.session.outbox().is_half_full()
             && let Some(text) = self.unread.pop_front()
         {
             self.unread_bytes -= text.len();
             self.acting = Some(Box::pin(self.session.clone().handle(text)));
-            progress = true;
         }
-        progress
+        self.acting.as_mut()
     }
 
     /// One at a time, beside actions. A client that is to leave goes in the midst of it.

@@ -60,7 +60,7 @@ pub struct Replay {
     /// Where a reading of the log broke off last.
     ended: Option<Position>,
     pending: Vec<Arc<RingEvent>>,
-    /// The last that was queued; nothing at first.
+    /// What was queued last, here or elsewhere; nothing where the latest events are wanted.
     queued: Option<Position>,
     count: u64,
     tag: Option<Box<Tag>>,
@@ -112,17 +112,19 @@ impl Session {
         let ring = &self.services.ring;
         let live = |reason| Ok(Start::Live(Some(Recovered::No(reason))));
         let gaps = ring.gaps(exchange);
-        let replay = |cursor, log, pending| {
-            Ok(Start::Replay(Replay::new(exchange, gaps, cursor, log, pending)))
+        let behind = |cursor: Cursor, log| {
+            let queued = Some(cursor.position);
+            let replay = Replay { log, queued, ..Replay::new(exchange, gaps, cursor) };
+            Ok(Start::Replay(Box::new(replay)))
         };
         match past {
             Past::After(position) if !topics.is_empty() => {
                 let Some(position) = position else { return live(NotRecovered::Unknown) };
                 let patience = self.services.patience;
                 match ring.reach(exchange, position, patience).await {
-                    Place::Here(cursor) => replay(cursor, None, Vec::new()),
+                    Place::Here(cursor) => behind(cursor, None),
                     Place::Before => match ring.read_log(exchange, position, patience).await {
-                        Ok((log, cursor)) => replay(cursor, Some(log), Vec::new()),
+                        Ok((log, cursor)) => behind(cursor, Some(log)),
                         Err(NoReading::NotRecovered(reason)) => live(reason),
                         Err(NoReading::Unavailable) => Err(unavailable_exchange(exchange.as_str())),
                     },
@@ -133,7 +135,11 @@ impl Session {
             Past::Last(number) if !topics.is_empty() => {
                 let keys: Vec<_> = topics.iter().map(Topic::routing_key).collect();
                 match ring.latest(exchange, &keys, number, self.outbox.part()) {
-                    Ok(Some(span)) => replay(span.cursor, None, span.events),
+                    Ok(Some(Span { events, cursor, .. })) => {
+                        let replay =
+                            Replay { pending: events, ..Replay::new(exchange, gaps, cursor) };
+                        Ok(Start::Replay(Box::new(replay)))
+                    }
                     Ok(None) => live(NotRecovered::TooMany),
                     Err(_) => live(NotRecovered::Expired),
                 }
@@ -328,16 +334,19 @@ impl Session {
 }
 
 impl Replay {
-    fn new(
-        exchange: &Exchange,
-        gaps: u64,
-        cursor: Cursor,
-        log: Option<LogReader>,
-        pending: Vec<Arc<RingEvent>>,
-    ) -> Box<Self> {
-        let exchange = exchange.clone();
-        let (keys, ended, queued, count, tag) = (Vec::new(), None, None, 0, None);
-        Box::new(Self { exchange, gaps, keys, cursor, log, ended, pending, queued, count, tag })
+    fn new(exchange: &Exchange, gaps: u64, cursor: Cursor) -> Self {
+        Self {
+            exchange: exchange.clone(),
+            gaps,
+            keys: Vec::new(),
+            cursor,
+            log: None,
+            ended: None,
+            pending: Vec::new(),
+            queued: None,
+            count: 0,
+            tag: None,
+        }
     }
 
     pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {

@@ -13,6 +13,11 @@ pub const EXCHANGES: [&str; 2] = [EXCHANGE, SMALL];
 
 const KEYS: usize = 8;
 
+/// Both, as the gateway's flag has them.
+pub fn exchanges(batch: &str) -> String {
+    format!("{EXCHANGE};batch={batch},{SMALL};{SMALL_BOUNDS};batch={batch}")
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(usize);
 

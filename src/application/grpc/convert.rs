@@ -22,7 +22,7 @@ pub(super) fn session(session: &SessionSnapshot) -> proto::Session {
         id: session.id.to_string(),
         auth: session.auth.as_deref().map(Into::into),
         data: owned(&session.data),
-        remote_address: client.remote_address.to_string(),
+        remote_address: client.remote_address.as_ref().into(),
         path: client.path.as_ref().into(),
         query: client.query.as_ref().into(),
         headers: owned(client.headers.iter().map(|(name, value)| (name, value))),

@@ -95,22 +95,31 @@ impl Decoder {
         }
     }
 
-    /// Gathers a header from as many reads as it takes.
-    fn read_header(&mut self, input: &mut impl Buf) -> Result<Option<(FrameHeader, usize)>, Error> {
+    /// Gathers a header from as many reads as it takes: as a rule it is whole.
+    fn read_header(&mut self, input: &mut impl Buf) -> Result<Option<(FrameHeader, u64)>, Error> {
+        if self.header_len == 0 {
+            let mut whole = Cursor::new(input.chunk());
+            if let Some((header, length)) = FrameHeader::parse(&mut whole)? {
+                let taken = whole.position();
+                input.advance(taken as usize);
+                return Ok(Some((header, length)));
+            }
+        }
         while input.has_remaining() {
             self.header[self.header_len] = input.get_u8();
             self.header_len += 1;
             let read = &self.header[..self.header_len];
             if let Some((header, length)) = FrameHeader::parse(&mut Cursor::new(read))? {
                 self.header_len = 0;
-                return Ok(Some((header, usize::try_from(length).unwrap_or(usize::MAX))));
+                return Ok(Some((header, length)));
             }
         }
         Ok(None)
     }
 
     /// Refuses a frame before its payload is read.
-    fn begin(&mut self, header: FrameHeader, length: usize) -> Result<(), Error> {
+    fn begin(&mut self, header: FrameHeader, length: u64) -> Result<(), Error> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
         if header.rsv1 || header.rsv2 || header.rsv3 {
             return Err(ProtocolError::NonZeroReservedBits.into());
         }
@@ -181,14 +190,20 @@ impl Frame {
                 payload.reserve_exact(self.missing.min(new.max(old)));
             }
             payload.extend_from_slice(chunk);
-            for word in payload[old..].chunks_mut(4) {
-                word.iter_mut().zip(self.mask).for_each(|(byte, mask)| *byte ^= mask);
-            }
+            unmask(&mut payload[old..], self.mask);
             self.mask.rotate_left(new % 4);
             self.missing -= new;
             input.advance(new);
         }
     }
+}
+
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let (words, rest) = payload.as_chunks_mut();
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+    }
+    rest.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
 }
 
 impl Unfinished {

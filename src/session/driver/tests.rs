@@ -4,7 +4,6 @@
 use std::{
     collections::VecDeque,
     future::pending,
-    net::Ipv4Addr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -192,7 +191,7 @@ impl Driven {
         };
         let id = SessionIds::new(ReplicaId::random()).next();
         let client = Arc::new(ClientInfo {
-            remote_address: Ipv4Addr::LOCALHOST.into(),
+            remote_address: "127.0.0.1".into(),
             path: "/".into(),
             query: "".into(),
             headers: [].into(),
@@ -263,7 +262,7 @@ async fn a_client_that_waits_for_the_application_need_not_answer() {
 async fn a_client_that_is_behind_and_reads_nothing_is_a_slow_consumer() {
     let driven = Driven::start().await;
     driven.wire.set_full(true);
-    driven.session.outbox().push("x".repeat(OUTBOX / 2).into());
+    driven.session.outbox().send("x".repeat(OUTBOX / 2).into());
     let since = Instant::now();
     let sealed = async {
         while driven.session.outbox().sealed().is_none() {
@@ -319,7 +318,7 @@ async fn a_close_is_answered_and_what_came_before_it_carried_out() {
 async fn a_violation_is_told_behind_what_was_queued() {
     let driven = Driven::start().await;
     let violation = Close::new(Close::PROTOCOL_ERROR, "no");
-    driven.session.outbox().push("{}".into());
+    driven.session.outbox().send("{}".into());
     driven.wire.queues.lock().unwrap().incoming.push_back(Err(Fault::Violation(violation.clone())));
     driven.wire.act("{}");
     assert_eq!(driven.wire.next().await.0, message("{}"));

@@ -63,7 +63,8 @@ struct Session {
     acting: Option<(BoxFuture<'static, ()>, Option<Pending>)>,
     rechecking: Option<(BoxFuture<'static, bool>, model::Asked)>,
     draining: bool,
-    /// It has read everything and waits to be woken.
+    /// It has read everything and waits to be woken. Whoever acts by itself reads before it
+    /// waits again.
     waits: bool,
     woken: Arc<Woken>,
     model: Model,
@@ -151,7 +152,7 @@ impl World {
         let outbox = Outbox::new(id, OUTBOX);
         self.outboxes.push((id, Arc::downgrade(&outbox)));
         let client = ClientInfo {
-            remote_address: [127, 0, 0, 1].into(),
+            remote_address: "127.0.0.1".into(),
             path: "/".into(),
             query: "".into(),
             headers: Box::default(),
@@ -202,6 +203,7 @@ impl World {
         if session.model.sealed || asking.is_some_and(|(_, asked)| session.model.still(asked)) {
             return Ok(());
         }
+        session.waits = false;
         let mut rechecking: BoxFuture<bool> = Box::pin(session.client.clone().recheck());
         let answered = poll(&mut rechecking);
         let asked = session.model.recheck();
@@ -319,6 +321,7 @@ impl Session {
     fn next_action(&mut self, app: &App, late_attached: bool) -> Result<()> {
         while self.acting.is_none() && !self.model.sealed {
             let Some((action, tag)) = self.unread.pop_front() else { break };
+            self.waits = false;
             let text = message(&action, &tag);
             let attached = match action {
                 Action::Subscribe { exchange, .. } => is_attached(exchange, late_attached),
@@ -347,6 +350,7 @@ impl Session {
     }
 
     fn answered(&mut self, question: Question, answer: &Answer, late: bool) -> Result<()> {
+        self.waits = false;
         let Question { asked, answer: to, .. } = question;
         let given = match &asked {
             _ if answer.fails => Given::Failure,

@@ -58,11 +58,13 @@ pub async fn cut(world: &World, fault: Fault) -> anyhow::Result<String> {
     let (frozen, _turn) = take_replica(world, fault.which).await;
     // Beside another fault replicas that run may be behind as well.
     world.excuse(exchange, fault.alone.then_some(frozen.number()));
+    // One of its own: this may befall two replicas at once.
+    let policy = format!("torture-{}", frozen.number());
     if by_policy {
         let pattern = format!(r"^myxi\.log\.{exchange}$");
         let bounds = r#"{"max-length-bytes":1000000}"#;
-        let policy = ["set_policy", "torture", &pattern, bounds, "--apply-to", "queues"];
-        world.broker.read().await.node(0).ctl(&policy).await;
+        let set = ["set_policy", &policy, &pattern, bounds, "--apply-to", "queues"];
+        world.broker.read().await.node(0).ctl(&set).await;
     }
     frozen.freeze()?;
     let filled = async {
@@ -82,7 +84,7 @@ pub async fn cut(world: &World, fault: Fault) -> anyhow::Result<String> {
     let filled = filled.await;
     frozen.thaw()?;
     if by_policy {
-        world.broker.read().await.node(0).ctl(&["clear_policy", "torture"]).await;
+        world.broker.read().await.node(0).ctl(&["clear_policy", &policy]).await;
     }
     let (taken, times) = filled?;
     ensure!(taken > 0 || !fault.alone, "nothing was written");

@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::future::{BoxFuture, poll_immediate};
 use myxi::internals::{
     application::{
         Action, ActionReply, Admission, Application, ApplicationError, CheckReason, Decision,
@@ -31,13 +32,15 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub struct Replica {
     exchange: Exchange,
     log: Arc<Mutex<Log>>,
-    /// So many entries of it were read.
+    /// So many entries of it are in the ring, and were looked at for the hub.
+    appended: usize,
     read: usize,
     interest: Arc<Interest>,
     ring: Arc<Ring>,
     hub: Arc<Hub>,
-    /// What waits for the hub.
+    /// What waits for the hub, and what it does.
     queue: VecDeque<Notice>,
+    doing: Option<BoxFuture<'static, ()>>,
     pub services: Arc<Services>,
 }
 
@@ -71,25 +74,29 @@ impl Replica {
         Self {
             exchange,
             log: log.clone(),
+            appended: 1,
             read: 1,
             interest,
             ring,
             hub,
             queue: VecDeque::new(),
+            doing: None,
             services: Arc::new(services),
         }
     }
 
-    /// The next entry, in the steps in which the workers take it.
+    /// One of the two steps in which an entry is taken.
     pub fn read(&mut self) {
-        let Some(Item { entry, events }) = self.log.lock().unwrap().items.get(self.read).cloned()
-        else {
-            return;
-        };
+        let entry = |at| self.log.lock().unwrap().items.get(at).cloned();
+        if self.appended == self.read {
+            let Some(Item { entry, events }) = entry(self.appended) else { return };
+            self.appended += 1;
+            return self.ring.append(&self.exchange, entry, &raw(entry, &events, &bodies(&events)));
+        }
+        let Item { entry, events } = entry(self.read).expect("it was there");
         self.read += 1;
         let bodies = bodies(&events);
         let mut raw = raw(entry, &events, &bodies);
-        self.ring.append(&self.exchange, entry, &raw);
         let up_to = Position::end_of(entry);
         if self.interest.pass(&self.exchange, up_to, &mut raw, false) {
             let read = |raw: &RawEvent<'_>| raw.read(&self.exchange).expect("an event");
@@ -98,23 +105,37 @@ impl Replica {
         }
     }
 
-    /// The hub takes what waits longest.
+    /// The hub has its turn at what waits longest.
     pub async fn deliver(&mut self) {
-        match self.queue.pop_front() {
-            Some(Notice::Events(deliveries, up_to)) => {
-                self.hub.deliver(&self.exchange, &deliveries, up_to).await;
-            }
-            Some(Notice::Gap(from)) => self.hub.gap(&self.exchange, Some(from)).await,
-            None => {}
+        if self.doing.is_none() {
+            let (hub, exchange) = (self.hub.clone(), self.exchange.clone());
+            self.doing = self.queue.pop_front().map(|notice| {
+                Box::pin(async move {
+                    match notice {
+                        Notice::Events(deliveries, up_to) => {
+                            hub.deliver(&exchange, &deliveries, up_to).await;
+                        }
+                        Notice::Gap(from) => hub.gap(&exchange, Some(from)).await,
+                    }
+                }) as _
+            });
+        }
+        if let Some(doing) = &mut self.doing
+            && poll_immediate(doing).await.is_some()
+        {
+            self.doing = None;
         }
     }
 
     /// Some entries are lost to it.
     pub fn miss(&mut self, rng: &mut SmallRng) {
+        if self.appended > self.read {
+            return;
+        }
         let missed = self.read + rng.random_range(0..4);
         let next = self.log.lock().unwrap().items.get(missed).map(|item| item.entry);
         let Some(next) = next else { return };
-        self.read = missed;
+        (self.appended, self.read) = (missed, missed);
         let from = Position::before(next);
         self.interest.interrupt(&self.exchange, Some(from));
         self.ring.interrupt(&self.exchange, Some(from));
@@ -122,7 +143,9 @@ impl Replica {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.read == self.log.lock().unwrap().items.len()
+        self.queue.is_empty()
+            && self.doing.is_none()
+            && self.read == self.log.lock().unwrap().items.len()
     }
 }
 
