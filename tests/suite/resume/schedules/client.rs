@@ -45,7 +45,7 @@ impl Client {
         let id = SessionIds::new(ReplicaId::random()).next();
         let outbox = Outbox::new(id, OUTBOX);
         let client = Arc::new(ClientInfo {
-            remote_address: [127, 0, 0, 1].into(),
+            remote_address: "127.0.0.1".into(),
             path: "/".into(),
             query: "".into(),
             headers: Box::default(),
