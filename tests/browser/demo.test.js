@@ -35,6 +35,17 @@ async function quantityChanges(page) {
   );
 }
 
+async function drop(page) {
+  await page.getByRole("button", { name: "Drop the connection" }).click();
+  await framed(page, "note", "closed with 4000");
+  await stateIs(page, "waiting");
+}
+
+async function comeBack(page) {
+  await page.getByRole("button", { name: "Come back" }).click();
+  await stateIs(page, "authenticated");
+}
+
 async function send(page, action, payload) {
   await page.locator("#frames [name=action]").fill(action);
   await page.locator("#frames [name=payload]").fill(payload);
@@ -89,14 +100,59 @@ test("pushed events can be left out of the frames", async (t) => {
 
 test("a dropped connection comes back with everything", async (t) => {
   const { page } = await open(t);
-  await page.locator("#drop").click();
+  await drop(page);
+  await comeBack(page);
   await page.locator("#history").getByText(/back after \d+ ms/).waitFor();
-  const states = await page.locator("#history .state").allTextContents();
-  assert.deepEqual(states, ["open", "authenticated", "waiting", "connecting", "open", "authenticated"]);
+  // It tries as often as it likes meanwhile.
+  const states = (await page.locator("#history .state").allTextContents()).join(" ");
+  assert.match(states, /^open authenticated( waiting connecting)+ open authenticated$/);
   await framed(page, "note", "closed with 4000");
   await quantityChanges(page);
   assert.equal(await page.locator(".widget.denied").count(), 1);
   assert.deepEqual(page.complaints, []);
+});
+
+test("what was pushed while the connection was dropped comes in order, marked", async (t) => {
+  const { demo, page } = await open(t);
+  await page.locator(".widget.denied").waitFor();
+  await quantityChanges(page);
+  const missed = page.locator("#missed li");
+  for (const quantities of [[1001, 1002, 1003], [2001, 2002, 2003]]) {
+    await drop(page);
+    assert.deepEqual(await missed.allTextContents(), []);
+    // To two widgets in turn: they share one order.
+    for (const quantity of quantities) await demo.push("widgets", `${1 + (quantity % 2)}`, "WidgetQtyChanged", { quantity });
+    assert.equal(await page.locator("#connection output").textContent(), "You are away.");
+    const { SCREENSHOTS } = process.env;
+    if (SCREENSHOTS) await page.screenshot({ path: `${SCREENSHOTS}/demo-away.png`, fullPage: true });
+    await comeBack(page);
+    await page.locator("#connection output").getByText(/^Recovered: \d+ events that came while you were away$/).waitFor();
+
+    const said = await page.locator("#connection output").textContent();
+    const all = await missed.allTextContents();
+    assert.equal(said, `Recovered: ${all.length} events that came while you were away`);
+    assert.equal(await missed.locator("mark").getByText("missed", { exact: true }).count(), all.length);
+    // The application's own changes come between them.
+    const ours = all.filter((text) => quantities.some((quantity) => text.endsWith(`: ${quantity}`)));
+    assert.deepEqual(ours, quantities.map((quantity) => `missedWidget ${1 + (quantity % 2)}: ${quantity}`));
+    // What comes from now on was not missed.
+    await quantityChanges(page);
+    assert.equal(await missed.count(), all.length);
+    if (SCREENSHOTS) await page.screenshot({ path: `${SCREENSHOTS}/demo-recovered.png`, fullPage: true });
+  }
+  assert.deepEqual([page.warnings, page.complaints], [[], []]);
+});
+
+test("a page that comes late shows each widget as it is, before it changes", async (t) => {
+  const { demo, page } = await open(t);
+  for (const id of ["1", "2", "3"]) await demo.push("widgets", id, "WidgetQtyChanged", { quantity: 1000 });
+  await page.reload();
+  const replayed = await page.frames.next(({ socket, event }) => socket === 1 && event === "Replayed", "the latest changes");
+  assert.equal(replayed.payload.count, 3);
+  await page.waitForFunction(() => [...document.querySelectorAll(".widget b")].every(({ textContent }) => /^\d+$/.test(textContent)));
+  // They are no news of a time away.
+  assert.equal(await page.locator("#missed li").count(), 0);
+  assert.equal(await page.locator("#connection output").textContent(), "");
 });
 
 test("the page outlives the demo, and goes on with the next", async (t) => {
@@ -109,6 +165,8 @@ test("the page outlives the demo, and goes on with the next", async (t) => {
   await framed(page, "note", "closed with 1012");
   await Gateway.demo(t, flags);
   await stateIs(page, "authenticated");
+  // This one has a log of its own.
+  await page.locator("#connection output").getByText("NotRecovered: unknown").waitFor();
   await quantityChanges(page);
 });
 
