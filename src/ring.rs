@@ -12,18 +12,18 @@ mod reach;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
+use tokio::sync::{self, Notify};
 
 pub use self::{
     event::RingEvent,
     lane::{Cursor, Place, Span},
     log::{LogReader, NoReading},
 };
-use self::{lane::Lane, log::Readings};
+use self::{lane::Lane, log::Readings, reach::Mark};
 pub use crate::bus::NotRead;
 use crate::{
     bus::SharedLog,
@@ -38,7 +38,9 @@ pub struct Ring {
     /// Bytes of all exchanges together.
     most: usize,
     appended: Notify,
-    shared: OnceLock<Arc<dyn SharedLog>>,
+    /// Which has this ring, too.
+    shared: OnceLock<Weak<dyn SharedLog>>,
+    marks: HashMap<Exchange, sync::Mutex<Option<Mark>>>,
     readings: HashMap<Exchange, Arc<Readings>>,
 }
 
@@ -57,10 +59,12 @@ impl Ring {
     /// Keeps about so many bytes, in these exchanges.
     pub fn new(exchanges: impl IntoIterator<Item = Exchange>, most: usize) -> Self {
         let exchanges: Vec<_> = exchanges.into_iter().collect();
+        let marks = exchanges.iter().map(|name| (name.clone(), Default::default())).collect();
         let readings = exchanges.iter().map(|name| (name.clone(), Readings::new())).collect();
         let lanes = exchanges.into_iter().map(|name| (name, Lane::default())).collect();
         let kept = Mutex::new(Kept { lanes, appended: 0 });
-        Self { kept, most, appended: Notify::new(), shared: OnceLock::new(), readings }
+        let (appended, shared) = Default::default();
+        Self { kept, most, appended, shared, marks, readings }
     }
 
     /// The log's next entry.

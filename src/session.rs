@@ -61,8 +61,10 @@ struct State {
     auth_version: u64,
     recheck_due: bool,
     subscriptions: Subscriptions,
-    /// To be run, one after another.
+    /// To be run, one after another,
     replays: VecDeque<Box<Replay>>,
+    /// as one is now.
+    replaying: bool,
 }
 
 impl Session {
@@ -78,6 +80,7 @@ impl Session {
             recheck_due: false,
             subscriptions: Subscriptions::default(),
             replays: VecDeque::new(),
+            replaying: false,
         };
         Arc::new(Self { services, outbox, opened: Instant::now(), state: Mutex::new(state) })
     }
@@ -100,7 +103,10 @@ impl Session {
 
     /// The next of the replays that are due.
     pub fn next_replay(&self) -> Option<Box<Replay>> {
-        self.lock().replays.pop_front()
+        let mut state = self.lock();
+        let next = state.replays.pop_front();
+        state.replaying = next.is_some();
+        next
     }
 
     /// What the application is told of it now.

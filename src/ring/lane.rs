@@ -142,18 +142,28 @@ impl Lane {
         let end = self.end().ok_or(Lost)?;
         let latest = self.of_keys(keys);
         let latest = latest.map(|events| events.range(events.len().saturating_sub(number)..));
-        let latest: Vec<_> = in_order(latest).cloned().collect();
-        let all: usize = latest.iter().map(|event| event.frame_bytes()).sum();
-        let span = Span { events: latest, cursor: self.cursor(end), is_all: true };
-        Ok((all <= bytes).then_some(span))
+        // Others wait for this lock: what is too much is not gathered.
+        let (mut gathered, mut room) = (Vec::new(), Some(bytes));
+        for event in in_order(latest) {
+            room = room.and_then(|room| room.checked_sub(event.frame_bytes()));
+            if room.is_none() {
+                return Ok(None);
+            }
+            gathered.push(event.clone());
+        }
+        Ok(Some(Span { events: gathered, cursor: self.cursor(end), is_all: true }))
     }
 
     /// Whether an entry with this hash is among those that are younger than what was seen.
     pub(super) fn holds_since(&self, hash: u64, seen: &mut u64) -> bool {
-        let last = self.entries.back().map_or(*seen, |entry| entry.age);
-        let seen = std::mem::replace(seen, last);
+        let seen = std::mem::replace(seen, self.age().max(*seen));
         let new = self.entries.iter().rev().take_while(|entry| entry.age > seen);
         new.map(|entry| entry.id.hash).any(|of_entry| of_entry == hash)
+    }
+
+    /// Of the last entry.
+    pub(super) fn age(&self) -> u64 {
+        self.entries.back().map_or(0, |entry| entry.age)
     }
 
     pub(super) fn gaps(&self) -> u64 {

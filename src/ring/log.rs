@@ -15,7 +15,7 @@ use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::{
     sync::{self, Notify, OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 pub use self::reading::LogReader;
@@ -29,6 +29,9 @@ use crate::{
 
 /// At a time, of one exchange.
 const READINGS: usize = 4;
+
+/// To begin is to read up to 2,000 entries before a position.
+const BEGINNING: Duration = Duration::from_secs(20);
 
 /// Clients that may wait for one, of one exchange.
 const WAITING: usize = 1_000;
@@ -62,16 +65,17 @@ impl Ring {
         position: Position,
         patience: Duration,
     ) -> Result<(LogReader, Cursor), NoReading> {
-        let shared = self.shared.get().zip(self.readings.get(exchange));
+        let shared = self.shared().zip(self.readings.get(exchange));
         let (log, readings) = shared.ok_or(NotRecovered::Expired)?;
         let _place = readings.waiting.try_acquire().map_err(|_| NotRecovered::TooMany)?;
         let until = Instant::now() + patience;
         let along = readings.along(position);
         let anew = async {
             let turn = timeout_at(until, readings.turn()).await;
-            let (_turn, permit) = turn.map_err(|_| NotRecovered::TooMany)?;
-            let beginning = readings.begin(&**log, exchange, position, permit);
-            timeout_at(until, beginning).await.unwrap_or(Err(NoReading::Unavailable))
+            let (_turn, permit) = turn.map_err(|_| readings.no_turn())?;
+            // With as much time as it takes, for the next to come would begin anew.
+            let beginning = readings.begin(&*log, exchange, position, permit);
+            timeout(BEGINNING, beginning).await.unwrap_or(Err(NoReading::Unavailable))
         };
         match select(pin!(along), pin!(anew)).await {
             Either::Left((reader, _)) => Ok(reader),
@@ -125,6 +129,14 @@ impl Readings {
     async fn turn(&self) -> (sync::MutexGuard<'_, ()>, Option<OwnedSemaphorePermit>) {
         let turn = self.turn.lock().await;
         (turn, self.permits.clone().acquire_owned().await.ok())
+    }
+
+    /// Why nobody had a turn: there are as many readings as may be, or one cannot be begun.
+    fn no_turn(&self) -> NoReading {
+        match self.permits.available_permits() {
+            0 => NotRecovered::TooMany.into(),
+            _ => NoReading::Unavailable,
+        }
     }
 
     async fn begin(

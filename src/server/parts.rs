@@ -15,7 +15,7 @@ use crate::{
         grpc::{ApplicationState, CallLimit, GrpcApplication, GrpcConfig, Shared},
     },
     bus::{
-        EventBus, Replicas,
+        EventBus, Replicas, SharedLog,
         memory::MemoryBus,
         rabbitmq::{RabbitMqBus, RabbitMqConfig},
     },
@@ -158,7 +158,8 @@ pub(super) fn start_bus(
             let (urls, exchanges) = (urls.clone(), config.exchanges.clone());
             let config = RabbitMqConfig { urls, exchanges, replica, max_event_size };
             let bus = RabbitMqBus::start(config, listener, answers);
-            ring.share(bus.clone());
+            let log: Arc<dyn SharedLog> = bus.clone();
+            ring.share(&log);
             (bus.clone(), bus)
         }
     }

@@ -150,19 +150,35 @@ impl Session {
 
     /// It is run when the action is over, beside later ones.
     pub(super) fn queue_replay(&self, mut replay: Box<Replay>, tag: Option<&Tag>) {
-        if !replay.keys.is_empty() {
-            replay.tag = tag.map(ToOwned::to_owned);
-            self.lock().replays.push_back(replay);
+        if replay.keys.is_empty() {
+            return;
         }
+        replay.tag = tag.map(ToOwned::to_owned);
+        let mut waiting = mem::take(&mut self.lock().replays);
+        // Each has a key that is held: so there are no more than there may be subscriptions.
+        waiting.retain_mut(|waiting| !self.is_over(waiting));
+        let mut state = self.lock();
+        state.replays = waiting;
+        if state.replaying || !state.replays.is_empty() {
+            // Who does not read yet must not hold up those who do.
+            replay.log = None;
+        }
+        state.replays.push_back(replay);
+    }
+
+    /// Where nothing of it is held any more, which is told.
+    fn is_over(&self, replay: &mut Replay) -> bool {
+        self.drop_ended(replay);
+        let over = |replay: &Replay, here| Ok(vec![replay.over(0, here)]);
+        replay.keys.is_empty() && self.subscribe_with(replay, None, over).is_ok()
     }
 
     /// Queues what was missed, part by part, and is over when the session is subscribed.
     pub async fn replay(self: Arc<Self>, mut replay: Box<Replay>) {
         loop {
-            self.drop_ended(&mut replay);
-            if replay.keys.is_empty() {
-                // What was missed is nobody's any more, and there may be much of it.
-                return self.tell_of_hole(&mut replay).await;
+            // What was missed may be nobody's any more, and there may be much of it.
+            if self.is_over(&mut replay) {
+                return;
             }
             let step = match self.collect(&mut replay) {
                 Ok(()) => self.join(&mut replay),
@@ -170,8 +186,8 @@ impl Session {
             };
             match step {
                 Ok(()) => return,
-                Err(why @ (NotYet::Lost | NotYet::LogEnded)) => {
-                    if self.go_back(&mut replay, why).await.is_err() {
+                Err(NotYet::Lost | NotYet::LogEnded) => {
+                    if self.go_back(&mut replay).await.is_err() {
                         return self.tell_of_hole(&mut replay).await;
                     }
                 }
@@ -215,14 +231,12 @@ impl Session {
 
     /// To the log: where the ring does not have any more what comes next, and where a reading
     /// broke off that had led somewhere. Of what a reading does not have there is no other.
-    async fn go_back(&self, replay: &mut Replay, why: NotYet) -> Result<(), NotYet> {
+    async fn go_back(&self, replay: &mut Replay) -> Result<(), NotYet> {
         let position = replay.cursor.position;
-        match (replay.log.take(), why) {
-            (None, _) => {}
-            (Some(_), NotYet::LogEnded) if replay.ended != Some(position) => {
-                replay.ended = Some(position);
-            }
-            (Some(_), _) => return Err(NotYet::Lost),
+        match replay.log.take() {
+            None => {}
+            Some(_) if replay.ended != Some(position) => replay.ended = Some(position),
+            Some(_) => return Err(NotYet::Lost),
         }
         if !replay.pending.is_empty() {
             self.queue_part(replay).await;
@@ -235,7 +249,11 @@ impl Session {
                     (replay.log, replay.cursor) = (Some(log), cursor);
                     return Ok(());
                 }
-                Err(NoReading::Unavailable) if Instant::now() < until => sleep(AGAIN_AFTER).await,
+                Err(NoReading::Unavailable | NoReading::NotRecovered(NotRecovered::TooMany))
+                    if Instant::now() < until =>
+                {
+                    sleep(AGAIN_AFTER).await
+                }
                 Err(_) => return Err(NotYet::Lost),
             }
         }
@@ -292,9 +310,6 @@ impl Session {
         self.outbox.all_taken().await;
         // What was read before must not come behind it.
         replay.expect_anew(&self.services.hub);
-        // Behind a gap it may be a position of another log.
-        let is_of_this = self.services.ring.gaps(&replay.exchange) == replay.gaps;
-        let queued = replay.queued.filter(|_| is_of_this);
         let gaps = |replay: &Replay, here| {
             let gaps = replay.keys.iter().map(|Key { topic, form, .. }| {
                 let key = RoutingKey { text: topic.routing_key(), form: *form };
@@ -302,7 +317,13 @@ impl Session {
             });
             Ok(gaps.chain([replay.over(0, here)]).collect())
         };
-        while self.subscribe_with(replay, queued, gaps).is_err() {
+        loop {
+            // Behind a gap it may be a position of another log.
+            let is_of_this = self.services.ring.gaps(&replay.exchange) == replay.gaps;
+            let queued = replay.queued.filter(|_| is_of_this);
+            if self.subscribe_with(replay, queued, gaps).is_ok() {
+                return;
+            }
             sleep(HUB_PAUSE).await;
         }
     }

@@ -75,7 +75,8 @@ impl World {
         let exchange = Exchange::new("widgets").expect("valid");
         let ring = Ring::new([exchange.clone()], 1 << 20);
         let log = Arc::new(TestLog { offsets, begun: AtomicUsize::new(0) });
-        ring.share(log.clone());
+        let shared: Arc<dyn SharedLog> = log.clone();
+        ring.share(&shared);
         Self { ring, exchange, log }
     }
 

@@ -196,3 +196,35 @@ async fn an_action_does_not_wait_for_what_was_missed(on: Replicas) {
         client.event().await;
     }
 }
+
+/// The second one waits for the first, and holds up nobody meanwhile.
+#[tokio::test]
+async fn two_wishes_for_what_only_the_log_has_are_both_fulfilled() {
+    const EVENTS: u64 = 600;
+    let on = Replicas::rabbitmq(&["--resume-buffer=1MiB"]).await;
+    let mut client = on.resuming(&on.first).await;
+    let position = client.subscribe(&["even", "odd"]).await;
+    drop(client);
+    let key = |number: u64| if number.is_multiple_of(2) { "even" } else { "odd" };
+    // Three times what a reading of the log holds.
+    let large = |number: u64| (key(number), json!([number, "x".repeat(20_000)]));
+    on.first.push_many(&on.exchange, "Changed", (0..EVENTS).map(large)).await;
+
+    let mut client = on.resuming(on.second()).await;
+    for key in ["even", "odd"] {
+        client.ask(&[key], json!({"after": position})).await;
+    }
+    let (mut next, mut replayed) = ([0, 1], 0);
+    while replayed < 2 || next != [EVENTS, EVENTS + 1] {
+        let message = client.next().await;
+        match message["event"].as_str() {
+            Some("Subscribed") => assert_eq!(message["payload"]["recovered"], true, "{message}"),
+            Some("Replayed") => replayed += 1,
+            Some("Changed") => {
+                let number = message["payload"][0].as_u64().expect("a number");
+                assert_eq!(number, std::mem::replace(&mut next[number as usize % 2], number + 2));
+            }
+            _ => panic!("{message}"),
+        }
+    }
+}

@@ -37,6 +37,7 @@ pub struct Replica {
     read: usize,
     interest: Arc<Interest>,
     ring: Arc<Ring>,
+    _shared: Arc<dyn SharedLog>,
     hub: Arc<Hub>,
     /// What waits for the hub, and what it does.
     queue: VecDeque<Notice>,
@@ -56,7 +57,8 @@ impl Replica {
         let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let hub = Arc::new(Hub::new(interest.clone(), OUTBOX, metrics.clone()));
         let ring = Arc::new(Ring::new([exchange.clone()], ring));
-        ring.share(Arc::new(Shared(log.clone())));
+        let shared: Arc<dyn SharedLog> = Arc::new(Shared(log.clone()));
+        ring.share(&shared);
         let services = Services {
             hub: hub.clone(),
             ring: ring.clone(),
@@ -78,6 +80,7 @@ impl Replica {
             read: 1,
             interest,
             ring,
+            _shared: shared,
             hub,
             queue: VecDeque::new(),
             doing: None,
