@@ -72,8 +72,7 @@ impl Resuming {
     /// Subscribes with these members; so many events follow at least. A replica that has not read
     /// the last of them yet delivers it when it has.
     pub async fn recover(&mut self, keys: &[&str], members: Value, events: usize) -> Replay {
-        let tag = self.ask(keys, members).await;
-        self.acknowledged(keys, &tag).await;
+        let tag = self.acknowledged_anew(keys, members).await;
         let mut replay = self.replayed(&tag).await;
         assert_eq!(replay.count, replay.events.len() as u64);
         while replay.events.len() < events {
@@ -84,9 +83,34 @@ impl Resuming {
         replay
     }
 
-    pub async fn acknowledged(&mut self, keys: &[&str], tag: &Value) {
-        for key in keys {
+    /// Asks until this replica has read as far as the client has.
+    async fn first_answer(&mut self, keys: &[&str], members: Value) -> (Value, Value) {
+        loop {
+            let tag = self.ask(keys, members.clone()).await;
             let answer = self.next().await;
+            if answer["payload"]["error"] != "ExchangeUnavailable" {
+                return (tag, answer);
+            }
+        }
+    }
+
+    async fn acknowledged_anew(&mut self, keys: &[&str], members: Value) -> Value {
+        let (tag, first) = self.first_answer(keys, members).await;
+        self.acknowledged_after(Some(first), keys, &tag).await;
+        tag
+    }
+
+    pub async fn acknowledged(&mut self, keys: &[&str], tag: &Value) {
+        self.acknowledged_after(None, keys, tag).await;
+    }
+
+    async fn acknowledged_after(&mut self, first: Option<Value>, keys: &[&str], tag: &Value) {
+        let mut first = first;
+        for key in keys {
+            let answer = match first.take() {
+                Some(answer) => answer,
+                None => self.next().await,
+            };
             assert_eq!((&answer["event"], &answer["tag"]), (&json!("Subscribed"), tag), "{answer}");
             let payload = &answer["payload"];
             assert_eq!(
@@ -120,10 +144,13 @@ impl Resuming {
     /// Subscribes with these members, and returns why nothing of what was missed follows. It is
     /// subscribed.
     pub async fn not_recovered(&mut self, keys: &[&str], members: Value) -> String {
-        let tag = self.ask(keys, members).await;
-        let mut reason = String::new();
+        let (tag, first) = self.first_answer(keys, members).await;
+        let (mut first, mut reason) = (Some(first), String::new());
         for _ in keys {
-            let answer = self.next().await;
+            let answer = match first.take() {
+                Some(answer) => answer,
+                None => self.next().await,
+            };
             assert_eq!(
                 (&answer["event"], &answer["tag"]),
                 (&json!("Subscribed"), &tag),
