@@ -1,23 +1,24 @@
 //! Who is subscribed to what, and the hand-over of each event to them. A hub serves the
 //! sessions of one runtime; it knows no bus and no socket.
 
-mod expected;
+mod delivery;
 mod interest;
+mod joining;
 pub(crate) mod outbox;
 mod wakeups;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::task::yield_now;
 
-use self::wakeups::Wakeups;
-pub use self::{expected::Expected, interest::Interest};
+pub use self::{delivery::Delivery, interest::Interest, joining::Expected};
+use self::{joining::Here, wakeups::Wakeups};
 use crate::{
-    event::{Event, Exchange, Position, PushedAt, Topic},
+    event::{Exchange, Position, Topic},
     hub::outbox::{Outbox, Turns},
     ids::SessionId,
     metrics::Metrics,
@@ -64,24 +65,6 @@ struct Subscriber {
     since: u64,
 }
 
-/// One event on its way to the hubs of all runtimes. It is encoded once, and only if
-/// somebody wants it.
-#[derive(Debug)]
-pub struct Delivery {
-    event: Event,
-    frame: OnceLock<Frame>,
-}
-
-/// Where a hub is, or a reader. Positions are compared where the numbers are the same: then there
-/// is no gap in between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Here {
-    /// Entries and gaps that were handed over.
-    pub handed: u64,
-    /// All events up to there are queued for those who are subscribed.
-    pub position: Position,
-}
-
 /// Where a pass over some deliveries ended.
 enum Pass {
     Over,
@@ -89,31 +72,6 @@ enum Pass {
     NoRoom(usize, usize),
     /// Before this delivery: others have waited long enough.
     Enough(usize),
-}
-
-impl Delivery {
-    pub fn new(event: Event) -> Self {
-        Self { event, frame: OnceLock::new() }
-    }
-
-    /// What it takes in memory, more or less, before it is encoded.
-    pub fn bytes(&self) -> usize {
-        let Event { topic, body, .. } = &self.event;
-        size_of::<Self>() + topic.routing_key().len() + body.name.len() + body.payload.get().len()
-    }
-
-    /// Which of a hub's subscribers is to be timed: one, as an event takes each of them the
-    /// same way, and not always the one that is served first.
-    fn to_follow<'a>(&self, subscribers: &'a [Subscriber]) -> Option<(&'a Outbox, PushedAt)> {
-        let pushed_at = self.event.pushed_at?;
-        // Microseconds are as good as drawn.
-        let at = pushed_at.0.checked_rem(subscribers.len() as u64)?;
-        Some((&subscribers[at as usize].outbox, pushed_at))
-    }
-
-    fn frame(&self) -> Frame {
-        self.frame.get_or_init(|| protocol::pushed_event(&self.event)).clone()
-    }
 }
 
 /// What a client may expect of an exchange.
@@ -176,40 +134,6 @@ impl Hub {
         let at = of_key.partition_point(|other| other.outbox.session() < outbox.session());
         of_key.insert(at, Subscriber { outbox: outbox.clone(), form, since });
         self.metrics.subscriptions.inc();
-    }
-
-    /// Whatever is read of the topic from now on is to be handed to this hub.
-    pub fn expect(&self, topic: &Topic) -> Expected {
-        Expected::new(self.interest.clone(), topic.clone())
-    }
-
-    /// Acknowledges, for a session that joins when it has caught up.
-    pub fn acknowledge(&self, topic: &Topic, form: KeyForm, outbox: &Outbox, tag: Option<&Tag>) {
-        let exchanges = self.lock();
-        let Some(subscribers) = exchanges.get(&topic.exchange) else { return };
-        let id = self.position(&topic.exchange, subscribers);
-        outbox.push(protocol::subscribed(tag, topic, form, id, Some(Recovered::Yes)));
-    }
-
-    /// Queues what leads up to where this hub is, and registers for what is behind, in one step;
-    /// neither where there is an error.
-    pub fn join<E>(
-        &self,
-        exchange: &Exchange,
-        keys: &[(&Topic, KeyForm)],
-        outbox: &Arc<Outbox>,
-        lead: impl FnOnce(Here) -> Result<Vec<Frame>, E>,
-    ) -> Result<(), E> {
-        let mut exchanges = self.lock();
-        let Some(subscribers) = exchanges.get_mut(exchange) else { return Ok(()) };
-        // Nobody is subscribed where it is not known yet.
-        let Some(position) = self.position(exchange, subscribers) else { return Ok(()) };
-        let handed = subscribers.handed;
-        lead(Here { handed, position })?.into_iter().for_each(|frame| outbox.push(frame));
-        for (topic, form) in keys {
-            self.register(subscribers, topic, *form, outbox, Some(handed));
-        }
-        Ok(())
     }
 
     /// Queues a frame that says where each of these exchanges is: whoever is subscribed has, or
@@ -303,32 +227,32 @@ impl Hub {
         let mut wakeups = self.wakeups.adding();
         let mut queued = 0;
         for (at, delivery) in deliveries.iter().enumerate() {
-            let of_key = subscribers.of_key(delivery.event.topic.routing_key());
+            let of_key = subscribers.of_key(delivery.routing_key());
             if of_key.is_empty() {
                 continue;
             }
             let bytes = Outbox::cost(&delivery.frame());
-            let pause = if !self.turns.has_room_for(bytes) {
-                Some(Pass::NoRoom(at, bytes))
-            } else if queued > 0 && queued + of_key.len() > QUEUED_AT_ONCE {
-                Some(Pass::Enough(at))
-            } else {
-                None
+            if !self.turns.has_room_for(bytes) {
+                return Pass::NoRoom(at, bytes);
+            }
+            if queued > 0 && queued + of_key.len() > QUEUED_AT_ONCE {
+                return Pass::Enough(at);
+            }
+            if let Some((to, pushed_at)) = delivery.to_follow(of_key)
+                && to.since <= number
+            {
+                to.outbox.follow_next(pushed_at);
+            }
+            let mut due = 0;
+            let fed = |to: &Subscriber| {
+                due += 1;
+                to.outbox.feed(delivery.frame(), &self.turns)
             };
-            if let Some(pause) = pause {
-                // In the midst of an entry.
-                let last = deliveries[..at].last().map(|delivery| delivery.event.position);
-                subscribers.position = last.or(subscribers.position);
-                return pause;
-            }
-            if let Some((outbox, pushed_at)) = delivery.to_follow(of_key) {
-                outbox.follow_next(pushed_at);
-            }
-            let fed = |to: &Subscriber| to.outbox.feed(delivery.frame(), &self.turns);
-            let due = of_key.iter().filter(|subscriber| subscriber.since <= number);
-            wakeups.extend(due.filter_map(fed));
+            wakeups.extend(of_key.iter().filter(|to| to.since <= number).filter_map(fed));
             queued += of_key.len();
-            self.metrics.deliveries.inc_by(of_key.len() as u64);
+            self.metrics.deliveries.inc_by(due);
+            // It may be left in the midst of an entry.
+            subscribers.position = Some(delivery.position());
         }
         subscribers.passed(Some(up_to));
         Pass::Over

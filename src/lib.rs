@@ -39,8 +39,9 @@
 //! - a pushed event: `gateway_api/push.rs` → `bus` → each replica's reader → `workers.rs` →
 //!   `hub.rs` → `hub/outbox.rs` → the driver writes
 //!
-//! And one back: a client that was away: … → `session/subscribe.rs` → `session/replay.rs` → `ring`
-//! (or the log behind it) → `hub/outbox.rs`, part by part, until it joins in `hub.rs`
+//! And one back, of a client that was away: … → `session/subscribe.rs` → `session/resume.rs` → `ring`
+//! (or the log behind it) → `session/replay.rs` → `hub/outbox.rs`, part by part, until it joins in
+//! `hub/joining.rs`
 //!
 //! Where to begin:
 //! - why was this handshake refused: `edge/handshake.rs`; by its origin: `net/origin.rs`

@@ -130,11 +130,6 @@ impl Ring {
         self.lock().lanes.len().max(1)
     }
 
-    /// What it holds, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.lock().bytes()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock()
     }
@@ -154,6 +149,49 @@ impl Kept {
                 Some((_, lane)) => lane.forget_oldest(),
                 None => return,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::RawBody;
+
+    const MOST: usize = 3 << 20;
+
+    /// So many KiB of it.
+    fn fill(ring: &Ring, exchange: &Exchange, kib: u64) {
+        let body = "x".repeat(1_024);
+        for offset in 0..kib {
+            let id = Entry { offset, hash: 0 };
+            let (position, body) = (Position::behind(id, 0), RawBody::Json(body.as_bytes()));
+            let event = RawEvent::new(b"k", body, position, None, 2_048).expect("valid");
+            ring.append(exchange, id, &[event]);
+        }
+    }
+
+    fn sizes(ring: &Ring, exchanges: &[Exchange]) -> Vec<usize> {
+        let kept = ring.lock();
+        exchanges.iter().map(|exchange| kept.lanes[exchange].size()).collect()
+    }
+
+    #[test]
+    fn an_exchange_has_what_it_uses_and_each_has_the_least() {
+        let exchanges = ["one", "other", "none"].map(|name| Exchange::new(name).expect("valid"));
+        let ring = Ring::new(exchanges.clone(), MOST);
+        fill(&ring, &exchanges[0], 10 << 10);
+        let all = sizes(&ring, &exchanges);
+        assert!(all[0] <= MOST && all[0] > MOST - (4 << 10), "{all:?}");
+        fill(&ring, &exchanges[1], 10 << 10);
+        let all = sizes(&ring, &exchanges);
+        assert!(all[0].abs_diff(LEAST) < 4 << 10, "{all:?}");
+        assert!(all[0] + all[1] <= MOST && all[0] + all[1] > MOST - (4 << 10), "{all:?}");
+        // What is used beyond the bound is the least of each.
+        let ring = Ring::new(exchanges.clone(), 0);
+        exchanges.iter().for_each(|exchange| fill(&ring, exchange, 5 << 10));
+        for size in sizes(&ring, &exchanges) {
+            assert!(size.abs_diff(LEAST) < 4 << 10, "{size}");
         }
     }
 }

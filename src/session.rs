@@ -12,6 +12,7 @@ mod opening;
 mod recheck;
 mod replay;
 mod reply;
+mod resume;
 pub(crate) mod socket;
 mod subscribe;
 mod subscriptions;

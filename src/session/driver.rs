@@ -185,6 +185,9 @@ impl<'a, S: Socket> Driver<'a, S> {
             if self.session.take_recheck_due() {
                 self.rechecks.on_new_auth();
             }
+            if self.replaying.is_none() {
+                self.replaying = self.next_replay();
+            }
         }
         !read && self.reads()
     }
@@ -206,15 +209,17 @@ impl<'a, S: Socket> Driver<'a, S> {
 
     /// One at a time, beside actions. A client that is to leave goes in the midst of it.
     fn poll_replay(&mut self, cx: &mut Context<'_>) -> bool {
-        let session = &self.session;
-        let next = || session.next_replay().map(|next| Box::pin(session.clone().replay(next)) as _);
-        self.replaying = self.replaying.take().or_else(next);
         let Some(replaying) = &mut self.replaying else { return false };
         let over = replaying.as_mut().poll(cx).is_ready();
         if over {
-            self.replaying = None;
+            self.replaying = self.next_replay();
         }
         over
+    }
+
+    fn next_replay(&self) -> Option<BoxFuture<'static, ()>> {
+        let next = self.session.next_replay()?;
+        Some(Box::pin(self.session.clone().replay(next)))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {

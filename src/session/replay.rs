@@ -17,16 +17,16 @@
 //! for. And it takes a ring that has everything up to *here*: an entry is there before it is
 //! handed over.
 
-use std::{mem, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::select;
 use tokio::time::{Instant, sleep};
 
-use super::{Session, errors::unavailable_exchange};
+use super::Session;
 use crate::{
     event::{Exchange, Position, Topic},
     hub::{Expected, Hub, outbox::Outbox},
-    protocol::{self, ClientError, Frame, KeyForm, NotRecovered, Past, Recovered, RoutingKey, Tag},
+    protocol::{self, Frame, KeyForm, NotRecovered, RoutingKey, Tag},
     ring::{Cursor, LogReader, Lost, NoReading, NotRead, Place, RingEvent, Span},
 };
 
@@ -40,19 +40,13 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Events that may be looked up while the hub waits: more are a part of their own.
 const JOINING_MAX: usize = 64;
 
-/// How the subscriptions of one message begin.
-pub(super) enum Start {
-    /// At once. What was missed does not follow, or was not asked for.
-    Live(Option<Recovered>),
-    Replay(Box<Replay>),
-}
-
 /// What the subscriptions of one message have yet to receive.
 pub struct Replay {
     exchange: Exchange,
     /// So many gaps there had been when it began.
     gaps: u64,
-    keys: Vec<Key>,
+    /// By their text.
+    keys: BTreeMap<Arc<str>, Key>,
     /// What stands before it is queued, or pending.
     cursor: Cursor,
     /// What the cursor leads into, where it is not the ring.
@@ -102,52 +96,6 @@ impl From<NotRead> for NotYet {
 }
 
 impl Session {
-    /// How subscriptions to these topics of one exchange begin, where this of the past is wanted.
-    pub(super) async fn prepare(
-        &self,
-        exchange: &Exchange,
-        past: Past,
-        topics: &[Topic],
-    ) -> Result<Start, ClientError> {
-        let ring = &self.services.ring;
-        let live = |reason| Ok(Start::Live(Some(Recovered::No(reason))));
-        let gaps = ring.gaps(exchange);
-        let behind = |cursor: Cursor, log| {
-            let queued = Some(cursor.position);
-            let replay = Replay { log, queued, ..Replay::new(exchange, gaps, cursor) };
-            Ok(Start::Replay(Box::new(replay)))
-        };
-        match past {
-            Past::After(position) if !topics.is_empty() => {
-                let Some(position) = position else { return live(NotRecovered::Unknown) };
-                let patience = self.services.patience;
-                match ring.reach(exchange, position, patience).await {
-                    Place::Here(cursor) => behind(cursor, None),
-                    Place::Before => match ring.read_log(exchange, position, patience).await {
-                        Ok((log, cursor)) => behind(cursor, Some(log)),
-                        Err(NoReading::NotRecovered(reason)) => live(reason),
-                        Err(NoReading::Unavailable) => Err(unavailable_exchange(exchange.as_str())),
-                    },
-                    Place::Unknown => live(NotRecovered::Unknown),
-                    Place::Ahead => Err(unavailable_exchange(exchange.as_str())),
-                }
-            }
-            Past::Last(number) if !topics.is_empty() => {
-                let keys: Vec<_> = topics.iter().map(Topic::routing_key).collect();
-                match ring.latest(exchange, &keys, number, self.outbox.part()) {
-                    Ok(Some(Span { events, cursor, .. })) => {
-                        let replay =
-                            Replay { pending: events, ..Replay::new(exchange, gaps, cursor) };
-                        Ok(Start::Replay(Box::new(replay)))
-                    }
-                    Ok(None) => live(NotRecovered::TooMany),
-                    Err(_) => live(NotRecovered::Expired),
-                }
-            }
-            Past::Nothing | Past::After(_) | Past::Last(_) => Ok(Start::Live(None)),
-        }
-    }
-
     /// It is run when the action is over, beside later ones.
     pub(super) fn queue_replay(&self, mut replay: Box<Replay>, tag: Option<&Tag>) {
         if replay.keys.is_empty() {
@@ -221,7 +169,7 @@ impl Session {
     }
 
     fn since(&self, replay: &Replay) -> Result<Span, NotYet> {
-        let keys: Vec<_> = replay.keys.iter().map(|key| key.topic.routing_key()).collect();
+        let keys: Vec<_> = replay.keys.keys().map(|key| &**key).collect();
         let (cursor, part) = (replay.cursor, self.outbox.part());
         match &replay.log {
             None => Ok(self.services.ring.since(&replay.exchange, &keys, cursor, part)?),
@@ -281,7 +229,7 @@ impl Session {
     /// Subscriptions may end while they catch up.
     fn drop_ended(&self, replay: &mut Replay) {
         let state = self.lock();
-        replay.keys.retain(|key| state.subscriptions.holds(&key.topic, key.generation));
+        replay.keys.retain(|_, key| state.subscriptions.holds(&key.topic, key.generation));
     }
 
     /// Subscribes, in one step with what is left.
@@ -311,7 +259,7 @@ impl Session {
         // What was read before must not come behind it.
         replay.expect_anew(&self.services.hub);
         let gaps = |replay: &Replay, here| {
-            let gaps = replay.keys.iter().map(|Key { topic, form, .. }| {
+            let gaps = replay.keys.values().map(|Key { topic, form, .. }| {
                 let key = RoutingKey { text: topic.routing_key(), form: *form };
                 protocol::gap(&topic.exchange, key, None)
             });
@@ -337,8 +285,8 @@ impl Session {
         frames: impl FnOnce(&Replay, Position) -> Result<Vec<Frame>, NotYet>,
     ) -> Result<(), NotYet> {
         self.drop_ended(replay);
-        let since = replay.keys.iter().filter_map(|key| key.expected.since()).max();
-        let keys: Vec<_> = replay.keys.iter().map(|key| (&key.topic, key.form)).collect();
+        let since = replay.keys.values().filter_map(|key| key.expected.since()).max();
+        let keys: Vec<_> = replay.keys.values().map(|key| (&key.topic, key.form)).collect();
         let hub = &self.services.hub;
         let joined = hub.join(&replay.exchange, &keys, &self.outbox, |here| {
             if since > Some(here) || queued > Some(here.position) {
@@ -355,11 +303,27 @@ impl Session {
 }
 
 impl Replay {
+    /// Of what stands behind the cursor, which leads into the log, or the ring. There had been so
+    /// many gaps.
+    pub(super) fn behind(
+        exchange: &Exchange,
+        gaps: u64,
+        cursor: Cursor,
+        log: Option<LogReader>,
+    ) -> Self {
+        Self { log, queued: Some(cursor.position), ..Self::new(exchange, gaps, cursor) }
+    }
+
+    /// Of these, and what has come since.
+    pub(super) fn latest(exchange: &Exchange, gaps: u64, latest: Span) -> Self {
+        Self { pending: latest.events, ..Self::new(exchange, gaps, latest.cursor) }
+    }
+
     fn new(exchange: &Exchange, gaps: u64, cursor: Cursor) -> Self {
         Self {
             exchange: exchange.clone(),
             gaps,
-            keys: Vec::new(),
+            keys: BTreeMap::new(),
             cursor,
             log: None,
             ended: None,
@@ -371,17 +335,18 @@ impl Replay {
     }
 
     pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {
-        self.keys.push(Key { topic, form, generation, expected });
+        let key = topic.shared_routing_key();
+        self.keys.insert(key, Key { topic, form, generation, expected });
     }
 
     /// From now on, instead of before.
     fn expect_anew(&mut self, hub: &Hub) {
-        self.keys.iter_mut().for_each(|key| key.expected = hub.expect(&key.topic));
+        self.keys.values_mut().for_each(|key| key.expected = hub.expect(&key.topic));
     }
 
     /// Of an event that is one, and still wanted.
     fn frame(&self, event: &RingEvent) -> Option<Frame> {
-        let wanted = self.keys.iter().any(|key| key.topic.routing_key() == event.routing_key());
+        let wanted = self.keys.contains_key(event.routing_key());
         event.frame(&self.exchange).filter(|_| wanted)
     }
 

@@ -11,7 +11,7 @@ use super::{
         check_error, exchange_missing, invalid_key, key_error, of_key, unavailable_exchange,
         unknown_exchange,
     },
-    replay::Start,
+    resume::Start,
 };
 use crate::{
     application::{ApplicationError, CheckReason, Decision, SessionSnapshot},
