@@ -6,6 +6,7 @@
 //! back to gets everything that came since.
 
 mod event;
+mod held;
 mod lane;
 mod log;
 mod reach;
@@ -18,6 +19,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{self, Notify};
 
+pub(crate) use self::held::Held;
 pub use self::{
     event::RingEvent,
     lane::{Cursor, Place, Span},

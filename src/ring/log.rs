@@ -110,6 +110,11 @@ impl Readings {
         })
     }
 
+    /// Those that are being begun, too.
+    pub(super) fn under_way(&self) -> usize {
+        READINGS - self.permits.available_permits()
+    }
+
     /// As soon as some window holds the position.
     async fn along(&self, position: Position) -> (LogReader, Cursor) {
         loop {

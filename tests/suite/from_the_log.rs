@@ -12,6 +12,7 @@ use crate::support::{
     fleet::Fleet,
     gateway::{Addresses, push_request},
     handler::proto::PushEventsRequest,
+    metrics::Scrape,
     program::Program,
     rabbitmq::RabbitMq,
     within,
@@ -176,6 +177,8 @@ async fn behind_what_cannot_be_read_it_starts_all_the_same_and_tells_of_a_gap() 
     let gap = client.await_that(|message| message["event"] != "Event").await;
     assert_eq!(gap["event"], "Gap", "{gap}");
     let replayed = client.event("Replayed").await["payload"]["count"].as_u64();
+    let told = r#"myxi_resumes_total{asked="after",result="gap"}"#;
+    Scrape::of(&fleet[1]).await.shows([(told, 1), ("myxi_resumes_under_way", 0)]);
     receives(&mut client, 0..replayed.expect("a number")).await;
     push(&fleet[1], &exchange, "1", 800..803, 1).await;
     receives(&mut client, 800..803).await;
