@@ -119,12 +119,12 @@ const nameAndError = {
   },
 };
 
-/** How many, and of these how many have not received yet what they missed. */
+/** How many, with a mark while some of them have not received yet what they missed. */
 const subscriptions = {
   draw(cell, { subscriptions: all, catching_up: late }) {
     if (!cell.firstElementChild) cell.append(element("span", "late"), element("span"));
     const [first, last] = cell.children;
-    setText(first, late > 0 ? `↻\u00a0${format.count(late)} ` : "");
+    setText(first, late > 0 ? "↻\u00a0" : "");
     setText(last, format.count(all));
     const title = late > 0 ? `${format.count(late)} of them still receive what they missed` : "";
     if (cell.title !== title) cell.title = title;
