@@ -29,7 +29,7 @@ impl Ring {
             entries: lane.len(),
             bytes: lane.size(),
             age: lane.oldest_pushed().map(ago),
-            readings: self.readings.get(exchange).map_or(0, |readings| readings.under_way()),
+            readings: self.catching_up.get(exchange).map_or(0, |of| of.readings.under_way()),
         });
         let mut held: Vec<_> = held.collect();
         held.sort_by(|one, other| one.exchange.cmp(&other.exchange));
