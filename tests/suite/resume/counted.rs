@@ -55,8 +55,8 @@ async fn ask_and_stop(gateway: &Gateway, exchange: &str, keys: &[&str], after: &
 async fn catching_up(gateway: &Gateway, count: u64) -> Value {
     let path = "/api/sessions?sort=outbox&limit=100";
     let row = |table: &Value| {
-        let rows = table["sessions"].as_array().expect("rows").iter();
-        rows.filter(|row| row["catching_up"] == count).cloned().next()
+        let mut rows = table["sessions"].as_array().expect("rows").iter();
+        rows.find(|row| row["catching_up"] == count).cloned()
     };
     let table = Console::of(gateway).awaits(path, |table| row(table).is_some()).await;
     row(&table).expect("it is there")
