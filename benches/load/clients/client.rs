@@ -125,7 +125,7 @@ impl Client {
     fn read(&mut self, bytes: &[u8], unit: Unit) -> io::Result<()> {
         let tally = &mut self.tally;
         if let Some(script) = &mut self.script {
-            let heard = |message: &[u8], awaits| {
+            let heard = |message: &[u8], awaits: bool| {
                 if !awaits || unit.looks_inside() {
                     tally.add(unit, message, true);
                 }
