@@ -12,9 +12,7 @@ use tonic::transport::Channel;
 
 use super::{DEADLINE, Setup, WARM_UP, contender::Build, pace::ticks, replicas::Replicas};
 use crate::{
-    load::{
-        Clients, Pace, Tally, Unit, event, myxi_entry, myxi_script, step, subscribe, within,
-    },
+    load::{Clients, Pace, Tally, Unit, event, myxi_entry, myxi_script, step, subscribe, within},
     peer::AT_ONCE,
 };
 

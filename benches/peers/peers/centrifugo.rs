@@ -145,12 +145,7 @@ impl Process {
     }
 }
 
-fn settings(
-    port: u16,
-    api_port: u16,
-    application: Option<&Application>,
-    history: u64,
-) -> Value {
+fn settings(port: u16, api_port: u16, application: Option<&Application>, history: u64) -> Value {
     let endpoint = application.map(|application| format!("grpc://{}", application.address));
     json!({
         "http_server": { "address": "127.0.0.1", "port": port },

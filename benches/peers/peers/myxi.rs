@@ -9,8 +9,8 @@ use tonic::transport::Channel;
 
 use crate::{
     load::{
-        Application, Gateway, Unit, event, myxi_entry, myxi_script, payload, position_in, subscribe,
-        text,
+        Application, Gateway, Unit, event, myxi_entry, myxi_script, payload, position_in,
+        subscribe, text,
     },
     peer::{Forwarder, Forwarding, KEY, Keeper, Keeping, Peer, Publish, Running},
     placement::Placement,

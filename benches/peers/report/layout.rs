@@ -157,10 +157,9 @@ pub fn layout(row: Row) -> (&'static str, Vec<Column>) {
                 column("CPU of one gateway each, µs", 1, Shown),
             ],
         ),
-        Row::Missed => (
-            "A client comes back that missed 1,000 events, which are in memory",
-            missed().into(),
-        ),
+        Row::Missed => {
+            ("A client comes back that missed 1,000 events, which are in memory", missed().into())
+        }
         Row::MissedByMany => ("1,000 such clients at once", missed().into()),
         Row::Deep => (
             "Through RabbitMQ: a client comes back that missed 100,000 events, which are in the log",
