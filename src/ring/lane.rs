@@ -7,6 +7,7 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque, vec_deque},
     iter::{self, Peekable},
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -202,6 +203,12 @@ impl Lane {
                 self.bytes -= KEY_BYTES + event.routing_key().len();
             }
         }
+    }
+
+    /// Those that come with this entry.
+    pub(super) fn offsets_up_to(&self, next: Entry) -> RangeInclusive<u64> {
+        let first = self.end().map_or(0, |end| end.entry().offset + 1);
+        first.min(next.offset)..=next.offset
     }
 
     pub(super) fn end(&self) -> Option<Position> {
