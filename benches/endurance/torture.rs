@@ -50,7 +50,9 @@ mod connections;
 mod faults;
 mod fleet;
 pub mod handler;
+mod heads;
 mod judge;
+mod positions;
 mod publishers;
 mod settle;
 mod topics;
@@ -76,6 +78,7 @@ use self::{
     faults::{Deck, Fault},
     fleet::Replica,
     handler::HandlerProcess,
+    heads::Heads,
 };
 use crate::{
     Processors, args,
@@ -84,8 +87,9 @@ use crate::{
 };
 
 const REPLICAS: usize = 3;
-const STAY: usize = 12;
-const COME_AND_GO: usize = 9;
+const STAY: usize = 4;
+const COME_AND_GO: usize = 5;
+const COME_BACK: usize = 16;
 const BULK_PUBLISHERS: usize = 2;
 const SENDERS: usize = 6;
 
@@ -103,7 +107,10 @@ pub async fn run(
     let seed = args.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     let cluster = if args.cluster { " --cluster" } else { "" };
     let batch = &args.batch;
-    println!("\na torture of {} faults, --seed {seed}{cluster} --batch {batch}", args.faults);
+    let (faults, overlap) = (args.faults, args.overlap);
+    println!(
+        "\ntorture --faults {faults} --overlap {overlap} --seed {seed}{cluster} --batch {batch}"
+    );
     let mut deck = Deck::new(dice(seed, 0), args.cluster, args.overlap);
     if args.plan {
         deck.rounds(args.faults).for_each(|round| println!("  {}", names(&round)));
@@ -114,14 +121,18 @@ pub async fn run(
     let (stop_stayers, stayers_stopped) = watch::channel(false);
     let mut others = JoinSet::new();
     let mut stayers = JoinSet::new();
-    for number in 0..STAY {
-        let live =
-            clients::live(world.clone(), number, clients::Kind::Stays, stayers_stopped.clone());
-        stayers.spawn_local(live);
-    }
-    for number in STAY..STAY + COME_AND_GO {
-        let kind = clients::Kind::ComesAndGoes;
-        others.spawn_local(clients::live(world.clone(), number, kind, others_stopped.clone()));
+    let kinds = [
+        (STAY, clients::Kind::Stays),
+        (COME_BACK, clients::Kind::ComesBack),
+        (COME_AND_GO, clients::Kind::ComesAndGoes),
+    ];
+    let kinds = kinds.into_iter().flat_map(|(count, kind)| std::iter::repeat_n(kind, count));
+    for (number, kind) in kinds.enumerate() {
+        let (tasks, stopped) = match kind {
+            clients::Kind::ComesAndGoes => (&mut others, &others_stopped),
+            clients::Kind::Stays | clients::Kind::ComesBack => (&mut stayers, &stayers_stopped),
+        };
+        tasks.spawn_local(clients::live(world.clone(), number, kind, stopped.clone()));
     }
     let publishers = (0..REPLICAS).map(publishers::Kind::Single);
     let publishers = publishers.chain((0..BULK_PUBLISHERS).map(|_| publishers::Kind::Bulk));
@@ -142,6 +153,7 @@ pub async fn run(
     everybody_is_answered(&world).await;
     stop_stayers.send_replace(true);
     within(DEADLINE, "those who stayed leave", all_end(&mut stayers)).await?;
+    heads::all_known(&world).await;
     judge::judge(&world.books.borrow(), world.began, verdicts);
     Ok(())
 }
@@ -193,6 +205,7 @@ struct World {
     began: Instant,
     seed: u64,
     books: RefCell<Books>,
+    heads: Heads,
     connections: Connections,
     fleet: Vec<Replica>,
     handler: HandlerProcess,
@@ -226,6 +239,7 @@ impl World {
             began: Instant::now(),
             seed,
             books: RefCell::new(Books::new()),
+            heads: Heads::default(),
             connections: Connections::start()?,
             fleet,
             handler,
@@ -241,8 +255,15 @@ impl World {
         clock(self.began, Instant::now())
     }
 
-    fn excuse(&self, exchange: &'static str, replica: Option<usize>) {
-        let excuse = Excuse { exchange, replica, from: Instant::now(), to: None };
+    fn excuse(
+        &self,
+        fault: Fault,
+        exchange: &'static str,
+        replica: Option<usize>,
+        of_log: bool,
+    ) {
+        let (cause, from) = (fault.name(), Instant::now());
+        let excuse = Excuse { cause, exchange, replica, of_log, from, to: None };
         self.books.borrow_mut().excuses.push(excuse);
     }
 
@@ -257,7 +278,8 @@ impl World {
     fn progress(&self) -> String {
         let books = self.books.borrow();
         let (events, sessions) = (books.events.len(), books.sessions.len());
-        format!("{events} events pushed, {sessions} sessions, {} actions", books.actions)
+        let resumed: usize = books.resumes.values().sum();
+        format!("{events} events pushed, {sessions} sessions, {resumed} resumes")
     }
 }
 

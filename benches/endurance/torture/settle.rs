@@ -24,7 +24,9 @@ const LOOKS_BACK: usize = 5_000;
 #[derive(Clone, Copy)]
 pub enum Who {
     Everybody,
-    /// Whose session is on any replica but this.
+    /// Whose session is there.
+    Connected,
+    /// Whose session is there, on any replica but this.
     AllBut(usize),
 }
 
@@ -98,14 +100,20 @@ fn deaf(books: &Books, topic: Topic, event: usize, who: Who) -> Vec<usize> {
     let pushed = books.events[event].began;
     let heard = |heard: &Heard| match *heard {
         Heard::Event(number) => number == event,
-        Heard::Gap(at) => at > pushed,
+        Heard::Told(told) => told.at > pushed,
+        Heard::Back(_) => false,
     };
     let is_deaf = |subscription: &Subscription| {
         let replica = books.sessions[subscription.session].replica;
+        let is_asked = match who {
+            Who::Everybody => true,
+            Who::Connected => books.is_connected(subscription),
+            Who::AllBut(other) => books.is_connected(subscription) && other != replica,
+        };
         subscription.topic == topic
             && subscription.since < pushed
             && books.is_live(subscription)
-            && !matches!(who, Who::AllBut(other) if other == replica)
+            && is_asked
             && !subscription.heard.iter().rev().take(LOOKS_BACK).any(heard)
     };
     let subscriptions = books.subscriptions.iter().enumerate();

@@ -16,7 +16,7 @@ pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
     match fault.kind {
         Kind::NoAmqp => {
             // What stands before it in its chunk of the log cannot be read by anybody.
-            world.excuse(exchange, None);
+            world.excuse(fault, exchange, None, true);
             // Alone with the broker, whose logs are open again: this client bears no less.
             let broker = world.broker.write().await;
             let log = format!("myxi.log.{exchange}");
@@ -25,7 +25,7 @@ pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
         }
         Kind::EntryOfAnotherType => {
             // Nobody here knows what events it has.
-            world.excuse(exchange, None);
+            world.excuse(fault, exchange, None, true);
             let broker = world.broker.read().await;
             as_operator(broker.node(fault.which), async |channel| {
                 let properties = BasicProperties::default().with_type("myxi.of-tomorrow".into());
