@@ -37,9 +37,13 @@ const PAUSE: Range<f64> = 0.05..0.5;
 const IS_THERE_FOR: Range<f64> = 1.0..8.0;
 const IS_AWAY_FOR: Range<f64> = 0.05..6.0;
 
-/// The same, one time of [`ONE_IS_SHORT_OF`]: it is cut off in the midst of coming back.
+/// The same, one time of [`ONE_IS_SHORT_OF`].
 const IS_HARDLY_THERE_FOR: Range<f64> = 0.0..0.1;
 const ONE_IS_SHORT_OF: u32 = 3;
+
+/// Of those that come back: in the midst of what they missed, behind so many events.
+const ONE_IS_CUT_OFF_AGAIN_OF: u32 = 3;
+const CUT_OFF_BEHIND: Range<u64> = 0..30;
 
 /// Of those that are cut off by their clients. Of others the network just ends.
 const ONE_IS_CLOSED_OF: u32 = 3;
@@ -134,6 +138,8 @@ struct Client<'a> {
     due: Vec<(Instant, Due)>,
     tags: u64,
     leaves: bool,
+    /// Behind so many events that it had missed.
+    cut_off_behind: Option<u64>,
     is_cut_off: bool,
 }
 
@@ -182,10 +188,12 @@ impl<'a> Client<'a> {
         memory: &'a mut Memory,
         dice: &'a mut SmallRng,
     ) -> Self {
-        let mut due = Vec::new();
+        let (mut due, mut cut_off_behind) = (Vec::new(), None);
         if kind == Kind::ComesBack {
             let there_for = drawn(dice, IS_THERE_FOR, IS_HARDLY_THERE_FOR);
             due.push((Instant::now() + there_for, Due::Drop));
+            let again = dice.random_ratio(1, ONE_IS_CUT_OFF_AGAIN_OF);
+            cut_off_behind = again.then(|| dice.random_range(CUT_OFF_BEHIND));
         }
         Self {
             world,
@@ -203,6 +211,7 @@ impl<'a> Client<'a> {
             due,
             tags: 0,
             leaves: false,
+            cut_off_behind,
             is_cut_off: false,
         }
     }

@@ -49,8 +49,11 @@ pub async fn well(world: &World) -> Duration {
             }
         }
     }
-    for topic in Topic::all() {
-        let deaf = heard(world, topic, Who::Everybody).await;
+    // Who is away comes back to all of them.
+    let last = |topic| Some((topic, last_taken(&world.books.borrow(), topic)?));
+    let last: Vec<_> = Topic::all().filter_map(last).collect();
+    for (topic, event) in last {
+        let deaf = heard_this(world, topic, event, Who::Everybody).await;
         let mut books = world.books.borrow_mut();
         for subscription in deaf {
             let of = &books.sessions[books.subscriptions[subscription].session];
@@ -77,10 +80,14 @@ async fn replicas_are_ready(world: &World, began: Instant) {
 /// Waits until these have heard the last event of the topic that was taken, or were told of
 /// a gap since; answers the subscriptions that did not in time.
 pub async fn heard(world: &World, topic: Topic, who: Who) -> Vec<usize> {
-    let began = Instant::now();
     let Some(last) = last_taken(&world.books.borrow(), topic) else { return Vec::new() };
+    heard_this(world, topic, last, who).await
+}
+
+async fn heard_this(world: &World, topic: Topic, event: usize, who: Who) -> Vec<usize> {
+    let began = Instant::now();
     loop {
-        let deaf = deaf(&world.books.borrow(), topic, last, who);
+        let deaf = deaf(&world.books.borrow(), topic, event, who);
         if deaf.is_empty() || began.elapsed() > DEADLINE {
             return deaf;
         }

@@ -77,6 +77,7 @@ impl Client<'_> {
         self.memory.positions.heard(topic, position);
         if let Some(replay) = self.replays.values_mut().find(|one| one.topics.contains(&topic)) {
             replay.heard += 1;
+            self.is_cut_off |= self.cut_off_behind == Some(replay.heard);
         }
         if !known {
             self.surprise(format!("event {number} at two positions, one of them {position}"));
@@ -224,6 +225,7 @@ impl Client<'_> {
                 self.memory.positions.stands(topic, &request.place);
                 let none = Replay { topics: BTreeSet::new(), heard: 0 };
                 self.replays.entry(tag).or_insert(none).topics.insert(topic);
+                self.is_cut_off |= self.cut_off_behind == Some(0);
                 self.world.books.borrow_mut().resumed("recovered");
             }
             (Some(after), Some(false), Some(word)) => {
