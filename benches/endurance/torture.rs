@@ -1,30 +1,39 @@
-//! A torture: three replicas on one RabbitMQ, or on a cluster of three, clients that stay and clients that come and go,
-//! numbered events one by one and in bulk, events to single sessions and actions, and faults
-//! of everything that can have one, in turn and overlapping. What must hold is counted from
-//! the outside, and each count but one must be zero.
+//! A torture: three replicas on one RabbitMQ, or on a cluster of three; clients that stay, that
+//! come and go, and, most of them, that are cut off again and again and come back to any replica
+//! for what they missed; numbered events one by one and in bulk, events to single sessions and
+//! actions; and faults of everything that can have one, in turn and overlapping, half of them the
+//! broker's and half of them the replicas'. What must hold is counted from the outside, and
+//! what has a verdict must be zero.
 //!
 //! An event is *taken* when its push was answered with OK. It is *behind* another one when its
 //! push began after that one's was answered with OK, or when both were taken by one call and
 //! it stands later in it: in no other case do the promises say which comes first. A
 //! subscription begins with `Subscribed` and ends with its session or when its client says
-//! that it wants no more; a new session begins anew.
+//! that it wants no more; a new session begins anew. Where its client comes back it lasts from
+//! session to session, on whichever replica: what was missed in between is owed like anything
+//! else. It is *told* that something may be missing by `Gap`, or by `recovered: false` when it
+//! comes back.
 //!
 //! - **Lost in silence**, counted for each subscription: an event that was taken, whose push
 //!   began after `Subscribed` had come, and which the subscription did not hear, though it heard
-//!   one that is behind it, and no `Gap` came between the last event heard that it is behind
+//!   one that is behind it, and it was not told between the last event heard that it is behind
 //!   and the first one heard that is behind it. What a subscription heard nothing behind is
 //!   explained by its end. Where nothing has ended it, the last events are heard (see *deaf*).
 //! - **Duplicated**: an event heard twice by one subscription.
 //! - **Reordered**: an event heard later than one that is behind it. Also what is heard in
 //!   two orders by two subscriptions: there is one log.
-//! - **Told**: each `Gap`.
-//! - **Told without need**: a `Gap` that nothing explains. Either an event is missing there that
-//!   was taken, or was heard by somebody else; or a fault excuses it. A log that was deleted
-//!   excuses gaps of its exchange, and so does a head that was cut away, on the replica that
-//!   stood still meanwhile (on all, where other faults overlapped): a replica cannot know what
-//!   it missed, not even that it was nothing. A broker that is killed, stopped, frozen or in
-//!   alarm, closed connections, a deleted queue, exchange or binding, and whatever befalls
-//!   replicas and the handler excuse none.
+//! - **Told**: how often, what was said and why; no verdict. Of these *without need*: nothing
+//!   that was pushed there was missed; or what was missed was in the log, which could not be
+//!   read for a reason that is known: it had no marker before the place where the client stood,
+//!   or as many readings were under way as may be.
+//! - **Told without a cause**: by no fault's doing. A log that was deleted is a cause, and so is
+//!   an entry that nobody here can read; a head that was cut away is one for a `Gap` on the replica
+//!   that stood still meanwhile (on all, where other faults overlapped): it cannot know what it
+//!   missed, not even that it was nothing. Who comes back and is `expired` is right where the log
+//!   began behind its place, or its first marker did: that is asked of the broker, at once. A taken
+//!   event that nobody ever heard is a cause, too: the log has lost it. A broker that is killed,
+//!   stopped, frozen or in alarm, closed connections, a deleted queue, exchange or binding, and
+//!   whatever befalls replicas and the handler is none.
 //! - **Refused and heard**: the gateway said that an event was certainly not pushed, and it was.
 //! - **Wrong `NOT_FOUND`**: for a session that said something after that answer and was answered.
 //! - **OK that nobody heard and nobody was told of**: a taken event that some subscription
@@ -39,7 +48,11 @@
 //!   an event for each topic; a subscription that then does not hear the last one within two
 //!   minutes, nor is told of a gap.
 //! - **Surprises**: whatever else must not be, such as an event of a topic that was not
-//!   subscribed to, or a replica that is not ready by then.
+//!   subscribed to, one that stands at two positions, a `Replayed` that counts otherwise than
+//!   its client, or a replica that is not ready by then.
+//!
+//! Of each count the first is named with its client and subscription, the event, and what was
+//! heard around it, with each event's place in the log.
 //!
 //! A frozen replica's clients are quiet meanwhile; they are owed everything afterwards.
 
@@ -255,13 +268,7 @@ impl World {
         clock(self.began, Instant::now())
     }
 
-    fn excuse(
-        &self,
-        fault: Fault,
-        exchange: &'static str,
-        replica: Option<usize>,
-        of_log: bool,
-    ) {
+    fn excuse(&self, fault: Fault, exchange: &'static str, replica: Option<usize>, of_log: bool) {
         let (cause, from) = (fault.name(), Instant::now());
         let excuse = Excuse { cause, exchange, replica, of_log, from, to: None };
         self.books.borrow_mut().excuses.push(excuse);

@@ -246,7 +246,9 @@ impl<'a> Client<'a> {
                 Due::Act => self.act(),
                 Due::Flip => self.flip(),
                 Due::Leave => self.leave(),
-                Due::Drop if self.session.is_some() && self.dice.random_ratio(1, ONE_IS_CLOSED_OF) => {
+                Due::Drop
+                    if self.session.is_some() && self.dice.random_ratio(1, ONE_IS_CLOSED_OF) =>
+                {
                     self.close();
                 }
                 Due::Drop => self.is_cut_off = true,

@@ -190,14 +190,7 @@ impl Client<'_> {
         }
     }
 
-    fn stands(
-        &mut self,
-        at: Instant,
-        tag: u64,
-        topic: Topic,
-        request: &Request,
-        answer: &Message,
-    ) {
+    fn stands(&mut self, at: Instant, tag: u64, topic: Topic, request: &Request, answer: &Message) {
         let Some(session) = self.session else { return };
         let payload = &answer.payload;
         let known = self.memory.subscriptions.get(&topic).copied();

@@ -69,8 +69,14 @@ fn print_told(books: &Books, counts: &Counts, began: Instant) {
     }
     let needless: usize = rows.values().map(|(_, needless)| needless).sum();
     let explained = needless - counts.without_cause.len();
-    println!("told: {} times, {needless} without need, of which explained {explained}", counts.told.len());
+    println!(
+        "told: {} times, {needless} without need, of which explained {explained}",
+        counts.told.len()
+    );
     for ((word, cause, round), (all, needless)) in rows {
-        println!("    {all} × {}: {cause} ({needless} without need; under way: {round})", word.name());
+        println!(
+            "    {all} × {}: {cause} ({needless} without need; under way: {round})",
+            word.name()
+        );
     }
 }
