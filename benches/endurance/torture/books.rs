@@ -1,10 +1,13 @@
 //! What was pushed, what came of it, and what each subscription heard: written down while
 //! the torture goes on, judged when it is over.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Instant};
 
-use super::{heads::Head, topics::Topic};
+use super::{heads::Head, positions, topics::Topic};
 use crate::client::Gone;
+
+/// Of an exchange's events: more than are ever under way.
+const LATEST: usize = 5_000;
 
 /// All times are of this process's one clock.
 pub struct Books {
@@ -16,6 +19,10 @@ pub struct Books {
     pub sends: Vec<Send>,
     pub excuses: Vec<Excuse>,
     pub rounds: Vec<Round>,
+    pub unreadable: Vec<Unreadable>,
+    /// Offsets of entries that a replica, past which the log was cut, has other positions for than
+    /// the rest: it cannot know the marker before them.
+    pub odd: Vec<(&'static str, u64)>,
     /// What was asked of the logs after somebody was told; nothing until it is answered.
     pub heads: Vec<Option<Head>>,
     /// How often which fault was done, by whom it befalls.
@@ -143,6 +150,15 @@ pub struct Excuse {
     pub to: Option<Instant>,
 }
 
+/// An entry of a log that is none to a gateway, for as long as the log is that one.
+pub struct Unreadable {
+    pub exchange: &'static str,
+    pub from: Instant,
+    pub to: Option<Instant>,
+    /// It has one of these.
+    pub offsets: RangeInclusive<u64>,
+}
+
 /// Faults that overlapped, and what followed until everything was well again.
 pub struct Round {
     pub faults: String,
@@ -183,6 +199,8 @@ impl Books {
             sends: Vec::new(),
             excuses: Vec::new(),
             rounds: Vec::new(),
+            unreadable: Vec::new(),
+            odd: Vec::new(),
             heads: Vec::new(),
             faults: BTreeMap::new(),
             resumes: BTreeMap::new(),
@@ -269,8 +287,30 @@ impl Books {
         subscription.heard.push(Heard::Back(session));
     }
 
+    /// An event was heard at this position. Answers whether that is where it stands.
+    pub fn stands_at(&mut self, number: usize, position: &str) -> bool {
+        let event = &mut self.events[number];
+        let known = event.position.get_or_insert_with(|| position.into());
+        if **known == *position {
+            return true;
+        }
+        let (place, exchange) = (positions::read(position), event.topic.exchange());
+        let is_there = place.is_some() && positions::read(known) == place;
+        let cut = |excuse: &Excuse| !excuse.of_log && excuse.exchange == exchange;
+        let is_odd = is_there && self.excuses.iter().any(cut);
+        self.odd.extend(place.filter(|_| is_odd).map(|(offset, _)| (exchange, offset)));
+        is_odd
+    }
+
     pub fn resumed(&mut self, how: &'static str) {
         *self.resumes.entry(how).or_default() += 1;
+    }
+
+    /// How far a log has been heard: the greatest offset of its latest events.
+    pub fn reached(&self, exchange: &str) -> u64 {
+        let latest = self.events.iter().rev().filter(|event| event.topic.exchange() == exchange);
+        let positions = latest.take(LATEST).filter_map(|event| event.position.as_deref());
+        positions.filter_map(positions::read).map(|(offset, _)| offset).max().unwrap_or_default()
     }
 
     /// Neither the client nor its session has ended it.

@@ -243,7 +243,8 @@ impl Deck {
     pub fn rounds(&mut self, faults: usize) -> impl Iterator<Item = Vec<Fault>> + '_ {
         let mut left = faults;
         std::iter::from_fn(move || {
-            let round = (left > 0).then(|| self.round(left))?;
+            let goes_on = left > 0 || self.handler_is_due();
+            let round = goes_on.then(|| self.round(left))?;
             left -= round.iter().filter(|fault| fault.victim() != Victim::Handler).count();
             Some(round)
         })
@@ -256,7 +257,7 @@ impl Deck {
         let several = self.overlap > 1 && self.rounds.is_multiple_of(2);
         let count = if several { self.dice.random_range(2..=self.overlap) } else { 1 };
         let count = count.min(at_most);
-        let of_handler = self.drawn() / ONE_OF_HANDLER_IN > self.handler.drawn;
+        let of_handler = self.handler_is_due();
         let mut round = Vec::new();
         if of_handler {
             let kind = self.handler.draw(&mut self.dice);
@@ -271,6 +272,10 @@ impl Deck {
             }
         }
         round
+    }
+
+    fn handler_is_due(&self) -> bool {
+        self.drawn() / ONE_OF_HANDLER_IN > self.handler.drawn
     }
 
     /// Without those of the handler.

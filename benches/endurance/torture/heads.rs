@@ -31,7 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(180);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The offset of the first entry, if there is any,
+    /// The offset of the first entry, if there is any that can be read,
     pub first: Option<u64>,
     /// and of the first marker. A position is held against what follows one.
     pub marker: Option<u64>,
@@ -86,8 +86,12 @@ async fn read(channel: Channel, log: &str) -> lapin::Result<Head> {
     let mut head = Head { first: None, marker: None };
     for _ in 0..LOOKED_AT {
         let Ok(Some(entry)) = timeout(QUIET, entries.next()).await else { break };
-        let entry = entry?;
-        entry.ack(BasicAckOptions::default()).await?;
+        let entry = match entry {
+            // An entry that the broker cannot read, either.
+            Err(error) if error.to_string().contains("INTERNAL-ERROR") => break,
+            entry => entry?,
+        };
+        let _ = entry.ack(BasicAckOptions::default()).await;
         let at = offset(&entry);
         head.first = head.first.or(at);
         if entry.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == "myxi.marker") {

@@ -63,16 +63,15 @@ impl Client<'_> {
         let Some(position) = &mq.id else {
             return self.surprise(format!("event {number} without a position"));
         };
+        let number = number as usize;
         let mut books = self.world.books.borrow_mut();
-        let event = books.events.get_mut(number as usize).filter(|event| event.topic == topic);
-        let Some(event) = event else {
+        if books.events.get(number).is_none_or(|event| event.topic != topic) {
             drop(books);
             return self.surprise(format!("event {number}, which nobody pushed to {topic}"));
-        };
+        }
         // The log has it once, whoever hears it, and whenever.
-        let known = event.position.get_or_insert_with(|| position.clone()) == position;
-        let heard = Heard::Event(number as usize);
-        books.subscriptions[*subscription].heard.push(heard);
+        let known = books.stands_at(number, position);
+        books.subscriptions[*subscription].heard.push(Heard::Event(number));
         drop(books);
         self.memory.positions.heard(topic, position);
         if let Some(replay) = self.replays.values_mut().find(|one| one.topics.contains(&topic)) {

@@ -35,6 +35,10 @@ pub async fn delete(world: &World, fault: Fault) -> anyhow::Result<String> {
     let (input, log) = (format!("myxi.in.{exchange}"), format!("myxi.log.{exchange}"));
     if fault.kind == Kind::LogDeleted {
         world.excuse(fault, exchange, None, true);
+        let (mut books, now) = (world.books.borrow_mut(), std::time::Instant::now());
+        for entry in books.unreadable.iter_mut().filter(|entry| entry.exchange == exchange) {
+            entry.to.get_or_insert(now);
+        }
     }
     let broker = world.broker.read().await;
     as_operator(broker.node(fault.which), async |channel| {
