@@ -68,7 +68,9 @@ impl Cause {
         let excuse = books.excuses.iter().find(|excuse| excuses(excuse, topic, told));
         let excused = excuse.map(|excuse| Self::Fault(excuse.cause));
         let lost = behind.iter().any(|one| one.owed && !anybody[one.number]);
-        excused.or_else(|| Self::by_log(books, topic, told)).or_else(|| lost.then_some(Self::LogLost))
+        excused
+            .or_else(|| Self::by_log(books, topic, told))
+            .or_else(|| lost.then_some(Self::LogLost))
     }
 
     /// By where the log began just then, and what is in it.
