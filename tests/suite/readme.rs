@@ -11,15 +11,17 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Mutex, mpsc},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use myxi::{config::Config, internals::protocol::ErrorCode};
 use serde_json::Value;
 
+use tokio::time::sleep;
+
 use super::support::{
-    DEADLINE, client::without_positions, handler::free_address, python::python, rabbitmq::RabbitMq,
-    unique,
+    DEADLINE, client::without_positions, handler::free_address, http, python::python,
+    rabbitmq::RabbitMq, unique, within,
 };
 
 const README: &str = include_str!("../../README.md");
@@ -52,6 +54,7 @@ async fn what_is_pushed_to_one_replica_of_the_readme_reaches_a_client_of_the_oth
         replicas.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
     }
     let second = replicas.gateway("--listen 127.0.0.1:6005", &[]);
+    second.ready().await;
     let client = newcomer.python("client.py", &second);
     client.line(|line| line.contains("InvalidAction"));
     newcomer.push_by_stub(&first);
@@ -165,6 +168,19 @@ struct Gateway {
     _program: Program,
 }
 
+impl Gateway {
+    /// Whoever starts it by hand sees it ready before the next command is typed.
+    async fn ready(&self) {
+        let clients = self.clients.parse().expect("an address");
+        let ready = async {
+            while http::get(clients, "/health/ready", "localhost").await.0 != 200 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within(DEADLINE, "ready", ready).await;
+    }
+}
+
 impl Newcomer {
     fn new() -> Self {
         let directory = std::env::temp_dir().join(unique("myxi-test-readme"));
@@ -180,7 +196,7 @@ impl Newcomer {
         while TcpStream::connect(handler).is_err() {
             let app = newcomer.handler.as_ref().expect("it was started");
             assert!(start.elapsed() < DEADLINE, "app.py does not listen:\n{}", app.said());
-            thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         newcomer
     }
@@ -339,7 +355,7 @@ impl Program {
                 break status;
             }
             assert!(Instant::now() < until, "it does not end; it said:\n{}", self.said());
-            thread::sleep(std::time::Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         };
         assert!(status.success(), "{status}; it said:\n{}", self.said());
     }
