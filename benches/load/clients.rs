@@ -256,7 +256,7 @@ impl Shared {
             let Some(client) = slot else { continue };
             let (unit, was_playing) = (books.unit, client.is_playing());
             let before = client.tally.received;
-            let outcome = client.serve(&mut books.buffer, unit);
+            let outcome = client.serve(&mut books.buffer, unit, event.is_read_closed());
             self.played.set(self.played.get() + usize::from(was_playing && !client.is_playing()));
             let received = client.tally.received;
             self.received.set(self.received.get() + (received - before));

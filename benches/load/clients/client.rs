@@ -92,8 +92,8 @@ impl Client {
         self.repeated.replace(now).map(|repeated| now - repeated)
     }
 
-    /// Writes and reads what can be.
-    pub fn serve(&mut self, buffer: &mut [u8], unit: Unit) -> io::Result<()> {
+    /// Writes and reads what can be, up to its end where the connection was closed.
+    pub fn serve(&mut self, buffer: &mut [u8], unit: Unit, is_closed: bool) -> io::Result<()> {
         self.send()?;
         loop {
             let bytes = match self.stream.read(buffer) {
@@ -103,8 +103,9 @@ impl Client {
                 Err(error) => return Err(error),
             };
             self.read(&buffer[..bytes], unit)?;
-            // Less than asked for: there is no more, and the next byte is a new event.
-            if bytes < buffer.len() {
+            // Less than asked for: there is no more, and the next byte is a new event. An end is
+            // none that has come already.
+            if bytes < buffer.len() && !is_closed {
                 return Ok(());
             }
         }
