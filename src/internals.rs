@@ -16,7 +16,7 @@ pub mod application {
 
 pub mod bus {
     pub use crate::bus::{
-        Answers, AskError, BusListener, BusStatus, EventBus, LogEntry, LogReading, NotRead,
+        Answers, AskError, Bindings, BusListener, BusStatus, EventBus, LogEntry, LogReading, NotRead,
         PublishError, Replicas, SharedLog, SkipReason,
     };
 

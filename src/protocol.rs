@@ -46,8 +46,9 @@ struct Message<'a, P> {
 struct Source<'a> {
     e: &'a str,
     rk: &'a str,
-    /// Behind the event.
-    id: Position,
+    /// Behind the event, in its exchange's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<Position>,
 }
 
 /// What became of a wish for what was missed.
@@ -68,6 +69,8 @@ pub enum NotRecovered {
     Unknown,
     /// It is more than may be sent.
     TooMany,
+    /// The exchange has none.
+    NoLog,
 }
 
 fn frame<P: Serialize>(event: &str, tag: Option<&Tag>, payload: P) -> Frame {

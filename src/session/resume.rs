@@ -24,6 +24,9 @@ impl Session {
     ) -> Result<Start, ClientError> {
         let ring = &self.services.ring;
         let live = |reason| Ok(Start::Live(Some(Recovered::No(reason))));
+        if past != Past::Nothing && !topics.is_empty() && !ring.keeps(exchange) {
+            return live(NotRecovered::NoLog);
+        }
         let gaps = ring.gaps(exchange);
         let replay = |replay| Ok(Start::Replay(Box::new(replay)));
         let behind = |cursor, log| replay(Replay::behind(exchange, gaps, cursor, log));

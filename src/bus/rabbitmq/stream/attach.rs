@@ -77,7 +77,7 @@ impl Reader {
             self.pass(LogEntry::empty(entry)).await;
         } else {
             self.warm(connection, entry).await;
-            self.listener.attached(&self.config.name, entry).await;
+            self.listener.attached(&self.config.name, Some(entry)).await;
             self.health.attached.store(true, Relaxed);
         }
         Ok(tail)
