@@ -12,8 +12,10 @@
 
 pub mod batch;
 mod connection;
+mod direct;
 mod entry;
 mod exchange;
+mod health;
 mod marker;
 mod message;
 mod nodes;
@@ -23,8 +25,10 @@ mod push;
 mod replica_queue;
 mod stream;
 mod supervisor;
+mod tail;
 mod topology;
 mod url;
+mod watchdog;
 mod window;
 
 use std::{
@@ -43,18 +47,19 @@ use tokio::{
 
 use self::{
     connection::HELD_BACK,
+    health::Health,
     publisher::{Published, Publisher},
     replica_queue::ReplicaQueue,
-    stream::{Health, Past, Reader},
+    stream::Past,
     supervisor::{Link, Supervisor},
     window::Window,
 };
 pub use self::{
-    exchange::ExchangeConfig,
+    exchange::{ExchangeConfig, ExchangeKind},
     url::{BrokerUrl, InvalidBrokerUrl},
 };
 use super::{
-    Answers, AskError, BusListener, BusStatus, EventBus, ExchangeStatus, LogReading, NotRead,
+    Answers, AskError, Bindings, BusListener, BusStatus, EventBus, ExchangeStatus, LogReading, NotRead,
     PublishError, Replicas, SharedLog, Skipped,
 };
 use crate::{
@@ -72,6 +77,8 @@ pub struct RabbitMqConfig {
     /// The nodes of one cluster; at least one.
     pub urls: Vec<BrokerUrl>,
     pub exchanges: Vec<ExchangeConfig>,
+    /// What is held of exchanges that have bindings.
+    pub bindings: Arc<Bindings>,
     pub replica: ReplicaId,
     /// In bytes of JSON. What other programs publish beyond it is skipped.
     pub max_event_size: usize,
@@ -106,7 +113,7 @@ impl RabbitMqBus {
         listener: Arc<dyn BusListener>,
         answers: Arc<dyn Answers>,
     ) -> Arc<Self> {
-        let RabbitMqConfig { urls, exchanges: configs, replica, max_event_size } = config;
+        let RabbitMqConfig { urls, exchanges: configs, bindings, replica, max_event_size } = config;
         let urls: Arc<[_]> = urls.into();
         let mut tasks = JoinSet::new();
         let mut connect = |purpose: &str| {
@@ -130,16 +137,35 @@ impl RabbitMqBus {
                 Some(config.clone()),
                 published.clone(),
             );
-            let reader = Reader::new(
-                config,
-                reading.clone(),
-                publisher.clone(),
-                listener.clone(),
-                max_event_size,
-            );
-            exchanges.insert(name, Lane { publisher, reading, health: reader.health() });
+            let health = Arc::new(Health::new(&name));
             tasks.spawn(driver.run());
-            tasks.spawn(reader.run());
+            let (link, of_reader, listener) =
+                (reading.clone(), publisher.clone(), listener.clone());
+            if config.kind.has_log() {
+                let reader = stream::Reader::new(
+                    config,
+                    link,
+                    of_reader,
+                    listener,
+                    max_event_size,
+                    health.clone(),
+                );
+                tasks.spawn(reader.run());
+            } else {
+                let keys = bindings.of(&name).cloned().unwrap_or_default();
+                let reader = direct::Reader {
+                    config,
+                    replica,
+                    link,
+                    publisher: of_reader,
+                    listener,
+                    keys,
+                    max_event_size,
+                    health: health.clone(),
+                };
+                tasks.spawn(reader.run());
+            }
+            exchanges.insert(name, Lane { publisher, reading, health });
         }
 
         let questions_window = Window::new();

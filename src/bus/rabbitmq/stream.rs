@@ -4,44 +4,42 @@
 //! The broker's word is not enough for that. Within one consumer it passes over what was cut
 //! away, begins again at the log's head, or falls silent for good, and says nothing. So the
 //! offsets of what comes are held against those of what came ([`trail`]), and silence is
-//! looked into ([`watchdog`]).
+//! looked into ([`watchdog`](super::watchdog)).
 
 mod apart;
 mod attach;
 mod events;
 mod past;
-mod tail;
 mod trail;
 mod warm;
-mod watchdog;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use lapin::message::Delivery;
+use lapin::{
+    message::Delivery,
+    types::{AMQPValue, FieldTable},
+};
 use tokio::time::Instant;
 
 pub(super) use self::past::{Past, not_read};
-use self::{
-    tail::Tail,
-    trail::{Continuity, Trail},
-    watchdog::{Advice, TICK, Watchdog},
-};
+use self::trail::{Continuity, Trail};
 use super::{
     ExchangeConfig,
     connection::{BrokerConnection, BrokerError},
     entry::{self, Kind},
+    health::Health,
     marker,
     publisher::Publisher,
-    supervisor::{Link, NOT_CONNECTED_YET, Problem, backoff},
+    supervisor::{Link, backoff},
+    tail::Tail,
+    topology,
+    watchdog::{Advice, TICK, Watchdog},
 };
 use crate::{
-    bus::{BusListener, Lag, LogEntry, SeenIds, SkipCounts, SkipReason},
+    bus::{BusListener, LogEntry, SeenIds, SkipReason},
     event::{Exchange, Position},
     net::backoff::Backoff,
 };
@@ -82,40 +80,6 @@ pub(super) struct Reader {
     compared: bool,
 }
 
-/// What others see of a [`Reader`].
-pub(super) struct Health {
-    /// Has been attached once.
-    pub attached: AtomicBool,
-    pub problem: Problem,
-    pub lag: Lag,
-    /// Entries that are no events.
-    pub skipped: SkipCounts,
-    /// Events that were pushed again.
-    pub duplicates: AtomicU64,
-    /// Gaps told.
-    pub gaps: AtomicU64,
-    /// How often nothing came though there was something to read.
-    pub stalls: AtomicU64,
-}
-
-impl Health {
-    fn new(exchange: &Exchange) -> Self {
-        let problem = Problem::new(format!("exchange {exchange}, reading"));
-        problem.not_yet(NOT_CONNECTED_YET);
-        let (attached, lag, skipped, duplicates, gaps, stalls) = Default::default();
-        Self { attached, problem, lag, skipped, duplicates, gaps, stalls }
-    }
-
-    /// Logs less and less, for whoever publishes nonsense may publish a lot of it.
-    fn skip(&self, exchange: &Exchange, offset: u64, reason: SkipReason) {
-        let skipped = self.skipped.count(reason);
-        if skipped.is_power_of_two() {
-            let what = reason.what();
-            tracing::warn!(%exchange, offset, skipped, "skipped an entry of the log: {what}");
-        }
-    }
-}
-
 impl Reader {
     pub(super) fn new(
         config: ExchangeConfig,
@@ -123,8 +87,8 @@ impl Reader {
         publisher: Publisher,
         listener: Arc<dyn BusListener>,
         max_event_size: usize,
+        health: Arc<Health>,
     ) -> Self {
-        let health = Arc::new(Health::new(&config.name));
         Self {
             config,
             link,
@@ -139,10 +103,6 @@ impl Reader {
             careful: false,
             compared: false,
         }
-    }
-
-    pub(super) fn health(&self) -> Arc<Health> {
-        self.health.clone()
     }
 
     pub(super) async fn run(mut self) {
@@ -294,8 +254,38 @@ impl Reader {
     }
 
     fn skip(&self, offset: u64, reason: SkipReason) {
-        self.health.skip(&self.config.name, offset, reason);
+        self.health.skip(&self.config.name, Some(offset), reason);
     }
+}
+
+/// Where to begin to read.
+#[derive(Debug, Clone, Copy)]
+enum From {
+    /// The first entry that the log still has.
+    First,
+    /// What is published from now on.
+    End,
+    /// This entry, or the first one behind it. Beyond the log's end nothing comes, and the
+    /// broker says nothing.
+    Offset(u64),
+}
+
+/// A consumer of an exchange's log.
+async fn open(
+    connection: &BrokerConnection,
+    exchange: &Exchange,
+    from: From,
+    prefetch: u16,
+) -> Result<Tail, BrokerError> {
+    let from = match from {
+        From::First => AMQPValue::LongString("first".into()),
+        From::End => AMQPValue::LongString("next".into()),
+        From::Offset(offset) => AMQPValue::LongLongInt(offset as i64),
+    };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-stream-offset".into(), from);
+    let channel = connection.channel().await?;
+    Tail::open(channel, topology::log_stream(exchange), arguments, prefetch).await
 }
 
 fn went_back() -> BrokerError {

@@ -2,11 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{
-    PATIENCE, Reader,
-    tail::{From, Tail},
-    trail::Trail,
-};
+use super::{From, PATIENCE, Reader, open, trail::Trail};
 use crate::{
     bus::{
         SkipReason,
@@ -65,7 +61,7 @@ async fn read_apart(
 ) -> Result<u64, BrokerError> {
     let apart = connection.open_another().await?;
     let read = async {
-        let mut tail = Tail::open(&apart, exchange, from, 1).await?;
+        let mut tail = open(&apart, exchange, from, 1).await?;
         entry::offset(&tail.next_within(PATIENCE, "an entry of the log").await?)
     };
     let read = read.await;

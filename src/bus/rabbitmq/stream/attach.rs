@@ -6,8 +6,7 @@ use lapin::message::Delivery;
 use tokio::time::Instant;
 
 use super::{
-    PATIENCE, Reader,
-    tail::{From, PREFETCH, Tail},
+    From, PATIENCE, Reader, open,
     trail::{Found, Trail},
     went_back,
 };
@@ -16,7 +15,9 @@ use crate::{
         LogEntry,
         rabbitmq::{
             connection::{BrokerConnection, BrokerError},
-            entry, marker, topology,
+            entry, marker,
+            tail::{PREFETCH, Tail},
+            topology,
         },
     },
     event::{Entry, Position},
@@ -87,7 +88,7 @@ impl Reader {
     /// before it came before.
     async fn attach_at_end(&self, connection: &BrokerConnection) -> Result<End, BrokerError> {
         let mut tail =
-            Tail::open(connection, &self.config.name, From::End, self.prefetch()).await?;
+            open(connection, &self.config.name, From::End, self.prefetch()).await?;
         let marker = marker::publish(&self.publisher, &self.config.name).await?;
         loop {
             let delivery = tail.next_within(PATIENCE, "the marker in the log").await?;
@@ -106,7 +107,7 @@ impl Reader {
         trail: &Trail,
     ) -> Result<Resumed, BrokerError> {
         let from = From::Offset(trail.start());
-        let mut tail = Tail::open(connection, &self.config.name, from, self.prefetch()).await?;
+        let mut tail = open(connection, &self.config.name, from, self.prefetch()).await?;
         let mut retrace = trail.retrace();
         if retrace.is_over() {
             // So that something comes.
