@@ -26,7 +26,8 @@ pub mod bus {
 
     pub mod rabbitmq {
         pub use crate::bus::rabbitmq::{
-            BrokerUrl, ExchangeConfig, InvalidBrokerUrl, RabbitMqBus, RabbitMqConfig, batch,
+            BrokerUrl, ExchangeConfig, ExchangeKind, InvalidBrokerUrl, RabbitMqBus, RabbitMqConfig,
+            batch,
         };
     }
 }

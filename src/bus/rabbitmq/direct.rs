@@ -12,7 +12,10 @@ mod message;
 mod probe;
 mod queue;
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use lapin::message::Delivery;
 use tokio::time::Instant;
@@ -21,7 +24,7 @@ pub(super) use self::message::outgoing;
 use self::{
     binder::Binder,
     probe::Probe,
-    queue::{Overflow, Queue},
+    queue::{Dropped, Overflow, Queue},
 };
 use super::{
     ExchangeConfig,
@@ -119,9 +122,9 @@ impl Reader {
     async fn follow(
         &self,
         queue: &mut Queue,
-        dropped: &queue::Dropped,
+        dropped: &Dropped,
         probe: &Arc<Probe>,
-    ) -> Result<(), BrokerError> {
+    ) -> Result<Infallible, BrokerError> {
         let mut watchdog = Watchdog::new();
         loop {
             let delivery = queue.next(Instant::now() + TICK).await?;
