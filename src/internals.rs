@@ -16,7 +16,7 @@ pub mod application {
 
 pub mod bus {
     pub use crate::bus::{
-        Answers, AskError, Bindings, BusListener, BusStatus, EventBus, LogEntry, LogReading, NotRead,
+        Answers, AskError, Bindings, BusListener, BusStatus, EventBus, Hold, LogEntry, LogReading, NotBound, NotRead,
         PublishError, Replicas, SharedLog, SkipReason,
     };
 

@@ -106,6 +106,7 @@ impl Reader {
         let probe = Probe::new(self.publisher.clone(), exchange, name);
         probe.publish().await?;
         queue.pass_until(|delivery| probe.is(delivery)).await?;
+        self.keys.open();
         if self.health.attached.load(Relaxed) {
             self.tell_gap().await;
         } else {
@@ -114,7 +115,6 @@ impl Reader {
             self.listener.attached(exchange, None).await;
             self.health.attached.store(true, Relaxed);
         }
-        self.keys.open();
         Ok(Attached { queue, overflow, probe, binder })
     }
 
