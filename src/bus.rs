@@ -18,6 +18,7 @@ mod status;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use self::{bindings::Keys, seen::SeenIds, skipped::SkipCounts, status::Lag};
 pub use self::{
     bindings::{Bindings, Hold, NotBound},
     replicas::{Answers, AskError, Replicas},
@@ -25,7 +26,6 @@ pub use self::{
     skipped::SkipReason,
     status::BusStatus,
 };
-use self::{bindings::Keys, seen::SeenIds, skipped::SkipCounts, status::Lag};
 pub(crate) use self::{
     skipped::Skipped,
     status::{EventsPerMessage, ExchangeStatus},

@@ -226,12 +226,7 @@ impl Hub {
         }
     }
 
-    fn pass(
-        &self,
-        exchange: &Exchange,
-        deliveries: &[Delivery],
-        up_to: Option<Position>,
-    ) -> Pass {
+    fn pass(&self, exchange: &Exchange, deliveries: &[Delivery], up_to: Option<Position>) -> Pass {
         let mut exchanges = self.lock();
         let Some(subscribers) = exchanges.get_mut(exchange) else { return Pass::Over };
         let number = subscribers.handed;

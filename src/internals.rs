@@ -16,8 +16,8 @@ pub mod application {
 
 pub mod bus {
     pub use crate::bus::{
-        Answers, AskError, Bindings, BusListener, BusStatus, EventBus, Hold, LogEntry, LogReading, NotBound, NotRead,
-        PublishError, Replicas, SharedLog, SkipReason,
+        Answers, AskError, Bindings, BusListener, BusStatus, EventBus, Hold, LogEntry, LogReading,
+        NotBound, NotRead, PublishError, Replicas, SharedLog, SkipReason,
     };
 
     pub mod memory {

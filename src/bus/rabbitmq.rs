@@ -59,8 +59,8 @@ pub use self::{
     url::{BrokerUrl, InvalidBrokerUrl},
 };
 use super::{
-    Answers, AskError, Bindings, BusListener, BusStatus, EventBus, ExchangeStatus, LogReading, NotRead,
-    PublishError, Replicas, SharedLog, Skipped,
+    Answers, AskError, Bindings, BusListener, BusStatus, EventBus, ExchangeStatus, LogReading,
+    NotRead, PublishError, Replicas, SharedLog, Skipped,
 };
 use crate::{
     event::{Exchange, OutgoingEvent},

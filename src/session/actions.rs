@@ -82,11 +82,7 @@ impl Session {
     }
 
     /// All of the reply, or nothing where it breaks a rule.
-    async fn apply(
-        &self,
-        reply: ActionReply,
-        tag: Option<&Tag>,
-    ) -> Result<(), ApplicationError> {
+    async fn apply(&self, reply: ActionReply, tag: Option<&Tag>) -> Result<(), ApplicationError> {
         let frames = self.frames(&reply.events, tag)?;
         self.update(reply.update)?;
         for topic in &reply.unsubscribe {

@@ -214,14 +214,7 @@ impl Session {
         self.lock().subscriptions.held().contains_key(topic)
     }
 
-    fn start(
-        &self,
-        topic: Topic,
-        form: KeyForm,
-        tag: Option<&Tag>,
-        start: &mut Start,
-        hold: Hold,
-    ) {
+    fn start(&self, topic: Topic, form: KeyForm, tag: Option<&Tag>, start: &mut Start, hold: Hold) {
         let hub = &self.services.hub;
         match start {
             Start::Live(recovered) => {

@@ -40,13 +40,7 @@ pub(super) struct Subscription {
 
 impl Subscriptions {
     /// Returns its generation.
-    pub(super) fn insert(
-        &mut self,
-        topic: Topic,
-        form: KeyForm,
-        replays: bool,
-        hold: Hold,
-    ) -> u64 {
+    pub(super) fn insert(&mut self, topic: Topic, form: KeyForm, replays: bool, hold: Hold) -> u64 {
         self.remove(&topic);
         self.generations += 1;
         let generation = self.generations;

@@ -29,11 +29,7 @@ use self::{
     publication::{Content, Job},
     receipt::Outcome,
 };
-pub(super) use self::{
-    publication::Admitted,
-    published::Published,
-    receipt::Pending,
-};
+pub(super) use self::{publication::Admitted, published::Published, receipt::Pending};
 use super::{
     ExchangeConfig, batch,
     message::Message,

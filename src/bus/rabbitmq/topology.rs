@@ -94,7 +94,9 @@ pub(super) async fn ensure(
     config: &ExchangeConfig,
 ) -> Result<Option<BrokerError>, BrokerError> {
     if !config.kind.has_log() {
-        return ensure_exchange(connection, &Declaration::direct(&config.name)).await.map(|()| None);
+        return ensure_exchange(connection, &Declaration::direct(&config.name))
+            .await
+            .map(|()| None);
     }
     // A refusal closes its channel: each step has one of its own.
     ensure_exchange(connection, &Declaration::input(&config.name)).await?;

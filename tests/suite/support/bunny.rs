@@ -31,7 +31,13 @@ impl Bunny {
     }
 
     /// Returns when it is written, which is all that the original knows, too.
-    pub async fn publish(&mut self, exchange: &str, routing_key: Value, event: &str, payload: Value) {
+    pub async fn publish(
+        &mut self,
+        exchange: &str,
+        routing_key: Value,
+        event: &str,
+        payload: Value,
+    ) {
         let order = json!([exchange, routing_key, event, payload]);
         self.orders.write_all(format!("{order}\n").as_bytes()).await.expect("an order");
         self.says("published").await;

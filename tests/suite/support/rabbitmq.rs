@@ -289,7 +289,8 @@ impl RabbitMq {
     /// The keys that lead from an exchange to queues of this name, or that begins so.
     pub async fn bindings(&self, exchange: &str, queue: &str) -> Vec<String> {
         let columns = ["source_name", "destination_name", "routing_key"];
-        let list = self.ctl(&[&["list_bindings", "--no-table-headers"], &columns[..]].concat()).await;
+        let list =
+            self.ctl(&[&["list_bindings", "--no-table-headers"], &columns[..]].concat()).await;
         let bindings = list.lines().filter_map(|line| {
             let mut columns = line.split('\t');
             let [source, destination] = [columns.next()?, columns.next()?];

@@ -87,8 +87,7 @@ impl Reader {
     /// The end is where a marker is read that was published when reading had begun. What comes
     /// before it came before.
     async fn attach_at_end(&self, connection: &BrokerConnection) -> Result<End, BrokerError> {
-        let mut tail =
-            open(connection, &self.config.name, From::End, self.prefetch()).await?;
+        let mut tail = open(connection, &self.config.name, From::End, self.prefetch()).await?;
         let marker = marker::publish(&self.publisher, &self.config.name).await?;
         loop {
             let delivery = tail.next_within(PATIENCE, "the marker in the log").await?;
