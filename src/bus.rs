@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use self::{bindings::Keys, seen::SeenIds, skipped::SkipCounts, status::Lag};
 pub use self::{
-    bindings::{Bindings, Hold, NotBound},
+    bindings::{Bindings, Hold, NotBound, Whole},
     replicas::{Answers, AskError, Replicas},
     shared_log::{LogReading, NotRead, SharedLog},
     skipped::SkipReason,

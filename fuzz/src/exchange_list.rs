@@ -62,8 +62,9 @@ fn write(exchange: &ExchangeConfig) -> String {
         return format!("{name} ;kind= direct");
     }
     let (seconds, batch) = (max_age.as_secs(), if *batch { "on" } else { "off" });
+    let also_direct = *kind == ExchangeKind::AlsoDirect;
     format!(
         "{name}; max-age={seconds}s ;max-bytes = {max_bytes};segment-bytes={segment_bytes}B; \
-         batch = {batch}"
+         batch = {batch};also-direct={also_direct}"
     )
 }

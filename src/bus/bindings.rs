@@ -3,25 +3,17 @@
 //! binds what is held, all of it anew when the broker may have forgotten it, and unbinds what
 //! nobody has held for a while.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+mod keys;
 
-use parking_lot::{Mutex, MutexGuard};
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use crate::event::{Exchange, Topic};
+use tokio::time::timeout;
+
+pub(super) use self::keys::Keys;
+use crate::event::{Exchange, Position, Topic};
 
 /// From a wish to its binding. One that takes longer is made all the same, for who asks again.
 const BIND_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Pages come and go, and a client that lost its connection is back soon.
-const UNBIND_AFTER: Duration = Duration::from_secs(30);
 
 /// All exchanges that have bindings. Of others everything comes, and nothing need be held.
 #[derive(Debug, Default)]
@@ -30,6 +22,15 @@ pub struct Bindings(HashMap<Exchange, Arc<Keys>>);
 /// While it lives, what is published to one topic comes here.
 #[derive(Debug, Default)]
 pub struct Hold(Option<(Arc<Keys>, Arc<str>)>);
+
+/// What of a log is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whole {
+    Always,
+    /// Before, the keys may not have been bound.
+    Since(Position),
+    Unknown,
+}
 
 /// The broker is away, or did not bind in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +47,26 @@ impl Bindings {
         let Some(keys) = topics.first().and_then(|topic| self.of(&topic.exchange)) else {
             return Ok(topics.iter().map(|_| Hold(None)).collect());
         };
-        if !keys.lock().open {
+        if !keys.is_open() {
             return Err(NotBound);
         }
-        let holds = topics.iter().map(|topic| keys.hold(topic)).collect();
-        keys.due.notify_one();
+        let names = topics.iter().map(Topic::shared_routing_key);
+        let hold = |name: Arc<str>| {
+            keys.hold(name.clone());
+            Hold(Some((keys.clone(), name)))
+        };
+        let holds = names.map(hold).collect();
         timeout(BIND_DEADLINE, keys.all_bound(topics)).await.unwrap_or(Err(NotBound))?;
         Ok(holds)
+    }
+
+    /// From where on nothing is missing in the log of these topics of one exchange; nothing
+    /// where that is not known. Of an exchange without bindings nothing ever is.
+    pub fn whole_since(&self, topics: &[Topic]) -> Whole {
+        match topics.first().and_then(|topic| self.of(&topic.exchange)) {
+            None => Whole::Always,
+            Some(keys) => keys.whole_since(topics).map_or(Whole::Unknown, Whole::Since),
+        }
     }
 
     pub(super) fn of(&self, exchange: &Exchange) -> Option<&Arc<Keys>> {
@@ -68,148 +82,13 @@ impl Drop for Hold {
     }
 }
 
-/// The keys of one exchange. Its reader is the only one who binds them.
-#[derive(Debug, Default)]
-pub(super) struct Keys {
-    table: Mutex<Table>,
-    /// Something is to be bound.
-    due: Notify,
-    /// Something was, or nothing can be any more.
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    /// Those that are held, bound, or both.
-    keys: HashMap<Arc<str>, Key>,
-    /// To be bound, each once.
-    wanted: VecDeque<Arc<str>>,
-    /// What is bound is read.
-    open: bool,
-}
-
-#[derive(Debug, Default)]
-struct Key {
-    holders: usize,
-    /// Nobody has held it since.
-    idle_since: Option<Instant>,
-    bound: bool,
-    /// It is among those to be bound, or being bound.
-    wanted: bool,
-}
-
-impl Keys {
-    fn hold(self: &Arc<Self>, topic: &Topic) -> Hold {
-        let name = topic.shared_routing_key();
-        let mut table = self.lock();
-        let key = table.keys.entry(name.clone()).or_default();
-        key.holders += 1;
-        key.idle_since = None;
-        if !key.bound && !std::mem::replace(&mut key.wanted, true) {
-            table.wanted.push_back(name.clone());
-        }
-        Hold(Some((self.clone(), name)))
-    }
-
-    fn release(&self, name: &str) {
-        if let Some(key) = self.lock().keys.get_mut(name) {
-            key.holders -= 1;
-            key.idle_since = (key.holders == 0).then(Instant::now);
-        }
-    }
-
-    async fn all_bound(&self, topics: &[Topic]) -> Result<(), NotBound> {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            {
-                let table = self.lock();
-                if !table.open {
-                    return Err(NotBound);
-                }
-                let bound = |topic: &Topic| table.is_bound(topic.routing_key());
-                if topics.iter().all(bound) {
-                    return Ok(());
-                }
-            }
-            changed.await;
-        }
-    }
-
-    /// Nothing is bound any more, and what is held is to be. Until [`Self::open`] nobody is told
-    /// that it is.
-    pub(super) fn begin_anew(&self) {
-        let mut table = self.lock();
-        table.open = false;
-        table.keys.retain(|_, key| key.holders > 0);
-        for key in table.keys.values_mut() {
-            (key.bound, key.wanted) = (false, true);
-        }
-        table.wanted = table.keys.keys().cloned().collect();
-        drop(table);
-        self.changed.notify_waiters();
-    }
-
-    /// What is bound is read from now on.
-    pub(super) fn open(&self) {
-        self.lock().open = true;
-        self.changed.notify_waiters();
-    }
-
-    /// Some that are to be bound, so many at most.
-    pub(super) fn take_wanted(&self, most: usize) -> Vec<Arc<str>> {
-        let mut table = self.lock();
-        let count = most.min(table.wanted.len());
-        table.wanted.drain(..count).collect()
-    }
-
-    pub(super) fn bound(&self, names: &[Arc<str>]) {
-        let mut table = self.lock();
-        for name in names {
-            // None is forgotten on its way.
-            if let Some(key) = table.keys.get_mut(name) {
-                (key.bound, key.wanted) = (true, false);
-            }
-        }
-        drop(table);
-        self.changed.notify_waiters();
-    }
-
-    /// Some that nobody has held for a while: not bound any more, as far as anybody is told.
-    pub(super) fn take_idle(&self, most: usize) -> Vec<Arc<str>> {
-        let is_idle = |key: &Key| {
-            key.bound && key.idle_since.is_some_and(|since| since.elapsed() >= UNBIND_AFTER)
-        };
-        let mut table = self.lock();
-        let idle = table.keys.iter().filter(|(_, key)| is_idle(key));
-        let idle: Vec<_> = idle.take(most).map(|(name, _)| name.clone()).collect();
-        for name in &idle {
-            table.keys.remove(name);
-        }
-        idle
-    }
-
-    /// Resolves when something is to be bound.
-    pub(super) async fn due(&self) {
-        self.due.notified().await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock()
-    }
-}
-
-impl Table {
-    fn is_bound(&self, name: &str) -> bool {
-        self.keys.get(name).is_some_and(|key| key.bound)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use tokio::time::Instant;
 
-    use super::*;
+    use super::{keys::UNBIND_AFTER, *};
+    use crate::event::Entry;
 
     struct World {
         bindings: Arc<Bindings>,
@@ -314,9 +193,45 @@ mod tests {
         world.hold(&["1"]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_log_is_whole_from_a_marker_on_that_was_published_when_a_key_was_bound() {
+        let world = World::new();
+        let (keys, at) = (&world.keys, |offset| Position::end_of(Entry { offset, hash: 0 }));
+        let whole = |names: &[&str]| world.bindings.whole_since(&topics(names));
+        let hold = async |name| {
+            let asked = topics(&[name]);
+            let bind = async { world.bind() };
+            tokio::join!(world.bindings.hold(&asked), bind).0.expect("bound")
+        };
+        let _one = hold("1").await;
+        assert_eq!(whole(&["1"]), Whole::Unknown);
+        keys.prove("first", false);
+        let _two = hold("2").await;
+        assert!(!keys.read("another", at(1)));
+        assert!(!keys.read("first", at(2)));
+        assert_eq!((whole(&["1"]), whole(&["2"])), (Whole::Since(at(2)), Whole::Unknown));
+        assert_eq!(whole(&["1", "2"]), Whole::Unknown);
+        keys.prove("second", false);
+        keys.read("second", at(3));
+        assert_eq!(whole(&["1", "2"]), Whole::Since(at(3)));
+
+        // The broker has forgotten all of it.
+        keys.begin_anew();
+        keys.open();
+        assert_eq!(whole(&["1"]), Whole::Unknown);
+        world.bind();
+        keys.prove("lost on its way", true);
+        keys.prove("third", false);
+        assert!(keys.read("third", at(4)), "the gap is still to be told");
+        assert_eq!(whole(&["1", "2"]), Whole::Since(at(4)));
+        keys.interrupt();
+        assert_eq!(whole(&["1"]), Whole::Unknown);
+    }
+
     #[tokio::test]
     async fn of_other_exchanges_nothing_need_be_held() {
         let held = Bindings::default().hold(&topics(&["1", "2"])).now_or_never();
         assert_eq!(held.expect("at once").expect("held").len(), 2);
+        assert_eq!(Bindings::default().whole_since(&topics(&["1"])), Whole::Always);
     }
 }

@@ -62,11 +62,15 @@ fn parse(item: &str) -> Result<ExchangeConfig, Vec<String>> {
         if let Some(option) = options.of_a_log {
             problems.push(format!("{name}: kind=direct has no log; leave {option} out"));
         }
-        if name.as_str().starts_with(OURS) {
-            problems.push(format!("{name}: names that begin with {OURS} are the gateway's own"));
-        }
     }
-    let Options { kind, max_age, max_bytes, segment_bytes, batch, .. } = options;
+    let kind = match options.kind {
+        ExchangeKind::Stream if options.also_direct => ExchangeKind::AlsoDirect,
+        kind => kind,
+    };
+    if kind.has_bindings() && name.as_str().starts_with(OURS) {
+        problems.push(format!("{name}: names that begin with {OURS} are the gateway's own"));
+    }
+    let Options { max_age, max_bytes, segment_bytes, batch, .. } = options;
     let exchange = ExchangeConfig { name, kind, max_age, max_bytes, segment_bytes, batch };
     if problems.is_empty() { Ok(exchange) } else { Err(problems) }
 }
@@ -74,6 +78,7 @@ fn parse(item: &str) -> Result<ExchangeConfig, Vec<String>> {
 /// What an exchange is, how much its log keeps, and how that is written.
 struct Options {
     kind: ExchangeKind,
+    also_direct: bool,
     /// One that says something of a log.
     of_a_log: Option<String>,
     max_age: Duration,
@@ -86,6 +91,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             kind: ExchangeConfig::DEFAULT_KIND,
+            also_direct: false,
             of_a_log: None,
             max_age: ExchangeConfig::DEFAULT_MAX_AGE,
             max_bytes: ExchangeConfig::DEFAULT_MAX_BYTES,
@@ -115,10 +121,15 @@ impl Options {
             ("batch", value) => return Err(format!("batch={value} is neither on nor off")),
             ("kind", "stream") => self.kind = ExchangeKind::Stream,
             ("kind", "direct") => self.kind = ExchangeKind::Direct,
+            ("also-direct", "true") => self.also_direct = true,
+            ("also-direct", "false") => self.also_direct = false,
+            ("also-direct", value) => {
+                return Err(format!("also-direct={value} is neither true nor false"));
+            }
             _ => {
                 return Err(format!(
                     "{option:?} is not an option; write max-age=1h, max-bytes=200MB, \
-                     segment-bytes=10MB, batch=off or kind=direct"
+                     segment-bytes=10MB, batch=off, kind=direct or also-direct=true"
                 ));
             }
         }
@@ -149,14 +160,15 @@ mod tests {
     fn options_belong_to_the_exchange_before_them() {
         let exchanges = parse_all(
             "widgets;max-age=2h;max-bytes=50MB; segment-bytes=5MB ;kind=stream;batch=off, \
-             other,a.b_c:d-1;batch=on, legacy ; kind = direct",
+             other,a.b_c:d-1;batch=on, legacy ; kind = direct,\
+             both; also-direct = true;max-age=1h",
         )
         .expect("valid");
         let names: Vec<_> = exchanges.iter().map(|exchange| exchange.name.as_str()).collect();
-        assert_eq!(names, ["widgets", "other", "a.b_c:d-1", "legacy"]);
+        assert_eq!(names, ["widgets", "other", "a.b_c:d-1", "legacy", "both"]);
         let kinds: Vec<_> = exchanges.iter().map(|exchange| exchange.kind).collect();
-        let (stream, direct) = (ExchangeKind::Stream, ExchangeKind::Direct);
-        assert_eq!(kinds, [stream, stream, stream, direct]);
+        use ExchangeKind::{AlsoDirect, Direct, Stream};
+        assert_eq!(kinds, [Stream, Stream, Stream, Direct, AlsoDirect]);
         let widgets = &exchanges[0];
         assert_eq!(widgets.max_age, Duration::from_secs(7200));
         assert_eq!((widgets.max_bytes, widgets.segment_bytes), (50_000_000, 5_000_000));
@@ -168,7 +180,8 @@ mod tests {
     fn every_problem_of_every_exchange_is_told() {
         let problems = parse_all(
             "ok,amq.topic;max-age=soon,old;kind=topic;size=1,ok,b;max-bytes=1MB,c;max-age=1500ms,\
-             d;batch=no,e;batch=on;kind=direct,myxi.in.ok;kind=direct",
+             d;batch=no,e;batch=on;kind=direct,myxi.in.ok;kind=direct,\
+             f;also-direct=true;kind=direct",
         )
         .expect_err("invalid");
         let expected = [
@@ -182,6 +195,7 @@ mod tests {
             ("\"d\"", "batch=no is neither on nor off"),
             ("e", "kind=direct has no log; leave batch out"),
             ("myxi.in.ok", "the gateway's own"),
+            ("f", "kind=direct has no log; leave also-direct out"),
         ];
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");
         for (problem, (about, what)) in problems.iter().zip(expected) {

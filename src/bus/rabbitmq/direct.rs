@@ -8,6 +8,7 @@
 //! published where nothing comes, which must find its way back.
 
 mod binder;
+mod feeder;
 mod message;
 mod probe;
 mod queue;
@@ -20,11 +21,14 @@ use std::{
 use lapin::message::Delivery;
 use tokio::time::Instant;
 
-pub(super) use self::message::outgoing;
 use self::{
-    binder::Binder,
+    binder::{Binder, Target},
     probe::Probe,
     queue::{Dropped, Overflow, Queue},
+};
+pub(super) use self::{
+    feeder::{Feeder, Feeding},
+    message::outgoing,
 };
 use super::{
     ExchangeConfig,
@@ -99,7 +103,8 @@ impl Reader {
         let name = topology::new_direct_queue(exchange, self.replica);
         let (mut queue, overflow) = Queue::open(connection, name.clone()).await?;
         let keys = self.keys.clone();
-        let binder = Binder::new(connection.channel().await?, exchange, name.clone(), keys);
+        let target = Target::Queue(name.clone());
+        let binder = Binder::new(connection.channel().await?, exchange, target, keys);
         // Under a key that nobody else knows.
         binder.bind(&[name.as_str().into()]).await?;
         binder.bind_wanted().await?;

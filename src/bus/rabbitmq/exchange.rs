@@ -23,6 +23,8 @@ pub struct ExchangeConfig {
 pub enum ExchangeKind {
     /// Through a log, a stream that each of them reads.
     Stream,
+    /// The same, and the log is fed from a direct exchange of its name, too.
+    AlsoDirect,
     /// From a direct exchange of its name, which forwards what it is asked for, key by key.
     Direct,
 }
@@ -30,12 +32,12 @@ pub enum ExchangeKind {
 impl ExchangeKind {
     /// Whether somebody who comes back can be given what was missed.
     pub fn has_log(self) -> bool {
-        self == Self::Stream
+        self != Self::Direct
     }
 
     /// Whether events come for those keys only that a replica has asked for.
     pub fn has_bindings(self) -> bool {
-        self == Self::Direct
+        self != Self::Stream
     }
 }
 

@@ -39,7 +39,7 @@ use super::{
     watchdog::{Advice, TICK, Watchdog},
 };
 use crate::{
-    bus::{BusListener, LogEntry, SeenIds, SkipReason},
+    bus::{BusListener, Keys, LogEntry, SeenIds, SkipReason},
     event::{Exchange, Position},
     net::backoff::Backoff,
 };
@@ -65,6 +65,8 @@ pub(super) struct Reader {
     listener: Arc<dyn BusListener>,
     max_event_size: usize,
     health: Arc<Health>,
+    /// What is forwarded to the log, where that is asked for key by key.
+    keys: Option<Arc<Keys>>,
     /// Where it was; nothing where it is to begin at the end.
     trail: Option<Trail>,
     /// Of the events passed without losing the trail. An id from before that must not withhold
@@ -88,6 +90,7 @@ impl Reader {
         listener: Arc<dyn BusListener>,
         max_event_size: usize,
         health: Arc<Health>,
+        keys: Option<Arc<Keys>>,
     ) -> Self {
         Self {
             config,
@@ -96,6 +99,7 @@ impl Reader {
             listener,
             max_event_size,
             health,
+            keys,
             trail: None,
             seen: SeenIds::default(),
             next_marker: rand::random_range(MARKER_AFTER),
@@ -207,6 +211,7 @@ impl Reader {
                     tracing::warn!(%exchange, last, offset, "the log was cut before it was read");
                     trail.cut_before(offset);
                     self.seen.forget();
+                    self.keys.iter().for_each(|keys| keys.interrupt());
                     self.gap_due = true;
                 }
             }
@@ -215,8 +220,14 @@ impl Reader {
             Kind::Marker => {
                 let id = entry::id(&delivery).to_owned();
                 let entry = entry::of(&delivery, &id)?;
+                let proves = |keys: &Arc<Keys>| keys.read(&id, Position::end_of(entry));
+                let gap = self.keys.as_ref().is_some_and(proves);
                 *trail = Trail::new(id, entry);
                 self.next_marker = rand::random_range(MARKER_AFTER);
+                if gap {
+                    self.gap_due = false;
+                    self.tell_gap(Some(Position::before(entry))).await;
+                }
                 // Nobody may stand behind a gap before it is told.
                 if !self.gap_due {
                     self.pass(LogEntry::empty(entry)).await;

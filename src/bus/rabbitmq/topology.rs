@@ -94,9 +94,7 @@ pub(super) async fn ensure(
     config: &ExchangeConfig,
 ) -> Result<Option<BrokerError>, BrokerError> {
     if !config.kind.has_log() {
-        return ensure_exchange(connection, &Declaration::direct(&config.name))
-            .await
-            .map(|()| None);
+        return ensure_direct(connection, &config.name).await.map(|()| None);
     }
     // A refusal closes its channel: each step has one of its own.
     ensure_exchange(connection, &Declaration::input(&config.name)).await?;
@@ -108,6 +106,14 @@ pub(super) async fn ensure(
         Err(e) if e.is_refusal() && !e.is_missing() => Ok(Some(e)),
         bound => bound.map(|()| None),
     }
+}
+
+/// Makes sure that the direct exchange exists.
+pub(super) async fn ensure_direct(
+    connection: &BrokerConnection,
+    exchange: &Exchange,
+) -> Result<(), BrokerError> {
+    ensure_exchange(connection, &Declaration::direct(exchange)).await
 }
 
 /// Makes sure that the exchange of the replicas exists.
@@ -125,15 +131,15 @@ pub(super) async fn warn_of_differences(
     connection: &BrokerConnection,
     config: &ExchangeConfig,
 ) -> Result<(), BrokerError> {
-    let declared = match config.kind.has_log() {
-        true => vec![
-            declare_exchange(connection, &Declaration::input(&config.name), false).await,
-            declare_stream(connection, config, false).await,
-        ],
-        false => {
-            vec![declare_exchange(connection, &Declaration::direct(&config.name), false).await]
-        }
-    };
+    let mut declared = Vec::new();
+    if config.kind.has_log() {
+        declared.push(declare_exchange(connection, &Declaration::input(&config.name), false).await);
+        declared.push(declare_stream(connection, config, false).await);
+    }
+    if config.kind.has_bindings() {
+        let direct = Declaration::direct(&config.name);
+        declared.push(declare_exchange(connection, &direct, false).await);
+    }
     let mut differences = Vec::new();
     for declared in declared {
         match declared {

@@ -1,13 +1,13 @@
 //! Binds what is held, many keys at once, and unbinds what nobody has held for a while, on a
-//! channel of its own: a broker takes a millisecond or so for each.
+//! channel of its own: a broker takes its time for each.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
 use lapin::{
     Channel,
-    options::QueueBindOptions,
-    types::{FieldTable, ShortString},
+    options::{ExchangeBindOptions, ExchangeUnbindOptions},
+    types::{AMQPValue, FieldTable, ShortString},
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +20,7 @@ use crate::{
         },
     },
     event::Exchange,
+    ids::ReplicaId,
 };
 
 /// Asked for at once; the broker takes them one after another.
@@ -34,18 +35,27 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct Binder {
     channel: Channel,
     exchange: ShortString,
-    queue: ShortString,
+    target: Target,
     keys: Arc<Keys>,
+}
+
+/// What the exchange is to forward to.
+pub(super) enum Target {
+    /// A replica's queue.
+    Queue(ShortString),
+    /// The exchange that leads to a log. The binding is this replica's alone: were it all
+    /// replicas', the first one that unbinds would unbind for all.
+    Log(ShortString, ReplicaId),
 }
 
 impl Binder {
     pub(super) fn new(
         channel: Channel,
         exchange: &Exchange,
-        queue: ShortString,
+        target: Target,
         keys: Arc<Keys>,
     ) -> Self {
-        Self { channel, exchange: topology::direct_exchange(exchange), queue, keys }
+        Self { channel, exchange: topology::direct_exchange(exchange), target, keys }
     }
 
     /// Until that fails.
@@ -80,10 +90,19 @@ impl Binder {
     }
 
     pub(super) async fn bind(&self, keys: &[Arc<str>]) -> Result<(), BrokerError> {
-        let bind = |key: &Arc<str>| {
-            let (queue, exchange) = (self.queue.clone(), self.exchange.clone());
-            let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
-            self.channel.queue_bind(queue, exchange, short(key), options, arguments)
+        let bind = async |key: &Arc<str>| {
+            let (exchange, key) = (self.exchange.clone(), short(key));
+            match &self.target {
+                Target::Queue(queue) => {
+                    let (options, arguments) = Default::default();
+                    self.channel.queue_bind(queue.clone(), exchange, key, options, arguments).await
+                }
+                Target::Log(input, replica) => {
+                    let (input, arguments) = (input.clone(), of_replica(*replica));
+                    let options = ExchangeBindOptions::default();
+                    self.channel.exchange_bind(input, exchange, key, options, arguments).await
+                }
+            }
         };
         within("binding keys", try_join_all(keys.iter().map(bind))).await.map(drop)
     }
@@ -91,13 +110,30 @@ impl Binder {
     /// Answers how many there were.
     async fn unbind_idle(&self) -> Result<usize, BrokerError> {
         let idle = self.keys.take_idle(UNBOUND_AT_ONCE);
-        let unbind = |key: &Arc<str>| {
-            let (queue, exchange) = (self.queue.clone(), self.exchange.clone());
-            self.channel.queue_unbind(queue, exchange, short(key), FieldTable::default())
+        let unbind = async |key: &Arc<str>| {
+            let (exchange, key) = (self.exchange.clone(), short(key));
+            match &self.target {
+                Target::Queue(queue) => {
+                    let arguments = FieldTable::default();
+                    self.channel.queue_unbind(queue.clone(), exchange, key, arguments).await
+                }
+                Target::Log(input, replica) => {
+                    let (input, arguments) = (input.clone(), of_replica(*replica));
+                    let options = ExchangeUnbindOptions::default();
+                    self.channel.exchange_unbind(input, exchange, key, options, arguments).await
+                }
+            }
         };
         within("unbinding keys", try_join_all(idle.iter().map(unbind))).await?;
         Ok(idle.len())
     }
+}
+
+/// Bindings that differ in nothing else are two.
+fn of_replica(replica: ReplicaId) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-myxi-replica".into(), AMQPValue::LongString(replica.to_string().into()));
+    arguments
 }
 
 /// A topic's key is one; were it not, an empty one is better than a panic.

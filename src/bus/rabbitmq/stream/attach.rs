@@ -67,6 +67,7 @@ impl Reader {
         if self.trail.take().is_some() {
             tracing::warn!(exchange = %self.config.name, "the log was made anew");
             self.seen.forget();
+            self.keys.iter().for_each(|keys| keys.interrupt());
         }
         let End { tail, marker, entry } = match end {
             Some(end) => end,
