@@ -60,8 +60,8 @@ pub use self::{
     url::{BrokerUrl, InvalidBrokerUrl},
 };
 use super::{
-    Answers, AskError, Bindings, BusListener, BusStatus, EventBus, LogReading,
-    NotRead, PublishError, Replicas, SharedLog, Skipped,
+    Answers, AskError, Bindings, BusListener, BusStatus, EventBus, LogReading, NotRead,
+    PublishError, Replicas, SharedLog, Skipped,
 };
 use crate::{
     event::{Exchange, OutgoingEvent},

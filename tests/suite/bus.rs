@@ -112,7 +112,7 @@ impl Answers for Echo {
 
 impl Replica {
     pub fn memory(exchanges: &[&str]) -> Self {
-        Self::start(Vec::new(), |_, _, listener| {
+        Self::start(Vec::new(), Arc::default(), |_, _, listener| {
             MemoryBus::start(exchanges.iter().map(|name| exchange(name)).collect(), listener)
         })
     }
@@ -137,9 +137,11 @@ impl Replica {
         exchanges: Vec<ExchangeConfig>,
         max_event_size: usize,
     ) -> Self {
-        let direct = exchanges.iter().filter(|exchange| exchange.kind.has_bindings());
+        let bindings = exchanges.iter().filter(|exchange| exchange.kind.has_bindings());
+        let bindings = Bindings::new(bindings.map(|exchange| exchange.name.clone()));
+        let direct = exchanges.iter().filter(|exchange| !exchange.kind.has_log());
         let direct = direct.map(|exchange| exchange.name.clone()).collect();
-        Self::start(direct, |replica, bindings, listener| {
+        Self::start(direct, bindings, |replica, bindings, listener| {
             let urls = urls.iter().map(|url| url.parse().expect("a broker's address")).collect();
             let config = RabbitMqConfig { urls, exchanges, bindings, replica, max_event_size };
             RabbitMqBus::start(config, listener, Arc::new(Echo))
@@ -148,10 +150,11 @@ impl Replica {
 
     fn start<B: EventBus + Replicas + 'static>(
         direct: Vec<Exchange>,
+        bindings: Arc<Bindings>,
         start: impl FnOnce(ReplicaId, Arc<Bindings>, Arc<dyn BusListener>) -> Arc<B>,
     ) -> Self {
         let (sender, notices) = mpsc::unbounded_channel();
-        let (id, bindings) = (ReplicaId::random(), Bindings::new(direct.iter().cloned()));
+        let id = ReplicaId::random();
         let listening = Arc::<RwLock<()>>::default();
         let bus = start(id, bindings.clone(), Arc::new(Recorder(sender, listening.clone())));
         let (held, notices) = (Mutex::default(), Mutex::new(notices));

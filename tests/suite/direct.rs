@@ -1,6 +1,7 @@
 //! Exchanges without a log, as the Ruby original publishes to them: what clients hear of them,
 //! and what they are told that they cannot.
 
+mod also;
 mod bus;
 
 use std::time::Duration;
