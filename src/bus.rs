@@ -19,16 +19,17 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use self::{bindings::Keys, seen::SeenIds, skipped::SkipCounts, status::Lag};
+pub(crate) use self::{
+    bindings::Whole,
+    skipped::Skipped,
+    status::{EventsPerMessage, ExchangeStatus},
+};
 pub use self::{
-    bindings::{Bindings, Hold, NotBound, Whole},
+    bindings::{Bindings, Hold, NotBound},
     replicas::{Answers, AskError, Replicas},
     shared_log::{LogReading, NotRead, SharedLog},
     skipped::SkipReason,
     status::BusStatus,
-};
-pub(crate) use self::{
-    skipped::Skipped,
-    status::{EventsPerMessage, ExchangeStatus},
 };
 use crate::event::{Entry, Event, Exchange, InvalidEvent, OutgoingEvent, Position, RawEvent};
 

@@ -25,7 +25,7 @@ pub struct Hold(Option<(Arc<Keys>, Arc<str>)>);
 
 /// What of a log is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whole {
+pub(crate) enum Whole {
     Always,
     /// Before, the keys may not have been bound.
     Since(Position),
@@ -62,7 +62,7 @@ impl Bindings {
 
     /// From where on nothing is missing in the log of these topics of one exchange; nothing
     /// where that is not known. Of an exchange without bindings nothing ever is.
-    pub fn whole_since(&self, topics: &[Topic]) -> Whole {
+    pub(crate) fn whole_since(&self, topics: &[Topic]) -> Whole {
         match topics.first().and_then(|topic| self.of(&topic.exchange)) {
             None => Whole::Always,
             Some(keys) => keys.whole_since(topics).map_or(Whole::Unknown, Whole::Since),

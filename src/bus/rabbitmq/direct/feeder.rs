@@ -71,7 +71,15 @@ impl Feeder {
     pub(in crate::bus::rabbitmq) async fn run(self) {
         let (mut link, mut backoff) = (self.link.clone(), backoff());
         while let Some(connection) = link.connection().await {
-            let error = self.feed(&connection, &mut backoff).await;
+            let lost = self.link.lost(&connection);
+            // Whoever keeps the connection says why it was lost.
+            let error = tokio::select! {
+                error = self.feed(&connection, &mut backoff) => error,
+                () = lost => {
+                    self.feeding.problem.not_yet("the connection to the broker was lost");
+                    continue;
+                }
+            };
             error.show(&self.feeding.problem);
             if matches!(error, BrokerError::Timeout(_)) {
                 connection.give_up(error.to_string());
@@ -90,7 +98,7 @@ impl Feeder {
         self.feeding.problem.set(None);
         tokio::select! {
             error = binder.run() => error,
-            error = self.watch() => error,
+            error = self.watch(connection) => error,
         }
     }
 
@@ -121,7 +129,7 @@ impl Feeder {
     }
 
     /// Proves what was bound, and returns when the bindings are gone.
-    async fn watch(&self) -> BrokerError {
+    async fn watch(&self, connection: &BrokerConnection) -> BrokerError {
         loop {
             let _ = timeout(PROBE_INTERVAL, self.keys.unproven()).await;
             match self.probe(false).await {
@@ -129,8 +137,12 @@ impl Feeder {
                 Ok(false) => {
                     return BrokerError::Unexpected("the exchange was made anew".into());
                 }
-                // Says nothing of the bindings, and there will be another.
-                Err(error) => tracing::debug!(exchange = %self.exchange, "no probe: {error}"),
+                // If the exchange is not there, the next one is returned once it is.
+                Err(_) => {
+                    if let Err(error) = topology::ensure_direct(connection, &self.exchange).await {
+                        return error;
+                    }
+                }
             }
             sleep(PROOF_INTERVAL).await;
         }
