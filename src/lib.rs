@@ -49,7 +49,8 @@
 //!   `session/driver/keepalive.rs` (it reads nothing)
 //! - what a failed call means to the client: `session/errors.rs`; to the gateway:
 //!   `application/grpc/failure.rs`; how it failed: `application/grpc/call.rs`
-//! - what a replica does after the broker came back: `bus/rabbitmq/stream.rs`, reading;
+//! - what a replica does after the broker came back: `bus/rabbitmq/stream.rs`, reading
+//!   (`bus/rabbitmq/direct.rs` where there is no log);
 //!   `bus/rabbitmq/publisher/driver.rs`, publishing; who connects: `bus/rabbitmq/supervisor.rs`
 //! - what a client that comes back receives: `session/replay.rs`; from where: `ring.rs`, and
 //!   `ring/log.rs` for what is not in memory any more

@@ -70,11 +70,12 @@ impl Feeding {
 impl Feeder {
     pub(in crate::bus::rabbitmq) async fn run(self) {
         let (mut link, mut backoff) = (self.link.clone(), backoff());
+        let mut anew = true;
         while let Some(connection) = link.connection().await {
             let lost = self.link.lost(&connection);
             // Whoever keeps the connection says why it was lost.
             let error = tokio::select! {
-                error = self.feed(&connection, &mut backoff) => error,
+                error = self.feed(&connection, &mut backoff, &mut anew) => error,
                 () = lost => {
                     self.feeding.problem.not_yet("the connection to the broker was lost");
                     continue;
@@ -88,9 +89,14 @@ impl Feeder {
         }
     }
 
-    /// Until that fails.
-    async fn feed(&self, connection: &BrokerConnection, backoff: &mut Backoff) -> BrokerError {
-        let binder = match self.begin(connection).await {
+    /// Until that fails. `anew`: it is not known that everything is bound.
+    async fn feed(
+        &self,
+        connection: &BrokerConnection,
+        backoff: &mut Backoff,
+        anew: &mut bool,
+    ) -> BrokerError {
+        let binder = match self.begin(connection, anew).await {
             Ok(binder) => binder,
             Err(error) => return error,
         };
@@ -103,26 +109,30 @@ impl Feeder {
     }
 
     /// Binds what is held, unless it is bound already.
-    async fn begin(&self, connection: &BrokerConnection) -> Result<Binder, BrokerError> {
+    async fn begin(
+        &self,
+        connection: &BrokerConnection,
+        anew: &mut bool,
+    ) -> Result<Binder, BrokerError> {
         topology::ensure_direct(connection, &self.exchange).await?;
         let target = Target::Log(topology::input_exchange(&self.exchange), self.replica);
         let (channel, keys) = (connection.channel().await?, self.keys.clone());
         let binder = Binder::new(channel, &self.exchange, target, keys);
-        let begun = self.feeding.begun.load(Relaxed);
-        let intact = begun && self.probe(false).await?;
-        if intact {
-            self.keys.go_on();
-        } else {
+        *anew = *anew || !self.probe(false).await?;
+        if *anew {
             self.keys.begin_anew();
             binder.bind(&[self.probe_key().into()]).await?;
+        } else {
+            self.keys.go_on();
         }
         binder.bind_wanted().await?;
-        if !intact {
+        if *anew {
             // What is missing is told where this marker is read.
-            if !self.probe(begun).await? {
+            if !self.probe(self.feeding.begun.load(Relaxed)).await? {
                 return Err(BrokerError::Unexpected("what is bound leads nowhere".into()));
             }
             self.feeding.begun.store(true, Relaxed);
+            *anew = false;
         }
         self.keys.open();
         Ok(binder)
