@@ -58,10 +58,10 @@ fn parse(item: &str) -> Result<ExchangeConfig, Vec<String>> {
         ));
         return Err(problems);
     };
-    if !options.kind.has_log() {
-        if let Some(option) = options.of_a_log {
-            problems.push(format!("{name}: kind=direct has no log; leave {option} out"));
-        }
+    if !options.kind.has_log()
+        && let Some(option) = &options.of_a_log
+    {
+        problems.push(format!("{name}: kind=direct has no log; leave {option} out"));
     }
     let kind = match options.kind {
         ExchangeKind::Stream if options.also_direct => ExchangeKind::AlsoDirect,
