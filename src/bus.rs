@@ -1,9 +1,12 @@
 //! The bus: how an event that was pushed to one replica reaches the clients of all.
 //!
 //! Two homes behind one trait: [`memory`] for a single process and [`rabbitmq`] for a
-//! fleet. `tests/suite/bus.rs` holds both to the same promises. What a fleet has beside it,
-//! questions from one replica to another, is a trait of its own ([`Replicas`]).
+//! fleet, where an exchange has a log, or forwards key by key. `tests/suite/bus.rs` holds all
+//! to the same promises. What a fleet has beside it, questions from one replica to another, is
+//! a trait of its own ([`Replicas`]); what sessions want of an exchange without a log is in
+//! [`Bindings`].
 
+mod bindings;
 pub(crate) mod memory;
 pub(crate) mod rabbitmq;
 mod replicas;
@@ -15,18 +18,20 @@ mod status;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use self::{bindings::Keys, seen::SeenIds, skipped::SkipCounts, status::Lag};
+pub(crate) use self::{
+    bindings::Whole,
+    skipped::Skipped,
+    status::{EventsPerMessage, ExchangeStatus},
+};
 pub use self::{
+    bindings::{Bindings, Hold, NotBound},
     replicas::{Answers, AskError, Replicas},
     shared_log::{LogReading, NotRead, SharedLog},
     skipped::SkipReason,
     status::BusStatus,
 };
-use self::{seen::SeenIds, skipped::SkipCounts, status::Lag};
-pub(crate) use self::{
-    skipped::Skipped,
-    status::{EventsPerMessage, ExchangeStatus},
-};
-use crate::event::{Entry, Exchange, InvalidEvent, OutgoingEvent, Position, RawEvent};
+use crate::event::{Entry, Event, Exchange, InvalidEvent, OutgoingEvent, Position, RawEvent};
 
 /// Carries events between replicas.
 ///
@@ -38,6 +43,9 @@ pub trait EventBus: Send + Sync {
     /// or of a gap. Where all are `Ok`, the log has them in this order. Nothing is ever
     /// published twice by the bus itself; what callers publish again under an id of theirs is
     /// delivered once.
+    ///
+    /// Of an exchange without a log, `Ok` means that the broker took it, and only replicas
+    /// where somebody holds its key are told of it; again under the same id it is told again.
     async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>>;
 
     fn status(&self) -> BusStatus;
@@ -62,13 +70,16 @@ pub trait BusListener: Send + Sync {
     /// Not all of them can be: what was told does not lead there.
     fn past_lost(&self, _exchange: &Exchange) {}
 
-    /// From now on every entry of this exchange's log behind this one is told, or a gap is.
-    /// Comes once, at the first attach.
-    async fn attached(&self, exchange: &Exchange, at: Entry);
+    /// From now on every entry of this exchange's log behind this one is told, or a gap is;
+    /// where it has no log, every event. Comes once, at the first attach.
+    async fn attached(&self, exchange: &Exchange, at: Option<Entry>);
 
     /// The next entry of the log: each once, in the log's order. Answers what is wrong with those
     /// of its events that somebody here wants; others need not be read any further.
     async fn entry(&self, exchange: &Exchange, entry: LogEntry<'_>) -> Vec<InvalidEvent>;
+
+    /// The next event of an exchange that has no log: each once, those of a key in their order.
+    async fn event(&self, event: Event);
 
     /// Events of this exchange may have been missed. It is whole again from this position, where
     /// that is known.

@@ -193,8 +193,8 @@ impl EventBody {
 pub struct Event {
     pub topic: Topic,
     pub body: EventBody,
-    /// Behind it.
-    pub position: Position,
+    /// Behind it; nothing where its exchange has no log.
+    pub position: Option<Position>,
     /// Absent where another program published it.
     pub pushed_at: Option<PushedAt>,
 }

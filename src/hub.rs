@@ -52,7 +52,7 @@ struct Subscribers {
     by_key: HashMap<Arc<str>, Vec<Subscriber>>,
     /// So many entries and gaps were handed to this hub,
     handed: u64,
-    /// and all events up to here are queued.
+    /// and all events up to here are queued, where there is a log.
     position: Option<Position>,
 }
 
@@ -194,16 +194,22 @@ impl Hub {
         keys.take(max).collect()
     }
 
-    pub fn attached(&self, exchange: &Exchange, at: Position) {
+    /// At this position of its log, where it has one.
+    pub fn attached(&self, exchange: &Exchange, at: Option<Position>) {
         if let Some(subscribers) = self.lock().get_mut(exchange) {
-            (subscribers.attached, subscribers.position) = (true, Some(at));
+            (subscribers.attached, subscribers.position) = (true, at);
         }
     }
 
     /// Queues the events of an entry, which is behind them, for everyone who is subscribed, in
     /// order, as far as their turns leave room for it: as a rule in one pass. They are woken by
     /// [`Hub::wake`]. To be called by one task, as is [`Hub::gap`].
-    pub async fn deliver(&self, exchange: &Exchange, mut deliveries: &[Delivery], up_to: Position) {
+    pub async fn deliver(
+        &self,
+        exchange: &Exchange,
+        mut deliveries: &[Delivery],
+        up_to: Option<Position>,
+    ) {
         loop {
             let next = match self.pass(exchange, deliveries, up_to) {
                 Pass::Over => return,
@@ -220,7 +226,7 @@ impl Hub {
         }
     }
 
-    fn pass(&self, exchange: &Exchange, deliveries: &[Delivery], up_to: Position) -> Pass {
+    fn pass(&self, exchange: &Exchange, deliveries: &[Delivery], up_to: Option<Position>) -> Pass {
         let mut exchanges = self.lock();
         let Some(subscribers) = exchanges.get_mut(exchange) else { return Pass::Over };
         let number = subscribers.handed;
@@ -252,9 +258,9 @@ impl Hub {
             queued += of_key.len();
             self.metrics.deliveries.inc_by(due);
             // It may be left in the midst of an entry.
-            subscribers.position = Some(delivery.position());
+            subscribers.position = delivery.position().or(subscribers.position);
         }
-        subscribers.passed(Some(up_to));
+        subscribers.passed(up_to);
         Pass::Over
     }
 

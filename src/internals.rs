@@ -16,8 +16,8 @@ pub mod application {
 
 pub mod bus {
     pub use crate::bus::{
-        Answers, AskError, BusListener, BusStatus, EventBus, LogEntry, LogReading, NotRead,
-        PublishError, Replicas, SharedLog, SkipReason,
+        Answers, AskError, Bindings, BusListener, BusStatus, EventBus, Hold, LogEntry, LogReading,
+        NotBound, NotRead, PublishError, Replicas, SharedLog, SkipReason,
     };
 
     pub mod memory {
@@ -26,7 +26,8 @@ pub mod bus {
 
     pub mod rabbitmq {
         pub use crate::bus::rabbitmq::{
-            BrokerUrl, ExchangeConfig, InvalidBrokerUrl, RabbitMqBus, RabbitMqConfig, batch,
+            BrokerUrl, ExchangeConfig, ExchangeKind, InvalidBrokerUrl, RabbitMqBus, RabbitMqConfig,
+            batch,
         };
     }
 }

@@ -21,7 +21,7 @@
 //! | `health` | whether this replica should get clients | application bus |
 //! | `ring` | the latest of each exchange's log, for clients that come back | time event protocol bus |
 //! | `hub` | who is subscribed to what, and each session's outbox | ids event metrics protocol |
-//! | `session` | one client: what it holds, what its messages mean, the task it lives in | time ids complaints event metrics protocol application ring hub |
+//! | `session` | one client: what it holds, what its messages mean, the task it lives in | time ids complaints event metrics protocol application bus ring hub |
 //! | `edge` | the clients' listener: handshakes and the WebSocket | complaints net metrics protocol application health session |
 //! | `gateway_api` | the `Gateway` service: pushing, and sessions by their ids | ids complaints proto net event metrics protocol bus session |
 //! | `workers` | the runtimes that sessions live on, and what the bus tells them | net event metrics application bus ring hub session edge |
@@ -49,7 +49,8 @@
 //!   `session/driver/keepalive.rs` (it reads nothing)
 //! - what a failed call means to the client: `session/errors.rs`; to the gateway:
 //!   `application/grpc/failure.rs`; how it failed: `application/grpc/call.rs`
-//! - what a replica does after the broker came back: `bus/rabbitmq/stream.rs`, reading;
+//! - what a replica does after the broker came back: `bus/rabbitmq/stream.rs`, reading
+//!   (`bus/rabbitmq/direct.rs` where there is no log);
 //!   `bus/rabbitmq/publisher/driver.rs`, publishing; who connects: `bus/rabbitmq/supervisor.rs`
 //! - what a client that comes back receives: `session/replay.rs`; from where: `ring.rs`, and
 //!   `ring/log.rs` for what is not in memory any more

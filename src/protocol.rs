@@ -47,8 +47,9 @@ struct Message<'a, P> {
 struct Source<'a> {
     e: &'a str,
     rk: &'a str,
-    /// Behind the event.
-    id: Position,
+    /// Behind the event, in its exchange's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<Position>,
 }
 
 /// What became of a wish for what was missed.

@@ -71,7 +71,7 @@ struct Kept {
 pub struct Lost;
 
 impl Ring {
-    /// Keeps about so many bytes, in these exchanges.
+    /// Keeps about so many bytes, of the logs of these exchanges.
     pub fn new(exchanges: impl IntoIterator<Item = Exchange>, most: usize) -> Self {
         let exchanges: Vec<_> = exchanges.into_iter().collect();
         let catching_up = exchanges.iter().map(|name| (name.clone(), Default::default()));
@@ -80,6 +80,11 @@ impl Ring {
         let kept = Mutex::new(Kept { lanes, appended: 0 });
         let (appended, shared) = Default::default();
         Self { kept, most, appended, shared, catching_up }
+    }
+
+    /// Whether it is for this exchange: others have no log.
+    pub fn keeps(&self, exchange: &Exchange) -> bool {
+        self.lock().lanes.contains_key(exchange)
     }
 
     /// The log's next entry.

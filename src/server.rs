@@ -14,7 +14,7 @@ use tokio::{sync::watch, task::JoinSet};
 use self::{
     accepting::accept,
     drain::Drain,
-    parts::{Applications, Runtimes, access, exchanges, sessions, start_bus},
+    parts::{Applications, Runtimes, access, bindings, exchanges, logs, sessions, start_bus},
 };
 pub use self::{descriptors::bounds, parts::edge, signals::StopSignals};
 use crate::{
@@ -66,7 +66,8 @@ impl Server {
         let applications = Applications::new(&config, own_ports(addresses), metrics.clone());
         let max_outbox = config.limits.max_outbox;
         let interest = Interest::new(exchanges(&config));
-        let ring = Arc::new(Ring::new(exchanges(&config), config.limits.resume_buffer));
+        let ring = Arc::new(Ring::new(logs(&config), config.limits.resume_buffer));
+        let bindings = bindings(&config);
         let hub = || Arc::new(Hub::new(interest.clone(), max_outbox, metrics.clone()));
         let hubs: Vec<_> = (0..config.worker_threads).map(|_| hub()).collect();
         let runtimes = Runtimes {
@@ -76,6 +77,7 @@ impl Server {
             sessions: sessions.clone(),
             applications: applications.clone(),
             ring: ring.clone(),
+            bindings: bindings.clone(),
             metrics: metrics.clone(),
         };
         let workers = workers(&hubs, &runtimes)?;
@@ -84,7 +86,8 @@ impl Server {
         let workers = Workers::new(workers, interest, ring.clone(), tail.clone(), metrics.clone());
         let workers = Arc::new(workers);
         let answers = Arc::new(LocalAnswers(directory.clone()));
-        let (bus, replicas) = start_bus(&config, replica, workers.clone(), answers, &ring);
+        let (bus, replicas) =
+            start_bus(&config, replica, bindings, workers.clone(), answers, &ring);
 
         let health = Arc::new(Health::new(
             bus.clone(),

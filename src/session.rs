@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use self::{replay::Replay, subscriptions::Subscriptions};
 use crate::{
     application::{Application, SessionSnapshot},
+    bus::Bindings,
     complaints::Complaints,
     hub::{Hub, outbox::Outbox},
     metrics::Metrics,
@@ -35,6 +36,7 @@ use crate::{
 pub struct Services {
     pub hub: Arc<Hub>,
     pub ring: Arc<Ring>,
+    pub bindings: Arc<Bindings>,
     /// How long a client waits for a replica that is behind what it has seen elsewhere.
     pub patience: Duration,
     pub application: Arc<dyn Application>,

@@ -86,9 +86,11 @@ impl BusListener for Workers {
     }
 
     /// Whoever hears that the gateway is ready may subscribe at once.
-    async fn attached(&self, exchange: &Exchange, at: Entry) {
-        let position = Position::end_of(at);
-        self.ring.append(exchange, at, &[]);
+    async fn attached(&self, exchange: &Exchange, at: Option<Entry>) {
+        let position = at.map(Position::end_of);
+        if let Some(at) = at {
+            self.ring.append(exchange, at, &[]);
+        }
         self.interest.begin(exchange, position);
         self.workers.iter().for_each(|worker| worker.attached(exchange, position));
     }
@@ -110,10 +112,20 @@ impl BusListener for Workers {
                 Delivery::new(event)
             });
             let (exchange, deliveries) = (exchange.clone(), deliveries.collect());
-            self.tell(Notice::Events { exchange, up_to, deliveries }).await;
+            self.tell(Notice::Events { exchange, up_to: Some(up_to), deliveries }).await;
         }
         self.metrics.events_received.inc_by((all - invalid.len()) as u64);
         invalid
+    }
+
+    async fn event(&self, event: Event) {
+        self.metrics.events_received.inc();
+        if self.interest.pass_one(&event.topic, self.watcher.watches()) {
+            self.watcher.passed(&event);
+            let exchange = event.topic.exchange.clone();
+            let deliveries = [Delivery::new(event)].into();
+            self.tell(Notice::Events { exchange, up_to: None, deliveries }).await;
+        }
     }
 
     async fn gap(&self, exchange: &Exchange, whole_from: Option<Position>) {

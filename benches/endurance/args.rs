@@ -8,7 +8,7 @@ use clap::{Args as Flags, Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "cargo bench --bench endurance --", disable_version_flag = true)]
 pub struct Args {
-    /// [default: all of them but the torture, with a soak of 2 minutes]
+    /// [default: stopped, storm, and a soak of 2 minutes]
     #[command(subcommand)]
     test: Option<Test>,
     /// What `cargo bench` passes to every benchmark
@@ -26,6 +26,8 @@ pub enum Test {
     Soak(Soak),
     /// Faults of the broker, the replicas and the application, and what clients hear of them
     Torture(Torture),
+    /// Keys of an exchange without a log: many at once, many a second, and a replica killed
+    Direct(Direct),
     /// The application of the torture
     #[command(hide = true)]
     Handler(Handler),
@@ -64,6 +66,15 @@ pub struct Soak {
     /// Without RabbitMQ, also where it is installed
     #[arg(long)]
     pub memory_bus: bool,
+}
+
+#[derive(Clone, Flags)]
+pub struct Direct {
+    #[arg(long, default_value_t = 5_000)]
+    pub keys: usize,
+    /// For which clients subscribe steadily
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u32,
 }
 
 #[derive(Clone, Flags)]

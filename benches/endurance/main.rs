@@ -6,6 +6,7 @@
 //! cargo bench --bench endurance -- storm                 # everybody reconnects at once
 //! cargo bench --bench endurance -- soak --minutes 30     # a mixed load for long
 //! cargo bench --bench endurance -- torture               # 60 faults of everything around it
+//! cargo bench --bench endurance -- direct                # keys that are bindings
 //! ```
 //!
 //! The release gateway is a process on processors of its own where there are two; clients
@@ -25,6 +26,7 @@ mod support;
 mod application;
 mod args;
 mod client;
+mod direct;
 mod soak;
 mod stopped_readers;
 mod storm;
@@ -52,6 +54,7 @@ fn main() -> anyhow::Result<()> {
                 }
                 Test::Storm(args) => storm::run(&args, &processors, &mut verdicts).await?,
                 Test::Soak(args) => soak::run(&args, &processors, &mut verdicts).await?,
+                Test::Direct(args) => direct::run(&args, &processors, &mut verdicts).await?,
                 Test::Torture(args) => torture::run(&args, &processors, &mut verdicts).await?,
                 Test::Handler(args) => torture::handler::serve(&args, &processors.all).await?,
             }

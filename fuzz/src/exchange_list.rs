@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use myxi::internals::{bus::rabbitmq::ExchangeConfig, config::exchanges::parse_into};
+use myxi::internals::{
+    bus::rabbitmq::{ExchangeConfig, ExchangeKind},
+    config::exchanges::parse_into,
+};
 
 use super::is_one_line;
 
@@ -54,10 +57,14 @@ fn check(exchange: &ExchangeConfig) {
 }
 
 fn write(exchange: &ExchangeConfig) -> String {
-    let ExchangeConfig { name, max_age, max_bytes, segment_bytes, batch } = exchange;
+    let ExchangeConfig { name, kind, max_age, max_bytes, segment_bytes, batch } = exchange;
+    if *kind == ExchangeKind::Direct {
+        return format!("{name} ;kind= direct");
+    }
     let (seconds, batch) = (max_age.as_secs(), if *batch { "on" } else { "off" });
+    let also_direct = *kind == ExchangeKind::AlsoDirect;
     format!(
         "{name}; max-age={seconds}s ;max-bytes = {max_bytes};segment-bytes={segment_bytes}B; \
-         batch = {batch}"
+         batch = {batch};also-direct={also_direct}"
     )
 }

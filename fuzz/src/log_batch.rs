@@ -92,7 +92,7 @@ fn check_event(part: &Part<'_>) {
         (Err(error), Some(_), Some(_), Some(_)) => panic!("refused: {error}"),
         (Err(_), ..) => return,
     };
-    assert_eq!(event.position, position);
+    assert_eq!(event.position, Some(position));
     assert!(event.body.json_size() <= SIZE_MAX);
     check_frame(&event);
     check_again(event.topic, event.body);

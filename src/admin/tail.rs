@@ -181,7 +181,7 @@ mod tests {
         let topic = Topic::new(exchange, "1").expect("valid");
         let body = EventBody::new("Changed", "{}").expect("valid");
         let at = Position::end_of(Entry { offset: 0, hash: 0 });
-        let event = Event { topic, body, position: at, pushed_at: None };
+        let event = Event { topic, body, position: Some(at), pushed_at: None };
         (0..times).for_each(|_| tail.passed(&event));
     }
 

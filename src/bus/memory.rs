@@ -135,7 +135,7 @@ async fn deliver(
     let hash = rand::random();
     // The entry that everything comes behind is no event.
     let id = |offset| Entry { offset, hash };
-    listener.attached(&exchange, id(0)).await;
+    listener.attached(&exchange, Some(id(0))).await;
     attached.fetch_add(1, Ordering::Relaxed);
     let mut seen = SeenIds::default();
     for offset in 0.. {
@@ -164,14 +164,16 @@ fn raw(event: &OutgoingEvent, entry: Entry) -> Option<RawEvent<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{EventBody, InvalidEvent, Topic};
+    use crate::event::{Event, EventBody, InvalidEvent, Topic};
 
     /// Is never done with what it was told first.
     struct Stuck;
 
     #[async_trait]
     impl BusListener for Stuck {
-        async fn attached(&self, _: &Exchange, _: Entry) {}
+        async fn attached(&self, _: &Exchange, _: Option<Entry>) {}
+
+        async fn event(&self, _: Event) {}
 
         async fn entry(&self, _: &Exchange, _: LogEntry<'_>) -> Vec<InvalidEvent> {
             std::future::pending().await

@@ -1,19 +1,22 @@
-//! The bus of a fleet: for each exchange a RabbitMQ stream, which every replica reads, and
-//! for each replica a queue, for the questions of others.
+//! The bus of a fleet: for each exchange a RabbitMQ stream, which every replica reads, or a
+//! direct exchange; and for each replica a queue, for the questions of others.
 //!
 //! A broker that runs short of memory freezes whole connections of publishers, acks and
 //! heartbeats included; and what cannot be read in one log, or a node that has no copy of it,
 //! costs the connection that reads it. So there is one connection for publishing, one for each
-//! exchange that is read, and one for questions, as the queue of a replica lives as long as its
-//! connection.
+//! exchange that is read ([`lane`]), and one for questions, as the queue of a replica lives as
+//! long as its connection.
 //!
 //! `amqps://` trusts the certificates of the system; `SSL_CERT_FILE` or `SSL_CERT_DIR`
 //! names others.
 
 pub mod batch;
 mod connection;
+mod direct;
 mod entry;
 mod exchange;
+mod health;
+mod lane;
 mod marker;
 mod message;
 mod nodes;
@@ -23,8 +26,10 @@ mod push;
 mod replica_queue;
 mod stream;
 mod supervisor;
+mod tail;
 mod topology;
 mod url;
+mod watchdog;
 mod window;
 
 use std::{
@@ -43,18 +48,19 @@ use tokio::{
 
 use self::{
     connection::HELD_BACK,
+    lane::{Lane, Shared, connect},
     publisher::{Published, Publisher},
     replica_queue::ReplicaQueue,
-    stream::{Health, Past, Reader},
-    supervisor::{Link, Supervisor},
+    stream::Past,
+    supervisor::Link,
     window::Window,
 };
 pub use self::{
-    exchange::ExchangeConfig,
+    exchange::{ExchangeConfig, ExchangeKind},
     url::{BrokerUrl, InvalidBrokerUrl},
 };
 use super::{
-    Answers, AskError, BusListener, BusStatus, EventBus, ExchangeStatus, LogReading, NotRead,
+    Answers, AskError, Bindings, BusListener, BusStatus, EventBus, LogReading, NotRead,
     PublishError, Replicas, SharedLog, Skipped,
 };
 use crate::{
@@ -72,6 +78,8 @@ pub struct RabbitMqConfig {
     /// The nodes of one cluster; at least one.
     pub urls: Vec<BrokerUrl>,
     pub exchanges: Vec<ExchangeConfig>,
+    /// What is held of exchanges that have bindings.
+    pub bindings: Arc<Bindings>,
     pub replica: ReplicaId,
     /// In bytes of JSON. What other programs publish beyond it is skipped.
     pub max_event_size: usize,
@@ -91,13 +99,6 @@ pub struct RabbitMqBus {
     tasks: Mutex<JoinSet<()>>,
 }
 
-/// One exchange's way to the broker and back.
-struct Lane {
-    publisher: Publisher,
-    reading: Link,
-    health: Arc<Health>,
-}
-
 impl RabbitMqBus {
     /// Returns at once; the broker need not be there yet. Must be called inside a Tokio
     /// runtime, which then runs the bus.
@@ -106,50 +107,36 @@ impl RabbitMqBus {
         listener: Arc<dyn BusListener>,
         answers: Arc<dyn Answers>,
     ) -> Arc<Self> {
-        let RabbitMqConfig { urls, exchanges: configs, replica, max_event_size } = config;
+        let RabbitMqConfig { urls, exchanges, bindings, replica, max_event_size } = config;
         let urls: Arc<[_]> = urls.into();
         let mut tasks = JoinSet::new();
-        let mut connect = |purpose: &str| {
-            let name = format!("myxi {replica} {purpose}");
-            let (supervisor, link) = Supervisor::new(name, urls.clone());
-            tasks.spawn(supervisor.run());
-            link
-        };
-        let publishing = connect("publishing");
-        let questions = connect("questions");
-        let readings: Vec<_> =
-            configs.iter().map(|config| connect(&format!("reading {}", config.name))).collect();
-
+        let publishing = connect(&urls, replica, "publishing", &mut tasks);
+        let questions = connect(&urls, replica, "questions", &mut tasks);
         let (window, published) = (Window::new(), Arc::<Published>::default());
-        let mut exchanges = HashMap::new();
-        for (config, reading) in configs.into_iter().zip(readings) {
-            let name = config.name.clone();
-            let (publisher, driver) = Publisher::new(
-                publishing.clone(),
-                window.quota(),
-                Some(config.clone()),
-                published.clone(),
-            );
-            let reader = Reader::new(
-                config,
-                reading.clone(),
-                publisher.clone(),
-                listener.clone(),
-                max_event_size,
-            );
-            exchanges.insert(name, Lane { publisher, reading, health: reader.health() });
-            tasks.spawn(driver.run());
-            tasks.spawn(reader.run());
-        }
 
         let questions_window = Window::new();
         let quota = questions_window.quota();
-        let (publisher, driver) =
-            Publisher::new(publishing.clone(), quota, None, published.clone());
-        let replica_queue = Arc::new(ReplicaQueue::new(replica, publisher));
+        let (asking, driver) = Publisher::new(publishing.clone(), quota, None, published.clone());
+        let replica_queue = Arc::new(ReplicaQueue::new(replica, asking.clone()));
         tasks.spawn(driver.run());
         tasks.spawn(replica_queue.clone().run(questions.clone(), answers));
 
+        let shared = Shared {
+            urls,
+            replica,
+            publishing,
+            asking,
+            window,
+            published,
+            bindings,
+            listener,
+            max_event_size,
+        };
+        let mut start = |config: ExchangeConfig| {
+            (config.name.clone(), Lane::start(config, &shared, &mut tasks))
+        };
+        let exchanges = exchanges.into_iter().map(&mut start).collect();
+        let Shared { publishing, window, published, .. } = shared;
         let tasks = Mutex::new(tasks);
         Arc::new(Self {
             publishing,
@@ -190,7 +177,7 @@ impl EventBus for RabbitMqBus {
         lanes().for_each(|lane| lane.health.skipped.add_to(&mut skipped));
         BusStatus {
             kind: "rabbitmq",
-            attached_once: lanes().all(|lane| lane.health.attached.load(Relaxed)),
+            attached_once: lanes().all(Lane::attached_once),
             problems,
             connected,
             blocked,
@@ -249,7 +236,7 @@ impl RabbitMqBus {
     /// All connections, with their purpose.
     fn links(&self) -> impl Iterator<Item = (&'static str, &Link)> {
         let own = [("publishing", &self.publishing), ("questions", &self.questions)];
-        own.into_iter().chain(self.exchanges.values().map(|lane| ("reading", &lane.reading)))
+        own.into_iter().chain(self.exchanges.values().flat_map(Lane::links))
     }
 
     /// As a rule they share one reason, which is told once for each purpose.
@@ -266,27 +253,13 @@ impl RabbitMqBus {
     fn other_problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for (exchange, lane) in &self.exchanges {
-            let publishing = lane.publisher.problem().map(|reason| ("publishing", reason));
-            let reading = lane.health.problem.get().map(|reason| ("reading", reason));
-            let of_exchange = publishing.into_iter().chain(reading);
-            problems.extend(
-                of_exchange.map(|(what, reason)| format!("exchange {exchange}, {what}: {reason}")),
-            );
+            let told = |(what, reason)| format!("exchange {exchange}, {what}: {reason}");
+            problems.extend(lane.problems().map(told));
         }
         let queue = self.replica_queue.problem.get();
         problems.extend(queue.map(|reason| format!("the queue of this replica: {reason}")));
         let asking = self.replica_queue.asking_problem();
         problems.extend(asking.map(|reason| format!("publishing to other replicas: {reason}")));
         problems
-    }
-}
-
-impl Lane {
-    fn status(&self, name: &Exchange) -> ExchangeStatus {
-        ExchangeStatus {
-            name: name.clone(),
-            attached: self.reading.problem().is_none() && self.health.problem.get().is_none(),
-            lag: self.health.lag.lately(),
-        }
     }
 }

@@ -1,13 +1,19 @@
-//! The exchanges of the configuration: `widgets;max-age=1h;max-bytes=200MB,legacy;batch=off`.
+//! The exchanges of the configuration: `widgets;max-age=1h;max-bytes=200MB,legacy;kind=direct`.
 //! A comma stands between exchanges, a semicolon before each option.
 
 use std::time::Duration;
 
 use super::units;
-use crate::{bus::rabbitmq::ExchangeConfig, event::Exchange};
+use crate::{
+    bus::rabbitmq::{ExchangeConfig, ExchangeKind},
+    event::Exchange,
+};
 
 /// RabbitMQ refuses larger segments.
 const SEGMENT_BYTES_MAX: &str = "3GB";
+
+/// What the gateway's own exchanges on the broker are called, and its queues.
+const OURS: &str = "myxi.";
 
 /// AMQP carries the bound as a signed integer of 64 bits.
 const MAX_BYTES_MAX: &str = "9000000000GB";
@@ -52,13 +58,29 @@ fn parse(item: &str) -> Result<ExchangeConfig, Vec<String>> {
         ));
         return Err(problems);
     };
-    let Options { max_age, max_bytes, segment_bytes, batch } = options;
-    let exchange = ExchangeConfig { name, max_age, max_bytes, segment_bytes, batch };
+    if !options.kind.has_log()
+        && let Some(option) = &options.of_a_log
+    {
+        problems.push(format!("{name}: kind=direct has no log; leave {option} out"));
+    }
+    let kind = match options.kind {
+        ExchangeKind::Stream if options.also_direct => ExchangeKind::AlsoDirect,
+        kind => kind,
+    };
+    if kind.has_bindings() && name.as_str().starts_with(OURS) {
+        problems.push(format!("{name}: names that begin with {OURS} are the gateway's own"));
+    }
+    let Options { max_age, max_bytes, segment_bytes, batch, .. } = options;
+    let exchange = ExchangeConfig { name, kind, max_age, max_bytes, segment_bytes, batch };
     if problems.is_empty() { Ok(exchange) } else { Err(problems) }
 }
 
-/// How much an exchange's log keeps, and how it is written.
+/// What an exchange is, how much its log keeps, and how that is written.
 struct Options {
+    kind: ExchangeKind,
+    also_direct: bool,
+    /// One that says something of a log.
+    of_a_log: Option<String>,
     max_age: Duration,
     max_bytes: u64,
     segment_bytes: u64,
@@ -68,6 +90,9 @@ struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            kind: ExchangeConfig::DEFAULT_KIND,
+            also_direct: false,
+            of_a_log: None,
             max_age: ExchangeConfig::DEFAULT_MAX_AGE,
             max_bytes: ExchangeConfig::DEFAULT_MAX_BYTES,
             segment_bytes: ExchangeConfig::DEFAULT_SEGMENT_BYTES,
@@ -79,7 +104,11 @@ impl Default for Options {
 impl Options {
     fn set(&mut self, option: &str) -> Result<(), String> {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        match (key.trim(), value.trim()) {
+        let (key, value) = (key.trim(), value.trim());
+        if key != "kind" {
+            self.of_a_log = Some(key.into());
+        }
+        match (key, value) {
             ("max-age", value) => self.max_age = max_age(value)?,
             ("max-bytes", value) => {
                 self.max_bytes = units::size_within(value, "1B", MAX_BYTES_MAX)?;
@@ -90,14 +119,17 @@ impl Options {
             ("batch", "on") => self.batch = true,
             ("batch", "off") => self.batch = false,
             ("batch", value) => return Err(format!("batch={value} is neither on nor off")),
-            ("kind", "stream") => {}
-            ("kind", "direct") => {
-                return Err("kind=direct is not supported yet; leave it out".into());
+            ("kind", "stream") => self.kind = ExchangeKind::Stream,
+            ("kind", "direct") => self.kind = ExchangeKind::Direct,
+            ("also-direct", "true") => self.also_direct = true,
+            ("also-direct", "false") => self.also_direct = false,
+            ("also-direct", value) => {
+                return Err(format!("also-direct={value} is neither true nor false"));
             }
             _ => {
                 return Err(format!(
                     "{option:?} is not an option; write max-age=1h, max-bytes=200MB, \
-                     segment-bytes=10MB, batch=off or kind=stream"
+                     segment-bytes=10MB, batch=off, kind=direct or also-direct=true"
                 ));
             }
         }
@@ -128,11 +160,15 @@ mod tests {
     fn options_belong_to_the_exchange_before_them() {
         let exchanges = parse_all(
             "widgets;max-age=2h;max-bytes=50MB; segment-bytes=5MB ;kind=stream;batch=off, \
-             other,a.b_c:d-1;batch=on,",
+             other,a.b_c:d-1;batch=on, legacy ; kind = direct,\
+             both; also-direct = true;max-age=1h",
         )
         .expect("valid");
         let names: Vec<_> = exchanges.iter().map(|exchange| exchange.name.as_str()).collect();
-        assert_eq!(names, ["widgets", "other", "a.b_c:d-1"]);
+        assert_eq!(names, ["widgets", "other", "a.b_c:d-1", "legacy", "both"]);
+        let kinds: Vec<_> = exchanges.iter().map(|exchange| exchange.kind).collect();
+        use ExchangeKind::{AlsoDirect, Direct, Stream};
+        assert_eq!(kinds, [Stream, Stream, Stream, Direct, AlsoDirect]);
         let widgets = &exchanges[0];
         assert_eq!(widgets.max_age, Duration::from_secs(7200));
         assert_eq!((widgets.max_bytes, widgets.segment_bytes), (50_000_000, 5_000_000));
@@ -143,19 +179,23 @@ mod tests {
     #[test]
     fn every_problem_of_every_exchange_is_told() {
         let problems = parse_all(
-            "ok,amq.topic;max-age=soon,old;kind=direct;size=1,ok,b;max-bytes=1MB,c;max-age=1500ms,\
-             d;batch=no",
+            "ok,amq.topic;max-age=soon,old;kind=topic;size=1,ok,b;max-bytes=1MB,c;max-age=1500ms,\
+             d;batch=no,e;batch=on;kind=direct,myxi.in.ok;kind=direct,\
+             f;also-direct=true;kind=direct",
         )
         .expect_err("invalid");
         let expected = [
             ("\"amq.topic\"", "not a duration"),
             ("\"amq.topic\"", "not an exchange name"),
-            ("\"old\"", "kind=direct is not supported yet"),
+            ("\"old\"", "\"kind=topic\" is not an option"),
             ("\"old\"", "\"size=1\" is not an option; write max-age=1h"),
             ("ok", "named twice"),
             ("\"b\"", "a smaller segment-bytes"),
             ("\"c\"", "whole seconds"),
             ("\"d\"", "batch=no is neither on nor off"),
+            ("e", "kind=direct has no log; leave batch out"),
+            ("myxi.in.ok", "the gateway's own"),
+            ("f", "kind=direct has no log; leave also-direct out"),
         ];
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");
         for (problem, (about, what)) in problems.iter().zip(expected) {

@@ -122,8 +122,10 @@ pub(super) struct ApplicationFlags {
 pub(super) struct BusFlags {
     /// An exchange that clients may subscribe to (at least one is required), with the bounds
     /// of its log: NAME[;max-age=1h][;max-bytes=200MB][;segment-bytes=10MB], and with
-    /// ;batch=off where programs read it that know single events only. Repeat it or separate
-    /// exchanges by commas
+    /// ;batch=off where programs read it that know single events only. NAME;kind=direct is one
+    /// without a log, as the Ruby original publishes to; a log with ;also-direct=true is fed from
+    /// such a one, too. Repeat it or separate exchanges by
+    /// commas
     #[arg(long, env = "MYXI_EXCHANGES", value_name = "EXCHANGE")]
     pub exchange: Vec<Given>,
     /// A RabbitMQ broker: amqp://user:password@host:5672/vhost or amqps://…. Repeat it or

@@ -84,7 +84,8 @@ impl<'a> RawEvent<'a> {
     pub fn read(&self, exchange: &Exchange) -> Result<Event, InvalidEvent> {
         let body = self.read_body()?;
         let topic = Topic::new(exchange.clone(), self.routing_key)?;
-        Ok(Event { topic, body, position: self.position, pushed_at: self.pushed_at })
+        let (position, pushed_at) = (Some(self.position), self.pushed_at);
+        Ok(Event { topic, body, position, pushed_at })
     }
 
     fn read_body(&self) -> Result<EventBody, InvalidEvent> {

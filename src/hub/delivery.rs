@@ -31,7 +31,7 @@ impl Delivery {
         self.event.topic.routing_key()
     }
 
-    pub(super) fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Option<Position> {
         self.event.position
     }
 

@@ -33,10 +33,10 @@ impl Interest {
         self.0.keys()
     }
 
-    /// The log is read from here on.
-    pub fn begin(&self, exchange: &Exchange, at: Position) {
+    /// The log, where there is one, is read from here on.
+    pub fn begin(&self, exchange: &Exchange, at: Option<Position>) {
         if let Some(mut of_exchange) = self.of(exchange) {
-            of_exchange.up_to = Some(at);
+            of_exchange.up_to = at;
         }
     }
 
@@ -55,6 +55,14 @@ impl Interest {
         }
         let wanted = !events.is_empty();
         of_exchange.up_to = Some(up_to);
+        of_exchange.handed += u64::from(wanted);
+        wanted
+    }
+
+    /// The same of an event of an exchange without a log.
+    pub fn pass_one(&self, topic: &Topic, all: bool) -> bool {
+        let Some(mut of_exchange) = self.of(&topic.exchange) else { return false };
+        let wanted = all || of_exchange.keys.contains_key(topic.routing_key());
         of_exchange.handed += u64::from(wanted);
         wanted
     }
@@ -147,7 +155,7 @@ mod tests {
     fn who_has_been_handed_all_stands_behind_what_nobody_wants() {
         let (interest, exchange, topic) = interest();
         assert_eq!(interest.up_to(&exchange, 0), None);
-        interest.begin(&exchange, position(1));
+        interest.begin(&exchange, Some(position(1)));
         assert_eq!(interest.up_to(&exchange, 0), Some(position(1)));
         interest.pass(&exchange, position(2), &mut events(&["1"]), false);
         assert_eq!(interest.up_to(&exchange, 0), Some(position(2)));

@@ -15,9 +15,9 @@ use crate::{
         grpc::{ApplicationState, CallLimit, GrpcApplication, GrpcConfig, Shared},
     },
     bus::{
-        EventBus, Replicas, SharedLog,
+        Bindings, EventBus, Replicas, SharedLog,
         memory::MemoryBus,
-        rabbitmq::{RabbitMqBus, RabbitMqConfig},
+        rabbitmq::{ExchangeConfig, RabbitMqBus, RabbitMqConfig},
     },
     complaints::Complaints,
     config::{ApplicationConfig, BusConfig, Config, Limits, SessionOpened},
@@ -81,6 +81,7 @@ pub(super) struct Runtimes {
     pub sessions: Arc<Sessions>,
     pub applications: Applications,
     pub ring: Arc<Ring>,
+    pub bindings: Arc<Bindings>,
     /// How long a client waits for what is known elsewhere.
     pub patience: Duration,
     pub metrics: Arc<Metrics>,
@@ -92,6 +93,7 @@ impl Runtimes {
         let services = Services {
             hub,
             ring: self.ring.clone(),
+            bindings: self.bindings.clone(),
             patience: self.patience,
             application: self.applications.start(number),
             max_subscriptions: self.limits.max_subscriptions,
@@ -138,12 +140,34 @@ impl Applications {
 }
 
 pub(super) fn exchanges(config: &Config) -> Vec<Exchange> {
-    config.exchanges.iter().map(|exchange| exchange.name.clone()).collect()
+    names(config, |_| true)
+}
+
+/// Those that somebody who comes back can be given something of.
+pub(super) fn logs(config: &Config) -> Vec<Exchange> {
+    match &config.bus {
+        BusConfig::Memory => exchanges(config),
+        BusConfig::RabbitMq { .. } => names(config, |exchange| exchange.kind.has_log()),
+    }
+}
+
+/// What is held of those whose events come key by key.
+pub(super) fn bindings(config: &Config) -> Arc<Bindings> {
+    Bindings::new(match &config.bus {
+        BusConfig::Memory => Vec::new(),
+        BusConfig::RabbitMq { .. } => names(config, |exchange| exchange.kind.has_bindings()),
+    })
+}
+
+fn names(config: &Config, which: impl Fn(&ExchangeConfig) -> bool) -> Vec<Exchange> {
+    let exchanges = config.exchanges.iter().filter(|exchange| which(exchange));
+    exchanges.map(|exchange| exchange.name.clone()).collect()
 }
 
 pub(super) fn start_bus(
     config: &Config,
     replica: ReplicaId,
+    bindings: Arc<Bindings>,
     listener: Arc<Workers>,
     answers: Arc<LocalAnswers>,
     ring: &Ring,
@@ -156,7 +180,7 @@ pub(super) fn start_bus(
         BusConfig::RabbitMq { urls } => {
             let max_event_size = config.limits.max_event_size;
             let (urls, exchanges) = (urls.clone(), config.exchanges.clone());
-            let config = RabbitMqConfig { urls, exchanges, replica, max_event_size };
+            let config = RabbitMqConfig { urls, exchanges, bindings, replica, max_event_size };
             let bus = RabbitMqBus::start(config, listener, answers);
             let log: Arc<dyn SharedLog> = bus.clone();
             ring.share(&log);

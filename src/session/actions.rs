@@ -69,7 +69,7 @@ impl Session {
         };
         let reply = self.services.application.handle_action(&snapshot, action).await;
         let applied = match reply {
-            Ok(reply) => self.apply(reply, message.tag).inspect_err(|error| {
+            Ok(reply) => self.apply(reply, message.tag).await.inspect_err(|error| {
                 self.complain(Rpc::HandleAction, Some(&message.action), error);
             }),
             Err(error) => Err(error),
@@ -82,15 +82,13 @@ impl Session {
     }
 
     /// All of the reply, or nothing where it breaks a rule.
-    fn apply(&self, reply: ActionReply, tag: Option<&Tag>) -> Result<(), ApplicationError> {
+    async fn apply(&self, reply: ActionReply, tag: Option<&Tag>) -> Result<(), ApplicationError> {
         let frames = self.frames(&reply.events, tag)?;
         self.update(reply.update)?;
         for topic in &reply.unsubscribe {
             self.end_subscription(topic);
         }
-        for (exchange, routing_key) in &reply.subscribe {
-            self.add_subscription(exchange, routing_key);
-        }
+        self.add_subscriptions(&reply.subscribe).await;
         frames.into_iter().for_each(|frame| self.outbox.push(frame));
         if let (Some(tag), true) = (tag, reply.events.is_empty()) {
             self.outbox.push(protocol::done(tag));

@@ -2,6 +2,7 @@
 
 use super::{Services, Session, errors::unavailable_exchange, replay::Replay};
 use crate::{
+    bus::Whole,
     event::{Exchange, Position, Topic},
     metrics::{Asked, Raised, Resumed},
     protocol::{ClientError, NotRecovered, Past, Recovered},
@@ -47,12 +48,25 @@ impl Session {
     ) -> Result<Start, ClientError> {
         let ring = &self.services.ring;
         let live = |reason| Ok(Start::Live(Some(Recovered::No(reason))));
+        if !ring.keeps(exchange) {
+            return live(NotRecovered::NoLog);
+        }
         let gaps = ring.gaps(exchange);
         let replay = |replay| Ok(Start::Replay(Box::new(replay)));
         let behind = |cursor, log| replay(Replay::behind(exchange, gaps, cursor, log));
+        // What was published before to a key that was not bound is not in the log.
+        let whole = self.services.bindings.whole_since(topics);
+        let is_whole_behind = |position| match whole {
+            Whole::Always => true,
+            Whole::Since(since) => position >= since,
+            Whole::Unknown => false,
+        };
         match past {
             Past::After(position) => {
                 let Some(position) = position else { return live(NotRecovered::Unknown) };
+                if !is_whole_behind(position) {
+                    return live(NotRecovered::Expired);
+                }
                 match ring.reach(exchange, position, self.services.patience).await {
                     Place::Here(cursor) => behind(cursor, None),
                     Place::Before => match self.read_log(exchange, position).await {
@@ -67,7 +81,10 @@ impl Session {
             Past::Last(number) => {
                 let keys: Vec<_> = topics.iter().map(Topic::routing_key).collect();
                 match ring.latest(exchange, &keys, number, self.outbox.part()) {
-                    Ok(Some(span)) => replay(Replay::latest(exchange, gaps, span)),
+                    Ok(Some(mut span)) => {
+                        span.events.retain(|event| is_whole_behind(event.position()));
+                        replay(Replay::latest(exchange, gaps, span))
+                    }
                     Ok(None) => live(NotRecovered::TooMany),
                     Err(_) => live(NotRecovered::Expired),
                 }

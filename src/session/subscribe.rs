@@ -1,7 +1,7 @@
 //! How a session comes to be subscribed: the client asks and the application decides, or the
 //! application wants it so.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, vec};
 
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     application::{ApplicationError, CheckReason, Decision, SessionSnapshot},
+    bus::{Hold, NotBound},
     event::{Exchange, Topic},
     hub::ExchangeState,
     metrics::Decided,
@@ -56,6 +57,7 @@ impl Session {
         };
         let allowed = allowed(&candidates, decisions.as_slice());
         // Asked for once it is known who may have it.
+        let mut holds = self.hold(&allowed).await?;
         let mut start = self.prepare(&exchange, request.past, &allowed).await?;
         let not_allowed = |topic: &Topic, form| match &failed {
             Some(failed) => of_key(failed.clone(), topic, form),
@@ -70,7 +72,8 @@ impl Session {
                 Candidate::Refused(error) => error,
                 Candidate::Ask(topic, form) => match decisions.next() {
                     Some(Decision::Allow) => {
-                        self.start(topic, form, message.tag, &mut start);
+                        let hold = holds.next().unwrap_or_default();
+                        self.start(topic, form, message.tag, &mut start, hold);
                         continue;
                     }
                     _ => not_allowed(&topic, form),
@@ -88,23 +91,49 @@ impl Session {
         Ok(outcome)
     }
 
-    /// The application's wish: counts as allowed. What cannot be is told to the client.
-    pub(super) fn add_subscription(&self, exchange: &str, routing_key: &str) {
-        let sent = to_raw_value(routing_key).expect("text always serializes");
-        let candidates =
-            self.ready_exchange(exchange).map(|exchange| self.candidates(&exchange, &[&sent]));
-        for candidate in candidates.unwrap_or_else(|error| vec![Candidate::Refused(error)]) {
-            match candidate {
-                Candidate::Refused(error) => {
-                    self.tell_error(None, &error);
+    /// The application's wishes: they count as allowed. What cannot be is told to the client.
+    pub(super) async fn add_subscriptions(&self, wanted: &[(String, String)]) {
+        // Those next to each other are bound together.
+        for wanted in wanted.chunk_by(|(one, _), (other, _)| one == other) {
+            self.add_to_one(wanted).await;
+        }
+    }
+
+    /// Of one exchange.
+    async fn add_to_one(&self, wanted: &[(String, String)]) {
+        let sent = wanted.iter().map(|(_, key)| to_raw_value(key).expect("text always serializes"));
+        let sent: Vec<_> = sent.collect();
+        let keys: Vec<_> = sent.iter().map(|key| &**key).collect();
+        let candidates = match self.ready_exchange(&wanted[0].0) {
+            Ok(exchange) => self.candidates(&exchange, &keys),
+            Err(error) => keys.iter().map(|_| Candidate::Refused(error.clone())).collect(),
+        };
+        let topics: Vec<_> = to_ask(&candidates).cloned().collect();
+        let mut holds = self.hold(&topics).await;
+        for candidate in candidates {
+            let error = match (candidate, &mut holds) {
+                (Candidate::Refused(error), _) => error,
+                (Candidate::Ask(topic, form), Ok(holds)) => {
+                    let hold = holds.next().unwrap_or_default();
+                    self.start(topic, form, None, &mut Start::Live(None), hold);
+                    continue;
                 }
-                Candidate::Ask(topic, form) => {
-                    self.start(topic, form, None, &mut Start::Live(None))
+                (Candidate::Ask(..), Err(error)) => error.clone(),
+                (Candidate::Known(topic, form), _) => {
+                    key_error(ErrorCode::AlreadySubscribed, &topic, form)
                 }
-                Candidate::Known(topic, form) => {
-                    let error = key_error(ErrorCode::AlreadySubscribed, &topic, form);
-                    self.tell_error(None, &error);
-                }
+            };
+            self.tell_error(None, &error);
+        }
+    }
+
+    /// What is published to these topics, which are of one exchange, comes to this replica.
+    async fn hold(&self, topics: &[Topic]) -> Result<vec::IntoIter<Hold>, ClientError> {
+        match (self.services.bindings.hold(topics).await, topics.first()) {
+            (Ok(holds), _) => Ok(holds.into_iter()),
+            (Err(NotBound), topic) => {
+                let name = topic.map_or("", |topic| topic.exchange.as_str());
+                Err(unavailable_exchange(name))
             }
         }
     }
@@ -148,13 +177,7 @@ impl Session {
         candidates: &[Candidate],
         reason: CheckReason,
     ) -> Result<Result<Vec<Decision>, ClientError>, ClientError> {
-        let topics: Vec<Topic> = candidates
-            .iter()
-            .filter_map(|candidate| match candidate {
-                Candidate::Ask(topic, _) => Some(topic.clone()),
-                Candidate::Refused(_) | Candidate::Known(..) => None,
-            })
-            .collect();
+        let topics: Vec<_> = to_ask(candidates).cloned().collect();
         if topics.is_empty() {
             return Ok(Ok(Vec::new()));
         }
@@ -191,16 +214,18 @@ impl Session {
         self.lock().subscriptions.held().contains_key(topic)
     }
 
-    fn start(&self, topic: Topic, form: KeyForm, tag: Option<&Tag>, start: &mut Start) {
+    fn start(&self, topic: Topic, form: KeyForm, tag: Option<&Tag>, start: &mut Start, hold: Hold) {
         let hub = &self.services.hub;
         match start {
             Start::Live(recovered) => {
                 hub.subscribe(&topic, form, &self.outbox, tag, *recovered);
-                self.lock().subscriptions.insert(topic, form, false);
+                self.lock().subscriptions.insert(topic, form, false, hold);
             }
             Start::Replay(replay) => {
                 hub.acknowledge(&topic, form, &self.outbox, tag);
-                let generation = self.lock().subscriptions.insert(topic.clone(), form, true);
+                let mut state = self.lock();
+                let generation = state.subscriptions.insert(topic.clone(), form, true, hold);
+                drop(state);
                 let expected = hub.expect(&topic);
                 replay.add(topic, form, generation, expected);
             }
@@ -210,10 +235,13 @@ impl Session {
 
 /// The topics that the application said yes to.
 fn allowed(candidates: &[Candidate], decisions: &[Decision]) -> Vec<Topic> {
-    let asked = candidates.iter().filter_map(|candidate| match candidate {
+    let decided = to_ask(candidates).zip(decisions);
+    decided.filter(|(_, decision)| **decision == Decision::Allow).map(|(t, _)| t.clone()).collect()
+}
+
+fn to_ask(candidates: &[Candidate]) -> impl Iterator<Item = &Topic> {
+    candidates.iter().filter_map(|candidate| match candidate {
         Candidate::Ask(topic, _) => Some(topic),
         Candidate::Refused(_) | Candidate::Known(..) => None,
-    });
-    let decided = asked.zip(decisions);
-    decided.filter(|(_, decision)| **decision == Decision::Allow).map(|(t, _)| t.clone()).collect()
+    })
 }

@@ -9,6 +9,7 @@ use super::{
     errors::{exchange_missing, invalid_key, unknown_exchange},
 };
 use crate::{
+    bus::Hold,
     event::{Exchange, Topic},
     hub::outbox::Signal,
     protocol::{
@@ -26,25 +27,27 @@ pub(super) struct Subscriptions {
     live: BTreeMap<Exchange, usize>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) form: KeyForm,
     /// Tells a subscription from an earlier one to the same topic.
     pub(super) generation: u64,
     /// Catching up; the hub does not have it yet.
     pub(super) replays: bool,
+    /// Has its events come to this replica.
+    _hold: Hold,
 }
 
 impl Subscriptions {
     /// Returns its generation.
-    pub(super) fn insert(&mut self, topic: Topic, form: KeyForm, replays: bool) -> u64 {
+    pub(super) fn insert(&mut self, topic: Topic, form: KeyForm, replays: bool, hold: Hold) -> u64 {
         self.remove(&topic);
         self.generations += 1;
         let generation = self.generations;
         if !replays {
             *self.live.entry(topic.exchange.clone()).or_default() += 1;
         }
-        self.held.insert(topic, Subscription { form, generation, replays });
+        self.held.insert(topic, Subscription { form, generation, replays, _hold: hold });
         generation
     }
 

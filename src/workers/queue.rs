@@ -20,8 +20,8 @@ const NOTICE_BYTES: usize = 256;
 /// What the bus told, in the form that all workers share.
 #[derive(Debug, Clone)]
 pub(crate) enum Notice {
-    /// Of one entry of a log, in order, which is behind them.
-    Events { exchange: Exchange, up_to: Position, deliveries: Arc<[Delivery]> },
+    /// Of one entry of a log, in order, which is behind them; or one, where there is no log.
+    Events { exchange: Exchange, up_to: Option<Position>, deliveries: Arc<[Delivery]> },
     /// Whole again from there, where that is known.
     Gap { exchange: Exchange, whole_from: Option<Position> },
 }
@@ -94,10 +94,10 @@ mod tests {
             let topic = Topic::new(exchange(), "1").expect("valid");
             let payload = format!("\"{}\"", "x".repeat(bytes - 2));
             let body = EventBody::new("E", &payload).expect("valid");
-            Delivery::new(Event { topic, body, position: position(), pushed_at: None })
+            Delivery::new(Event { topic, body, position: Some(position()), pushed_at: None })
         };
         let deliveries = (0..events).map(delivery).collect();
-        Notice::Events { exchange: exchange(), up_to: position(), deliveries }
+        Notice::Events { exchange: exchange(), up_to: Some(position()), deliveries }
     }
 
     fn exchange() -> Exchange {

@@ -87,7 +87,7 @@ impl Worker {
     }
 
     /// The bus delivers this exchange from now on.
-    pub(crate) fn attached(&self, exchange: &Exchange, at: Position) {
+    pub(crate) fn attached(&self, exchange: &Exchange, at: Option<Position>) {
         self.hub.attached(exchange, at);
     }
 

@@ -208,7 +208,7 @@ async fn a_position_is_the_entry_and_the_place_in_it() {
     for _ in 0..4 {
         events.push(replica.event().await);
     }
-    let found: Vec<_> = events.iter().map(|e| (&*e.body.name, e.position)).collect();
+    let found: Vec<_> = events.iter().map(|e| (&*e.body.name, e.position.expect("one"))).collect();
     let batch = found[0].1.entry();
     let single = found[3].1.entry();
     assert_eq!(single.offset, batch.offset + 1);

@@ -36,9 +36,28 @@ async fn the_documented_rights_are_enough_from_nothing_on_and_fewer_afterwards()
     }
 }
 
+/// The README's example has a name of its own, and needs a right to it.
+#[tokio::test]
+async fn the_documented_rights_are_enough_for_a_direct_exchange() {
+    const RIGHT: &str = r"^(myxi\.|widgets$)";
+    assert!(README.contains(&format!("`{RIGHT}`")), "the README does not name {RIGHT}");
+    let (broker, user) = (RabbitMq::shared().await, unique("direct"));
+    broker.ctl(&["add_user", &user, &user]).await;
+    for kind in ["kind=direct", "also-direct=true"] {
+        let vhost = unique("vhost");
+        broker.ctl(&["add_vhost", &vhost]).await;
+        broker.ctl(&["set_permissions", "-p", &vhost, &user, RIGHT, RIGHT, RIGHT]).await;
+        everything_works_as(&broker.url_of(&user, &vhost), "widgets", kind).await;
+    }
+}
+
 async fn everything_works(url: &str, exchange: &str) {
+    everything_works_as(url, exchange, "kind=stream").await;
+}
+
+async fn everything_works_as(url: &str, exchange: &str, kind: &str) {
     let app = TestHandler::start().await;
-    let flags = [format!("--rabbitmq-url={url}"), format!("--exchange={exchange}")];
+    let flags = [format!("--rabbitmq-url={url}"), format!("--exchange={exchange};{kind}")];
     let flags = flags.each_ref().map(String::as_str);
     let replicas = [Gateway::with(&app, &flags).await, Gateway::with(&app, &flags).await];
     for (here, there) in [(0, 1), (1, 0)] {

@@ -160,7 +160,7 @@ fn every_wrong_value_says_what_to_write() {
         ("--recheck-interval=often", "write for example 1500ms"),
         ("--forward-header=a b", "write for example cookie"),
         ("--exchange=widgets", "name each exchange once"),
-        ("--exchange=x;kind=direct", "leave it out"),
+        ("--exchange=x;kind=direct;max-age=1h", "leave max-age out"),
         ("--rabbitmq-url=http://broker", "write amqp://"),
         ("--rabbitmq-url=", "leave it out"),
         ("--ready-requires-bus=perhaps", "write true or false"),

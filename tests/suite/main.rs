@@ -21,6 +21,7 @@ mod config;
 mod conformance;
 mod delivery;
 mod demo;
+mod direct;
 mod drain;
 mod failures;
 mod fleet;

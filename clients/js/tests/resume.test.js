@@ -216,6 +216,21 @@ test("a gateway that says no positions is asked for none", async (t) => {
   assert.deepEqual(heard, [["1", "heard"], ["1", "Gap", true]]);
 });
 
+test("beside a log, an exchange without one is asked for no position", async (t) => {
+  const { socket, gateway, heard, comesBack } = await start(t, [1]);
+  follow(heard, socket.subscribe("legacy", 2));
+  await settled();
+  await gateway.allows({});
+  await gateway.push("legacy", "2", "Changed", "heard");
+  const next = await comesBack();
+  assert.deepEqual(next.sent.map(({ payload: { exchange, after } }) => [exchange, after]), [["widgets", "start"], ["legacy", undefined]]);
+  const { ends } = await next.replays("start");
+  await next.allows({});
+  await ends("start");
+  await next.push("legacy", "2", "Changed", "live");
+  assert.deepEqual(heard, [["2", "heard"], ["2", "Gap", true], ["1", "Recovered", undefined], ["2", "live"]]);
+});
+
 test("a gateway that does not know what was asked has not recovered it", async (t) => {
   const { heard, comesBack } = await start(t, [1]);
   let next = await comesBack();

@@ -54,6 +54,7 @@ pub(super) fn event(event: OutgoingEvent) -> Message {
             .with_message_id(short(&event.id)),
         headers,
         body: event.body.to_json(),
+        mandatory: true,
     }
 }
 
@@ -68,6 +69,7 @@ pub(super) fn batch(exchange: &Exchange, events: Vec<OutgoingEvent>) -> Message 
             .with_content_type("application/x-protobuf".into()),
         headers: FieldTable::default(),
         body: batch::write(events),
+        mandatory: true,
     }
 }
 
@@ -82,6 +84,7 @@ pub(super) fn marker(exchange: &Exchange) -> (Message, String) {
             .with_message_id(id.as_str().into()),
         headers: FieldTable::default(),
         body: Vec::new(),
+        mandatory: true,
     };
     (marker, id)
 }
@@ -192,7 +195,7 @@ fn pushed_at_value(PushedAt(micros): PushedAt) -> AMQPValue {
 }
 
 /// Absent where another program published the entry.
-fn pushed_at(properties: &BasicProperties) -> Option<PushedAt> {
+pub(super) fn pushed_at(properties: &BasicProperties) -> Option<PushedAt> {
     match header(properties, PUSHED_AT_HEADER)? {
         AMQPValue::LongLongInt(micros) => u64::try_from(*micros).ok().map(PushedAt),
         _ => None,

@@ -1,14 +1,15 @@
-//! What is configured of each exchange: the bounds of its stream. Other buses know it by its
-//! name alone.
+//! What is configured of each exchange: what it is on the broker, and the bounds of its log.
+//! Other buses know it by its name alone.
 
 use std::time::Duration;
 
 use crate::event::Exchange;
 
-/// One exchange of the configuration, the bounds of its stream and how it is written.
+/// One exchange of the configuration. What is said of a log means nothing where it has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangeConfig {
     pub name: Exchange,
+    pub kind: ExchangeKind,
     pub max_age: Duration,
     pub max_bytes: u64,
     pub segment_bytes: u64,
@@ -17,7 +18,31 @@ pub struct ExchangeConfig {
     pub batch: bool,
 }
 
+/// How its events come to the replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExchangeKind {
+    /// Through a log, a stream that each of them reads.
+    Stream,
+    /// The same, and the log is fed from a direct exchange of its name, too.
+    AlsoDirect,
+    /// From a direct exchange of its name, which forwards what it is asked for, key by key.
+    Direct,
+}
+
+impl ExchangeKind {
+    /// Whether somebody who comes back can be given what was missed.
+    pub fn has_log(self) -> bool {
+        self != Self::Direct
+    }
+
+    /// Whether events come for those keys only that a replica has asked for.
+    pub fn has_bindings(self) -> bool {
+        self != Self::Stream
+    }
+}
+
 impl ExchangeConfig {
+    pub const DEFAULT_KIND: ExchangeKind = ExchangeKind::Stream;
     /// Limits that keep a broker's disk safe when nobody thinks of them.
     pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(3600);
     pub const DEFAULT_MAX_BYTES: u64 = 200_000_000;
@@ -27,6 +52,7 @@ impl ExchangeConfig {
     pub fn new(name: Exchange) -> Self {
         Self {
             name,
+            kind: Self::DEFAULT_KIND,
             max_age: Self::DEFAULT_MAX_AGE,
             max_bytes: Self::DEFAULT_MAX_BYTES,
             segment_bytes: Self::DEFAULT_SEGMENT_BYTES,

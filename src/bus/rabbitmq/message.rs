@@ -13,4 +13,6 @@ pub(super) struct Message {
     pub properties: BasicProperties,
     pub headers: FieldTable,
     pub body: Vec<u8>,
+    /// It comes back where it leads to no queue.
+    pub mandatory: bool,
 }

@@ -26,14 +26,10 @@ use tokio::{
 use self::{
     driver::Driver,
     gatherer::{Bounds, Item},
-    publication::Job,
+    publication::{Content, Job},
     receipt::Outcome,
 };
-pub(super) use self::{
-    publication::{Admitted, Content},
-    published::Published,
-    receipt::Pending,
-};
+pub(super) use self::{publication::Admitted, published::Published, receipt::Pending};
 use super::{
     ExchangeConfig, batch,
     message::Message,
@@ -41,6 +37,7 @@ use super::{
     supervisor::{Link, NOT_CONNECTED_YET, Problem},
     window::{MAX_WAITING, Quota},
 };
+use crate::event::OutgoingEvent;
 
 /// How messages leave.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +74,8 @@ pub(super) struct Publisher {
     confirmed: Arc<AtomicU64>,
     link: Link,
     quota: Quota,
+    /// Whether its exchange has a log.
+    has_log: bool,
 }
 
 impl Publisher {
@@ -95,13 +94,20 @@ impl Publisher {
             None => "publishing to other replicas".into(),
         }));
         problem.not_yet(NOT_CONNECTED_YET);
-        let publisher = Self { calls, open, problem, confirmed: Arc::default(), link, quota };
+        let has_log = exchange.as_ref().is_some_and(|exchange| exchange.kind.has_log());
+        let confirmed = Arc::default();
+        let publisher = Self { calls, open, problem, confirmed, link, quota, has_log };
         let driver = Driver::new(&publisher, exchange, queue, open_sender, published);
         (publisher, driver)
     }
 
-    /// Whether this may be published now. Does not wait.
-    pub(super) fn admit(&self, content: Content) -> Result<Admitted, NotPublished> {
+    /// Whether this event may be published now. Does not wait.
+    pub(super) fn admit_event(&self, event: OutgoingEvent) -> Result<Admitted, NotPublished> {
+        self.admit(if self.has_log { Content::Event(event) } else { Content::Direct(event) })
+    }
+
+    /// The same of anything. Does not wait.
+    fn admit(&self, content: Content) -> Result<Admitted, NotPublished> {
         if self.link.is_blocked() {
             return Err(NotPublished::Overloaded("the broker holds publishers back"));
         }

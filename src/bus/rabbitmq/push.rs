@@ -5,7 +5,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use tokio::time::Instant;
 
-use super::publisher::{Admitted, Content, Publisher};
+use super::publisher::{Admitted, Publisher};
 use crate::{
     bus::PublishError,
     event::{Exchange, OutgoingEvent},
@@ -59,7 +59,7 @@ fn admit<'a>(
             vacant.insert(Part { publisher, admitted: Vec::new(), places: Vec::new() })
         }
     };
-    part.admitted.push(part.publisher.admit(Content::Event(event))?);
+    part.admitted.push(part.publisher.admit_event(event)?);
     part.places.push(place);
     Ok(())
 }

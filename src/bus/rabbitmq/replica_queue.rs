@@ -276,7 +276,8 @@ async fn acknowledge(delivery: &Delivery) {
 
 fn to_replica(key: ShortString, properties: BasicProperties, body: Vec<u8>) -> Message {
     let headers = FieldTable::default();
-    Message { exchange: topology::replicas_exchange(), routing_key: key, properties, headers, body }
+    let exchange = topology::replicas_exchange();
+    Message { exchange, routing_key: key, properties, headers, body, mandatory: true }
 }
 
 fn answer_to(id: ShortString) -> BasicProperties {

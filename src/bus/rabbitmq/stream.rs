@@ -4,44 +4,42 @@
 //! The broker's word is not enough for that. Within one consumer it passes over what was cut
 //! away, begins again at the log's head, or falls silent for good, and says nothing. So the
 //! offsets of what comes are held against those of what came ([`trail`]), and silence is
-//! looked into ([`watchdog`]).
+//! looked into ([`watchdog`](super::watchdog)).
 
 mod apart;
 mod attach;
 mod events;
 mod past;
-mod tail;
 mod trail;
 mod warm;
-mod watchdog;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use lapin::message::Delivery;
+use lapin::{
+    message::Delivery,
+    types::{AMQPValue, FieldTable},
+};
 use tokio::time::Instant;
 
 pub(super) use self::past::{Past, not_read};
-use self::{
-    tail::Tail,
-    trail::{Continuity, Trail},
-    watchdog::{Advice, TICK, Watchdog},
-};
+use self::trail::{Continuity, Trail};
 use super::{
     ExchangeConfig,
     connection::{BrokerConnection, BrokerError},
     entry::{self, Kind},
+    health::Health,
     marker,
     publisher::Publisher,
-    supervisor::{Link, NOT_CONNECTED_YET, Problem, backoff},
+    supervisor::{Link, backoff},
+    tail::Tail,
+    topology,
+    watchdog::{Advice, TICK, Watchdog},
 };
 use crate::{
-    bus::{BusListener, Lag, LogEntry, SeenIds, SkipCounts, SkipReason},
+    bus::{BusListener, Keys, LogEntry, SeenIds, SkipReason},
     event::{Exchange, Position},
     net::backoff::Backoff,
 };
@@ -67,6 +65,8 @@ pub(super) struct Reader {
     listener: Arc<dyn BusListener>,
     max_event_size: usize,
     health: Arc<Health>,
+    /// What is forwarded to the log, where that is asked for key by key.
+    keys: Option<Arc<Keys>>,
     /// Where it was; nothing where it is to begin at the end.
     trail: Option<Trail>,
     /// Of the events passed without losing the trail. An id from before that must not withhold
@@ -82,40 +82,6 @@ pub(super) struct Reader {
     compared: bool,
 }
 
-/// What others see of a [`Reader`].
-pub(super) struct Health {
-    /// Has been attached once.
-    pub attached: AtomicBool,
-    pub problem: Problem,
-    pub lag: Lag,
-    /// Entries that are no events.
-    pub skipped: SkipCounts,
-    /// Events that were pushed again.
-    pub duplicates: AtomicU64,
-    /// Gaps told.
-    pub gaps: AtomicU64,
-    /// How often nothing came though there was something to read.
-    pub stalls: AtomicU64,
-}
-
-impl Health {
-    fn new(exchange: &Exchange) -> Self {
-        let problem = Problem::new(format!("exchange {exchange}, reading"));
-        problem.not_yet(NOT_CONNECTED_YET);
-        let (attached, lag, skipped, duplicates, gaps, stalls) = Default::default();
-        Self { attached, problem, lag, skipped, duplicates, gaps, stalls }
-    }
-
-    /// Logs less and less, for whoever publishes nonsense may publish a lot of it.
-    fn skip(&self, exchange: &Exchange, offset: u64, reason: SkipReason) {
-        let skipped = self.skipped.count(reason);
-        if skipped.is_power_of_two() {
-            let what = reason.what();
-            tracing::warn!(%exchange, offset, skipped, "skipped an entry of the log: {what}");
-        }
-    }
-}
-
 impl Reader {
     pub(super) fn new(
         config: ExchangeConfig,
@@ -123,8 +89,9 @@ impl Reader {
         publisher: Publisher,
         listener: Arc<dyn BusListener>,
         max_event_size: usize,
+        health: Arc<Health>,
+        keys: Option<Arc<Keys>>,
     ) -> Self {
-        let health = Arc::new(Health::new(&config.name));
         Self {
             config,
             link,
@@ -132,6 +99,7 @@ impl Reader {
             listener,
             max_event_size,
             health,
+            keys,
             trail: None,
             seen: SeenIds::default(),
             next_marker: rand::random_range(MARKER_AFTER),
@@ -139,10 +107,6 @@ impl Reader {
             careful: false,
             compared: false,
         }
-    }
-
-    pub(super) fn health(&self) -> Arc<Health> {
-        self.health.clone()
     }
 
     pub(super) async fn run(mut self) {
@@ -249,6 +213,7 @@ impl Reader {
                     trail.cut_before(offset);
                     self.next_marker = 0;
                     self.seen.forget();
+                    self.keys.iter().for_each(|keys| keys.interrupt());
                     self.gap_due = true;
                 }
             }
@@ -257,8 +222,14 @@ impl Reader {
             Kind::Marker => {
                 let id = entry::id(&delivery).to_owned();
                 let entry = entry::of(&delivery, &id)?;
+                let proves = |keys: &Arc<Keys>| keys.read(&id, Position::end_of(entry));
+                let gap = self.keys.as_ref().is_some_and(proves);
                 *trail = Trail::new(id, entry);
                 self.next_marker = rand::random_range(MARKER_AFTER);
+                if gap {
+                    self.gap_due = false;
+                    self.tell_gap(Some(Position::before(entry))).await;
+                }
                 // Nobody may stand behind a gap before it is told.
                 if !self.gap_due {
                     self.pass(LogEntry::empty(entry)).await;
@@ -301,8 +272,38 @@ impl Reader {
     }
 
     fn skip(&self, offset: u64, reason: SkipReason) {
-        self.health.skip(&self.config.name, offset, reason);
+        self.health.skip(&self.config.name, Some(offset), reason);
     }
+}
+
+/// Where to begin to read.
+#[derive(Debug, Clone, Copy)]
+enum From {
+    /// The first entry that the log still has.
+    First,
+    /// What is published from now on.
+    End,
+    /// This entry, or the first one behind it. Beyond the log's end nothing comes, and the
+    /// broker says nothing.
+    Offset(u64),
+}
+
+/// A consumer of an exchange's log.
+async fn open(
+    connection: &BrokerConnection,
+    exchange: &Exchange,
+    from: From,
+    prefetch: u16,
+) -> Result<Tail, BrokerError> {
+    let from = match from {
+        From::First => AMQPValue::LongString("first".into()),
+        From::End => AMQPValue::LongString("next".into()),
+        From::Offset(offset) => AMQPValue::LongLongInt(offset as i64),
+    };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-stream-offset".into(), from);
+    let channel = connection.channel().await?;
+    Tail::open(channel, topology::log_stream(exchange), arguments, prefetch).await
 }
 
 fn went_back() -> BrokerError {

@@ -1,9 +1,10 @@
 //! What the bus keeps on the broker. For each exchange: a durable fanout exchange that
-//! anybody may publish to, bound to a stream that every replica reads. For all replicas
-//! together: an exchange that leads to the queue of each.
+//! anybody may publish to, bound to a stream that every replica reads; or a direct exchange
+//! as the Ruby original has it, for which every replica has a queue. For all replicas
+//! together: an exchange that leads to the queue of each, and one for what was dropped.
 //!
-//! All names begin with `myxi.`, and nothing else is used: not even the broker's default
-//! exchange, for which a user would need a right to `amq.default`.
+//! All names but those of direct exchanges begin with `myxi.`, and nothing else is used: not
+//! even the broker's default exchange, for which a user would need a right to `amq.default`.
 
 use lapin::{
     ExchangeKind,
@@ -46,6 +47,43 @@ pub(super) fn new_replica_queue(replica: ReplicaId) -> ShortString {
     format!("myxi.replica.{replica}.{}", random_suffix()).into()
 }
 
+/// The exchange itself, where there is no log.
+pub(super) fn direct_exchange(exchange: &Exchange) -> ShortString {
+    exchange.as_str().into()
+}
+
+/// Another name each time, as for a replica.
+pub(super) fn new_direct_queue(exchange: &Exchange, replica: ReplicaId) -> ShortString {
+    format!("myxi.direct.{exchange}.{replica}.{}", random_suffix()).into()
+}
+
+/// Leads what is dropped from a queue, under that queue's name, to whoever reads it.
+pub(super) fn overflow_exchange() -> ShortString {
+    "myxi.overflow".into()
+}
+
+/// An exchange as it is declared where there is none.
+struct Declaration {
+    name: ShortString,
+    kind: ExchangeKind,
+    durable: bool,
+}
+
+impl Declaration {
+    fn input(exchange: &Exchange) -> Self {
+        Self { name: input_exchange(exchange), kind: ExchangeKind::Fanout, durable: true }
+    }
+
+    /// As the Ruby original declares it, or a publisher would be refused that does.
+    fn direct(exchange: &Exchange) -> Self {
+        Self { name: direct_exchange(exchange), kind: ExchangeKind::Direct, durable: false }
+    }
+
+    fn ours(name: ShortString) -> Self {
+        Self { name, kind: ExchangeKind::Direct, durable: true }
+    }
+}
+
 /// Makes sure that exchange, stream and binding exist. What exists with other settings is
 /// taken as it is: an operator may know better, and deleting a log is not ours to do.
 ///
@@ -55,8 +93,11 @@ pub(super) async fn ensure(
     connection: &BrokerConnection,
     config: &ExchangeConfig,
 ) -> Result<Option<BrokerError>, BrokerError> {
+    if !config.kind.has_log() {
+        return ensure_direct(connection, &config.name).await.map(|()| None);
+    }
     // A refusal closes its channel: each step has one of its own.
-    ensure_exchange(connection, input_exchange(&config.name), ExchangeKind::Fanout).await?;
+    ensure_exchange(connection, &Declaration::input(&config.name)).await?;
     match declare_stream(connection, config, true).await {
         Err(e) if e.is_refusal() => declare_stream(connection, config, false).await?,
         declared => declared?,
@@ -67,9 +108,22 @@ pub(super) async fn ensure(
     }
 }
 
+/// Makes sure that the direct exchange exists.
+pub(super) async fn ensure_direct(
+    connection: &BrokerConnection,
+    exchange: &Exchange,
+) -> Result<(), BrokerError> {
+    ensure_exchange(connection, &Declaration::direct(exchange)).await
+}
+
 /// Makes sure that the exchange of the replicas exists.
 pub(super) async fn ensure_replicas(connection: &BrokerConnection) -> Result<(), BrokerError> {
-    ensure_exchange(connection, replicas_exchange(), ExchangeKind::Direct).await
+    ensure_exchange(connection, &Declaration::ours(replicas_exchange())).await
+}
+
+/// Makes sure that the exchange of what is dropped exists.
+pub(super) async fn ensure_overflow(connection: &BrokerConnection) -> Result<(), BrokerError> {
+    ensure_exchange(connection, &Declaration::ours(overflow_exchange())).await
 }
 
 /// Declares everything as configured, for the broker to tell what differs.
@@ -77,12 +131,17 @@ pub(super) async fn warn_of_differences(
     connection: &BrokerConnection,
     config: &ExchangeConfig,
 ) -> Result<(), BrokerError> {
+    let mut declared = Vec::new();
+    if config.kind.has_log() {
+        declared.push(declare_exchange(connection, &Declaration::input(&config.name), false).await);
+        declared.push(declare_stream(connection, config, false).await);
+    }
+    if config.kind.has_bindings() {
+        let direct = Declaration::direct(&config.name);
+        declared.push(declare_exchange(connection, &direct, false).await);
+    }
     let mut differences = Vec::new();
-    for declared in [
-        declare_exchange(connection, input_exchange(&config.name), ExchangeKind::Fanout, false)
-            .await,
-        declare_stream(connection, config, false).await,
-    ] {
+    for declared in declared {
         match declared {
             Err(e) if e.is_refusal() => differences.push(e),
             result => result?,
@@ -97,24 +156,23 @@ pub(super) async fn warn_of_differences(
 
 async fn ensure_exchange(
     connection: &BrokerConnection,
-    name: ShortString,
-    kind: ExchangeKind,
+    declaration: &Declaration,
 ) -> Result<(), BrokerError> {
-    match declare_exchange(connection, name.clone(), kind.clone(), true).await {
-        Err(e) if e.is_refusal() => declare_exchange(connection, name, kind, false).await,
+    match declare_exchange(connection, declaration, true).await {
+        Err(e) if e.is_refusal() => declare_exchange(connection, declaration, false).await,
         declared => declared,
     }
 }
 
 async fn declare_exchange(
     connection: &BrokerConnection,
-    name: ShortString,
-    kind: ExchangeKind,
+    Declaration { name, kind, durable }: &Declaration,
     passive: bool,
 ) -> Result<(), BrokerError> {
-    let options = ExchangeDeclareOptions { passive, durable: true, ..Default::default() };
+    let options = ExchangeDeclareOptions { passive, durable: *durable, ..Default::default() };
     let channel = connection.channel().await?;
-    let declaring = channel.exchange_declare(name, kind, options, FieldTable::default());
+    let arguments = FieldTable::default();
+    let declaring = channel.exchange_declare(name.clone(), kind.clone(), options, arguments);
     within("declaring an exchange", declaring).await
 }
 

@@ -177,11 +177,12 @@ impl Driven {
         let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let hub = Hub::new(Interest::new([exchange.clone()]), OUTBOX, metrics.clone());
         let at = Position::end_of(Entry { offset: 0, hash: 0 });
-        hub.attached(&exchange, at);
+        hub.attached(&exchange, Some(at));
         let ring = Ring::new([exchange], OUTBOX);
         let services = Services {
             hub: Arc::new(hub),
             ring: Arc::new(ring),
+            bindings: Default::default(),
             patience: Duration::from_secs(1),
             application: app.clone(),
             max_subscriptions: 10,

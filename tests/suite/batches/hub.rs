@@ -67,13 +67,13 @@ impl World {
         let delivery = |(number, key): (usize, &str)| {
             let body = EventBody::new("E", &number.to_string()).expect("valid");
             let topic = self.topic(key);
-            Delivery::new(Event { topic, body, position: at(), pushed_at: None })
+            Delivery::new(Event { topic, body, position: Some(at()), pushed_at: None })
         };
         keys.into_iter().enumerate().map(delivery).collect()
     }
 
     async fn deliver(&self, batch: &[Delivery]) {
-        self.hub.deliver(&self.exchange, batch, at()).await;
+        self.hub.deliver(&self.exchange, batch, Some(at())).await;
     }
 
     /// Has a session write all that it can.

@@ -77,12 +77,13 @@ impl World {
         let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
         let interest = Interest::new(["a", "b", "late"].map(exchange));
         let hub = Arc::new(Hub::new(interest.clone(), OUTBOX, metrics.clone()));
-        hub.attached(&exchange("a"), at());
-        hub.attached(&exchange("b"), at());
+        hub.attached(&exchange("a"), Some(at()));
+        hub.attached(&exchange("b"), Some(at()));
         let waking = hub.clone();
         let services = Arc::new(Services {
             hub: hub.clone(),
             ring: Arc::new(Ring::new([], 0)),
+            bindings: Default::default(),
             patience: Duration::ZERO,
             application: app.clone(),
             max_subscriptions: MAX_SUBSCRIPTIONS,
@@ -119,7 +120,7 @@ impl World {
             Op::Recheck(at) => self.recheck(*at)?,
             Op::Answer(which, answer) => self.answer(*which, answer)?,
             Op::Attach => {
-                self.hub.attached(&exchange("late"), at());
+                self.hub.attached(&exchange("late"), Some(at()));
                 self.late_attached = true;
             }
             Op::Deliver(exchange, key) => self.deliver(exchange, key),
@@ -255,8 +256,8 @@ impl World {
         let is_wanted = wants(&self.interest, &topic);
         assert_eq!(is_wanted, self.hub.subscribers(&topic) > 0, "{topic:?}");
         let body = EventBody::new("Pushed", &number.to_string()).expect("an event");
-        let event = Event { topic, body, position: at(), pushed_at: Some(PushedAt::now()) };
-        at_once(self.hub.deliver(&exchange(name), &[Delivery::new(event)], at()));
+        let event = Event { topic, body, position: Some(at()), pushed_at: Some(PushedAt::now()) };
+        at_once(self.hub.deliver(&exchange(name), &[Delivery::new(event)], Some(at())));
         self.wake();
         self.models().for_each(|model| model.deliver(name, key, number));
     }

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod batch;
+pub mod bunny;
 pub mod client;
 pub mod cluster;
 pub mod fleet;

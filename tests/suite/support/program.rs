@@ -2,10 +2,11 @@
 
 use futures_util::StreamExt;
 use lapin::{
-    BasicProperties,
+    BasicProperties, Consumer, ExchangeKind,
+    message::Delivery,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
-        ConfirmSelectOptions, QueueDeclareOptions,
+        ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -15,6 +16,16 @@ use super::{DEADLINE, rabbitmq::RabbitMq, within};
 pub struct Program {
     connection: lapin::Connection,
     channel: lapin::Channel,
+}
+
+/// A queue of another program's, and what comes.
+pub struct Listening(Consumer);
+
+impl Listening {
+    pub async fn next(&mut self) -> Delivery {
+        let next = within(DEADLINE, "a message", self.0.next()).await;
+        next.expect("more").expect("a message")
+    }
 }
 
 impl Program {
@@ -37,11 +48,47 @@ impl Program {
         body: &[u8],
         properties: BasicProperties,
     ) {
-        let input = format!("myxi.in.{exchange}").into();
-        let options = BasicPublishOptions::default();
+        self.publish_to(&format!("myxi.in.{exchange}"), routing_key, body, properties).await;
+    }
+
+    /// The same to any exchange of the broker's.
+    pub async fn publish_to(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) {
+        let (exchange, options) = (exchange.into(), BasicPublishOptions::default());
         let written =
-            self.channel.basic_publish(input, routing_key.into(), options, body, properties);
+            self.channel.basic_publish(exchange, routing_key.into(), options, body, properties);
         written.await.expect("written").await.expect("confirmed");
+    }
+
+    /// What is published to an exchange under this key, from now on.
+    pub async fn listen(&self, exchange: &str, routing_key: &str) -> Listening {
+        let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
+        let declaring = self.channel.queue_declare("".into(), options, FieldTable::default());
+        let queue = declaring.await.expect("a queue").name().clone();
+        let (options, arguments) = Default::default();
+        let (exchange, key) = (exchange.into(), routing_key.into());
+        let binding = self.channel.queue_bind(queue.clone(), exchange, key, options, arguments);
+        binding.await.expect("bound");
+        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+        let consuming = self.channel.basic_consume(queue, "".into(), options, Default::default());
+        Listening(consuming.await.expect("a consumer"))
+    }
+
+    pub async fn declare_durable(&self, exchange: &str, kind: ExchangeKind) {
+        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let arguments = FieldTable::default();
+        let declaring = self.channel.exchange_declare(exchange.into(), kind, options, arguments);
+        declaring.await.expect("declared");
+    }
+
+    pub async fn delete_exchange(&self, exchange: &str) {
+        let deleting = self.channel.exchange_delete(exchange.into(), Default::default());
+        deleting.await.expect("deleted");
     }
 
     pub async fn delete_log(&self, exchange: &str) {
@@ -50,8 +97,7 @@ impl Program {
     }
 
     pub async fn delete_input(&self, exchange: &str) {
-        let input = format!("myxi.in.{exchange}").into();
-        self.channel.exchange_delete(input, Default::default()).await.expect("deleted");
+        self.delete_exchange(&format!("myxi.in.{exchange}")).await;
     }
 
     pub async fn bind(&self, exchange: &str) {

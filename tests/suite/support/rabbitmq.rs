@@ -45,19 +45,28 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// `read`; as the README says.
 pub const RIGHTS: &str = r"^myxi\.";
 
-/// The broker's users: one who may do anything, for the tests, and one with [`RIGHTS`], for
-/// the gateways. Each has its name for a password.
+/// What the names of direct exchanges begin with in tests.
+pub const LEGACY: &str = "legacy";
+
+/// The same beside exchanges of these names, as the README says it of one.
+const LEGACY_RIGHTS: &str = r"^(myxi\.|legacy\.)";
+
+/// The broker's users: one who may do anything, for the tests, and for the gateways one with
+/// [`RIGHTS`] and one with [`LEGACY_RIGHTS`]. Each has its name for a password.
 const DEFINITIONS: &str = r#"{
     "vhosts": [{"name": "/"}],
     "users": [
         {"name": "guest", "tags": "administrator",
          "password_hash": "AQIDBEMMOXwY6PKx/JKP9PAqfsb4ozuD0Ta3pxxa9gEYBMmD"},
         {"name": "myxi", "tags": "",
-         "password_hash": "AQIDBEb4KjHkCeDOqPtMef70souETq5zuu19OUkTOS/VyMi2"}
+         "password_hash": "AQIDBEb4KjHkCeDOqPtMef70souETq5zuu19OUkTOS/VyMi2"},
+        {"name": "legacy", "tags": "",
+         "password_hash": "AQIDBGlZd4QPAuVPD3Vkd0eQIZvAjs4dPH3tUw9E/ow5JWBY"}
     ],
     "permissions": [
         {"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"},
-        {"user": "myxi", "vhost": "/", "configure": RIGHTS, "write": RIGHTS, "read": RIGHTS}
+        {"user": "myxi", "vhost": "/", "configure": RIGHTS, "write": RIGHTS, "read": RIGHTS},
+        {"user": "legacy", "vhost": "/", "configure": LEGACY, "write": LEGACY, "read": LEGACY}
     ]
 }"#;
 
@@ -109,8 +118,10 @@ impl RabbitMq {
              load_definitions = {}\n{config}",
             definitions.display()
         );
-        let rights = serde_json::to_string(RIGHTS).expect("JSON");
-        fs::write(definitions, DEFINITIONS.replace("RIGHTS", &rights)).expect("its users");
+        let json = |text: &str| serde_json::to_string(text).expect("JSON");
+        let users = DEFINITIONS.replace(": RIGHTS", &format!(": {}", json(RIGHTS)));
+        let users = users.replace(": LEGACY", &format!(": {}", json(LEGACY_RIGHTS)));
+        fs::write(definitions, users).expect("its users");
         for (file, content) in
             [("enabled_plugins", "[rabbitmq_stream]."), ("rabbitmq.conf", &config)]
         {
@@ -147,6 +158,11 @@ impl RabbitMq {
     /// For gateways: of a user with no more than [`RIGHTS`].
     pub fn url(&self) -> String {
         self.url_of("myxi", "%2f")
+    }
+
+    /// The same beside direct exchanges whose names begin with [`LEGACY`].
+    pub fn legacy_url(&self) -> String {
+        self.url_of("legacy", "%2f")
     }
 
     /// Of a user whose password is its name, on a virtual host.
@@ -273,6 +289,20 @@ impl RabbitMq {
         let said = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (said(&output.stdout), said(&output.stderr));
         if output.status.success() { Ok(out) } else { Err(out + &err) }
+    }
+
+    /// The keys that lead from an exchange to queues of this name, or that begins so.
+    pub async fn bindings(&self, exchange: &str, queue: &str) -> Vec<String> {
+        let columns = ["source_name", "destination_name", "routing_key"];
+        let list =
+            self.ctl(&[&["list_bindings", "--no-table-headers"], &columns[..]].concat()).await;
+        let bindings = list.lines().filter_map(|line| {
+            let mut columns = line.split('\t');
+            let [source, destination] = [columns.next()?, columns.next()?];
+            let of_these = source == exchange && destination.starts_with(queue);
+            of_these.then(|| columns.next().unwrap_or_default().to_owned())
+        });
+        bindings.collect()
     }
 
     /// The connections whose name has this in it, as the broker knows them.

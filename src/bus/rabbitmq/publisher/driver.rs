@@ -90,7 +90,8 @@ impl Driver {
         published: Arc<Published>,
     ) -> Self {
         let Publisher { link, quota, problem, confirmed, .. } = publisher.clone();
-        let batches = exchange.as_ref().is_some_and(|exchange| exchange.batch);
+        let batches = |exchange: &ExchangeConfig| exchange.batch && exchange.kind.has_log();
+        let batches = exchange.as_ref().is_some_and(batches);
         let pace = if batches { Pace::BATCHES } else { Pace::SINGLES };
         let (gatherer, backoff) = (Gatherer::new(pace.message), backoff());
         Self {
@@ -202,12 +203,17 @@ impl Driver {
         }
     }
 
+    /// Where what is published must lead to.
+    pub(crate) fn log(&self) -> Option<&ExchangeConfig> {
+        self.exchange.as_ref().filter(|exchange| exchange.kind.has_log())
+    }
+
     /// Readers ask for markers too, but theirs would stand behind all that waits here.
     pub(crate) fn marker_due(&mut self) -> Option<Publication> {
         self.unmarked += 1;
-        let due = self.exchange.as_ref().filter(|_| self.unmarked >= MARKER_EVERY)?;
+        let marker = entry::marker(&self.log().filter(|_| self.unmarked >= MARKER_EVERY)?.name).0;
         self.unmarked = 0;
-        Some(Publication::unheard(entry::marker(&due.name).0))
+        Some(Publication::unheard(marker))
     }
 
     /// The broker has taken these messages, which hold so many events each.

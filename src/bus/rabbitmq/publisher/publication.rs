@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     bus::rabbitmq::{
-        batch, entry,
+        batch, direct, entry,
         message::Message,
         window::{Permits, weight},
     },
@@ -22,6 +22,8 @@ pub(crate) struct Job {
 pub(crate) enum Content {
     /// May share a message with others of its exchange.
     Event(OutgoingEvent),
+    /// Of an exchange without a log: a message of its own.
+    Direct(OutgoingEvent),
     /// One that is made already.
     Message(Box<Message>),
 }
@@ -38,7 +40,7 @@ impl Content {
     /// Of a message of its own.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Event(event) => event.body.json_size(),
+            Self::Event(event) | Self::Direct(event) => event.body.json_size(),
             Self::Message(message) => message.body.len(),
         }
     }
@@ -48,7 +50,7 @@ impl Content {
             Self::Event(event) => {
                 Some(batch::size(event)).filter(|bytes| *bytes <= batch::BYTES_MAX)
             }
-            Self::Message(_) => None,
+            Self::Direct(_) | Self::Message(_) => None,
         }
     }
 }
@@ -79,7 +81,7 @@ impl Publication {
     /// Of all that may still be written; `None` where nothing may.
     pub(crate) fn of(items: Vec<Item<Job>>, mut permits: Permits) -> Option<Self> {
         let mut receipts = Vec::with_capacity(items.len());
-        let (mut events, mut made) = (Vec::with_capacity(items.len()), None);
+        let (mut events, mut made, mut count) = (Vec::with_capacity(items.len()), None, 0);
         for Job { content, receipt } in items.into_iter().map(|item| item.what) {
             if !receipt.begin() {
                 continue;
@@ -87,10 +89,11 @@ impl Publication {
             receipts.push(receipt);
             match content {
                 Content::Event(event) => events.push(event),
+                Content::Direct(event) => (made, count) = (Some(direct::outgoing(event)), 1),
                 Content::Message(message) => made = Some(*message),
             }
         }
-        let count = events.len();
+        let count = count + events.len();
         let message = made.or_else(|| entry_of(events))?;
         permits.shrink(weight(message.body.len()));
         let waiting = Waiting { receipts, events: count, _permits: Some(permits) };

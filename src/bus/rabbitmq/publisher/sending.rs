@@ -124,7 +124,7 @@ impl<'a> Sending<'a> {
         if written.iter().any(|(_, one)| one.is_ack()) {
             self.stalled = 0;
             // A node that is cut off from its cluster confirms what its own queues take.
-            if self.driver.exchange.is_some() {
+            if self.driver.log().is_some() {
                 self.connection.has_confirmed();
             }
         }
@@ -162,7 +162,7 @@ impl<'a> Sending<'a> {
         }
         // A return is how the broker tells of a replica out of reach, and no fault; but an
         // exchange should always lead to its log.
-        if self.driver.exchange.is_some() && confirms.iter().any(|(_, carried)| carried.is_some()) {
+        if self.driver.log().is_some() && confirms.iter().any(|(_, carried)| carried.is_some()) {
             left.get_or_insert_with(|| {
                 Left::Refused("the broker returns what is published".into())
             });

@@ -121,10 +121,10 @@ impl Written {
 }
 
 async fn write(channel: Channel, sequence: u64, message: Message) -> (u64, Written) {
-    let Message { exchange, routing_key, properties, mut headers, body } = message;
+    let Message { exchange, routing_key, properties, mut headers, body, mandatory } = message;
     headers.insert(SEQUENCE_HEADER.into(), AMQPValue::Timestamp(sequence));
     let properties = properties.with_headers(headers);
-    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let options = BasicPublishOptions { mandatory, immediate: false };
     let confirm =
         match channel.basic_publish(exchange, routing_key, options, &body, properties).await {
             Ok(confirm) => confirm,

@@ -4,10 +4,7 @@ use std::ops::Range;
 
 use tokio::time::Instant;
 
-use super::{
-    PATIENCE, Reader,
-    tail::{From, Tail},
-};
+use super::{From, PATIENCE, Reader, open};
 use crate::{
     bus::{
         SkipReason,
@@ -89,7 +86,7 @@ async fn read_apart(
 ) -> Result<u64, BrokerError> {
     let apart = connection.open_another().await?;
     let read = async {
-        let mut tail = Tail::open(&apart, exchange, from, 1).await?;
+        let mut tail = open(&apart, exchange, from, 1).await?;
         entry::offset(&tail.next_within(PATIENCE, "an entry of the log").await?)
     };
     let read = read.await;

@@ -6,8 +6,7 @@ use lapin::message::Delivery;
 use tokio::time::Instant;
 
 use super::{
-    PATIENCE, Reader,
-    tail::{From, PREFETCH, Tail},
+    From, PATIENCE, Reader, open,
     trail::{Found, Trail},
     went_back,
 };
@@ -16,7 +15,9 @@ use crate::{
         LogEntry,
         rabbitmq::{
             connection::{BrokerConnection, BrokerError},
-            entry, marker, topology,
+            entry, marker,
+            tail::{PREFETCH, Tail},
+            topology,
         },
     },
     event::{Entry, Position},
@@ -66,6 +67,7 @@ impl Reader {
         if self.trail.take().is_some() {
             tracing::warn!(exchange = %self.config.name, "the log was made anew");
             self.seen.forget();
+            self.keys.iter().for_each(|keys| keys.interrupt());
         }
         let End { tail, marker, entry } = match end {
             Some(end) => end,
@@ -77,7 +79,7 @@ impl Reader {
             self.pass(LogEntry::empty(entry)).await;
         } else {
             self.warm(connection, entry).await;
-            self.listener.attached(&self.config.name, entry).await;
+            self.listener.attached(&self.config.name, Some(entry)).await;
             self.health.attached.store(true, Relaxed);
         }
         Ok(tail)
@@ -86,8 +88,7 @@ impl Reader {
     /// The end is where a marker is read that was published when reading had begun. What comes
     /// before it came before.
     async fn attach_at_end(&self, connection: &BrokerConnection) -> Result<End, BrokerError> {
-        let mut tail =
-            Tail::open(connection, &self.config.name, From::End, self.prefetch()).await?;
+        let mut tail = open(connection, &self.config.name, From::End, self.prefetch()).await?;
         let marker = marker::publish(&self.publisher, &self.config.name).await?;
         loop {
             let delivery = tail.next_within(PATIENCE, "the marker in the log").await?;
@@ -106,7 +107,7 @@ impl Reader {
         trail: &Trail,
     ) -> Result<Resumed, BrokerError> {
         let from = From::Offset(trail.start());
-        let mut tail = Tail::open(connection, &self.config.name, from, self.prefetch()).await?;
+        let mut tail = open(connection, &self.config.name, from, self.prefetch()).await?;
         let mut retrace = trail.retrace();
         if retrace.is_over() {
             // So that something comes.

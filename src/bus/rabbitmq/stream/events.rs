@@ -19,7 +19,7 @@ impl Reader {
     /// What is wrong with one event costs the others nothing.
     pub(super) async fn deliver(&mut self, delivery: &Delivery, id: Entry) {
         let (health, exchange) = (&self.health, &self.config.name);
-        let skip = |reason| health.skip(exchange, id.offset, reason);
+        let skip = |reason| health.skip(exchange, Some(id.offset), reason);
         let entry = read(delivery, id, self.max_event_size, &mut self.seen, skip);
         let (all, repeated) = (entry.events.len() + entry.repeated, entry.repeated);
         health.lag.read(entry.events.iter().filter_map(RawEvent::pushed_at).next_back());

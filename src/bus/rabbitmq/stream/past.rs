@@ -8,8 +8,7 @@ use lapin::message::Delivery;
 use tokio::{task::yield_now, time::Instant};
 
 use super::{
-    PATIENCE, apart, events,
-    tail::{From, PREFETCH, Tail},
+    From, PATIENCE, apart, events, open,
     trail::{Continuity, Trail},
     went_back,
 };
@@ -19,6 +18,7 @@ use crate::{
         rabbitmq::{
             connection::{BrokerConnection, BrokerError},
             entry::{self, Kind},
+            tail::{PREFETCH, Tail},
         },
     },
     event::{Entry, Exchange},
@@ -68,7 +68,7 @@ impl Past {
         max_event_size: usize,
     ) -> Result<Self, BrokerError> {
         let (from, marker_by) = marker_in.into_inner();
-        let tail = Tail::open(&connection, &exchange, From::Offset(from), PREFETCH).await?;
+        let tail = open(&connection, &exchange, From::Offset(from), PREFETCH).await?;
         let (careful, trail, seen, delivery) = Default::default();
         Ok(Self {
             connection,
@@ -122,7 +122,7 @@ impl Past {
         }
         self.connection = self.connection.open_another().await?;
         let from = From::Offset(self.next);
-        self.tail = Tail::open(&self.connection, &self.exchange, from, 1).await?;
+        self.tail = open(&self.connection, &self.exchange, from, 1).await?;
         Ok(())
     }
 

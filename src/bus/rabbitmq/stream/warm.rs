@@ -7,9 +7,8 @@ use lapin::message::Delivery;
 use tokio::time::timeout;
 
 use super::{
-    PATIENCE, Reader,
+    From, PATIENCE, Reader, open,
     past::{MARKER_WITHIN, Past},
-    tail::{From, PREFETCH, Tail},
 };
 use crate::{
     bus::{
@@ -17,6 +16,7 @@ use crate::{
         rabbitmq::{
             connection::{BrokerConnection, BrokerError},
             entry,
+            tail::PREFETCH,
         },
     },
     event::Entry,
@@ -106,7 +106,7 @@ impl Reader {
         end: Entry,
     ) -> Result<u64, BrokerError> {
         let from = From::Offset(end.offset.saturating_sub(SAMPLE));
-        let mut tail = Tail::open(connection, &self.config.name, from, PREFETCH).await?;
+        let mut tail = open(connection, &self.config.name, from, PREFETCH).await?;
         let (mut entries, mut cost) = (0, 0);
         loop {
             let delivery = tail.next_within(PATIENCE, "an entry of the log").await?;

@@ -62,6 +62,7 @@ impl Replica {
         let services = Services {
             hub: hub.clone(),
             ring: ring.clone(),
+            bindings: Default::default(),
             patience: PATIENCE,
             application: Arc::new(Willing),
             max_subscriptions: 10,
@@ -71,8 +72,9 @@ impl Replica {
         };
         let first = log.lock().unwrap().items[0].entry;
         ring.append(&exchange, first, &[]);
-        interest.begin(&exchange, Position::end_of(first));
-        hub.attached(&exchange, Position::end_of(first));
+        let at = Some(Position::end_of(first));
+        interest.begin(&exchange, at);
+        hub.attached(&exchange, at);
         Self {
             exchange,
             log: log.clone(),
@@ -116,7 +118,7 @@ impl Replica {
                 Box::pin(async move {
                     match notice {
                         Notice::Events(deliveries, up_to) => {
-                            hub.deliver(&exchange, &deliveries, up_to).await;
+                            hub.deliver(&exchange, &deliveries, Some(up_to)).await;
                         }
                         Notice::Gap(from) => hub.gap(&exchange, Some(from)).await,
                     }

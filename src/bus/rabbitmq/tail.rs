@@ -1,26 +1,20 @@
-//! A consumer of a log, with the acks that it owes.
+//! A consumer, with the acks that it owes.
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::poll_immediate};
 use lapin::{
     Channel, Consumer,
     message::Delivery,
     options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
-    types::{AMQPValue, FieldTable},
+    types::{FieldTable, ShortString},
 };
 use tokio::{
     task::coop::consume_budget,
     time::{Instant, sleep_until},
 };
 
-use crate::{
-    bus::rabbitmq::{
-        connection::{BrokerConnection, BrokerError, within},
-        topology,
-    },
-    event::Exchange,
-};
+use super::connection::{BrokerError, within};
 
 /// What the broker sends ahead of acks; bounds what waits in this process.
 pub(super) const PREFETCH: u16 = 256;
@@ -28,18 +22,6 @@ pub(super) const PREFETCH: u16 = 256;
 /// Acks go out when a part of the prefetch waits for one, or after [`ACK_INTERVAL`].
 const ACKS_PER_PREFETCH: u64 = 4;
 const ACK_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Where to begin to read.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum From {
-    /// The first entry that the log still has.
-    First,
-    /// What is published from now on.
-    End,
-    /// This entry, or the first one behind it. Beyond the log's end nothing comes, and the
-    /// broker says nothing.
-    Offset(u64),
-}
 
 pub(super) struct Tail {
     channel: Channel,
@@ -52,29 +34,18 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    /// Of this queue, on a channel that nobody else uses.
     pub(super) async fn open(
-        connection: &BrokerConnection,
-        exchange: &Exchange,
-        from: From,
+        channel: Channel,
+        queue: ShortString,
+        arguments: FieldTable,
         prefetch: u16,
     ) -> Result<Self, BrokerError> {
-        let from = match from {
-            From::First => AMQPValue::LongString("first".into()),
-            From::End => AMQPValue::LongString("next".into()),
-            From::Offset(offset) => AMQPValue::LongLongInt(offset as i64),
-        };
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-stream-offset".into(), from);
-        let channel = connection.channel().await?;
-        within("setting a prefetch", channel.basic_qos(prefetch, BasicQosOptions::default()))
-            .await?;
-        let consuming = channel.basic_consume(
-            topology::log_stream(exchange),
-            "".into(),
-            BasicConsumeOptions::default(),
-            arguments,
-        );
-        let consumer = within("beginning to read a log", consuming).await?;
+        let settings = channel.basic_qos(prefetch, BasicQosOptions::default());
+        within("setting a prefetch", settings).await?;
+        let options = BasicConsumeOptions::default();
+        let consuming = channel.basic_consume(queue, "".into(), options, arguments);
+        let consumer = within("beginning to read", consuming).await?;
         let ack_batch = (u64::from(prefetch) / ACKS_PER_PREFETCH).max(1);
         Ok(Self { channel, consumer, unacked: None, acked: 0, ack_batch, ack_at: Instant::now() })
     }
@@ -110,6 +81,18 @@ impl Tail {
         what: &'static str,
     ) -> Result<Delivery, BrokerError> {
         self.next(Instant::now() + patience).await?.ok_or(BrokerError::Timeout(what))
+    }
+
+    /// Passes over what is here already.
+    pub(super) async fn pass_ready(&mut self) -> Result<(), BrokerError> {
+        while let Some(Some(delivery)) = poll_immediate(self.consumer.next()).await {
+            self.unacked = Some(delivery?.delivery_tag);
+        }
+        self.ack().await
+    }
+
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     async fn ack(&mut self) -> Result<(), BrokerError> {

@@ -1,4 +1,4 @@
-//! Notices that a log is not read any more, though nothing says so: a broker's reader can get
+//! Notices that nothing is read any more, though nothing says so: a broker's reader can get
 //! stuck for good, on a segment that was deleted under it or on the wrong side of a partition.
 //!
 //! Silence alone proves nothing. What was published, confirmed and not read proves it.

@@ -1,0 +1,237 @@
+//! The keys that sessions hold of exchanges whose events come here key by key. A session holds
+//! what it is to be subscribed to, and goes on when that is bound. Whoever reads the exchange
+//! binds what is held, all of it anew when the broker may have forgotten it, and unbinds what
+//! nobody has held for a while.
+
+mod keys;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+pub(super) use self::keys::Keys;
+use crate::event::{Exchange, Position, Topic};
+
+/// From a wish to its binding. One that takes longer is made all the same, for who asks again.
+const BIND_DEADLINE: Duration = Duration::from_secs(5);
+
+/// All exchanges that have bindings. Of others everything comes, and nothing need be held.
+#[derive(Debug, Default)]
+pub struct Bindings(HashMap<Exchange, Arc<Keys>>);
+
+/// While it lives, what is published to one topic comes here.
+#[derive(Debug, Default)]
+pub struct Hold(Option<(Arc<Keys>, Arc<str>)>);
+
+/// What of a log is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whole {
+    Always,
+    /// Before, the keys may not have been bound.
+    Since(Position),
+    Unknown,
+}
+
+/// The broker is away, or did not bind in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotBound;
+
+impl Bindings {
+    pub fn new(exchanges: impl IntoIterator<Item = Exchange>) -> Arc<Self> {
+        let keys = exchanges.into_iter().map(|name| (name, Arc::default()));
+        Arc::new(Self(keys.collect()))
+    }
+
+    /// Holds these topics of one exchange, once whatever is published to any of them comes here.
+    pub async fn hold(&self, topics: &[Topic]) -> Result<Vec<Hold>, NotBound> {
+        let Some(keys) = topics.first().and_then(|topic| self.of(&topic.exchange)) else {
+            return Ok(topics.iter().map(|_| Hold(None)).collect());
+        };
+        if !keys.is_open() {
+            return Err(NotBound);
+        }
+        let names = topics.iter().map(Topic::shared_routing_key);
+        let hold = |name: Arc<str>| {
+            keys.hold(name.clone());
+            Hold(Some((keys.clone(), name)))
+        };
+        let holds = names.map(hold).collect();
+        timeout(BIND_DEADLINE, keys.all_bound(topics)).await.unwrap_or(Err(NotBound))?;
+        Ok(holds)
+    }
+
+    /// From where on nothing is missing in the log of these topics of one exchange; nothing
+    /// where that is not known. Of an exchange without bindings nothing ever is.
+    pub(crate) fn whole_since(&self, topics: &[Topic]) -> Whole {
+        match topics.first().and_then(|topic| self.of(&topic.exchange)) {
+            None => Whole::Always,
+            Some(keys) => keys.whole_since(topics).map_or(Whole::Unknown, Whole::Since),
+        }
+    }
+
+    pub(super) fn of(&self, exchange: &Exchange) -> Option<&Arc<Keys>> {
+        self.0.get(exchange)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some((keys, key)) = &self.0 {
+            keys.release(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::Instant;
+
+    use super::{keys::UNBIND_AFTER, *};
+    use crate::event::Entry;
+
+    struct World {
+        bindings: Arc<Bindings>,
+        keys: Arc<Keys>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let exchange = Exchange::new("widgets").expect("valid");
+            let bindings = Bindings::new([exchange.clone()]);
+            let keys = bindings.of(&exchange).expect("it has some").clone();
+            keys.begin_anew();
+            keys.open();
+            Self { bindings, keys }
+        }
+
+        /// What a reader does.
+        fn bind(&self) -> Vec<Arc<str>> {
+            let mut wanted = self.keys.take_wanted(usize::MAX);
+            self.keys.bound(&wanted);
+            wanted.sort();
+            wanted
+        }
+
+        /// Of keys that are bound already.
+        fn hold(&self, names: &[&str]) -> Vec<Hold> {
+            let held = self.bindings.hold(&topics(names)).now_or_never();
+            held.expect("at once").expect("bound")
+        }
+    }
+
+    fn topics(names: &[&str]) -> Vec<Topic> {
+        let topic = |name: &&str| Topic::new(Exchange::new("widgets").expect("valid"), name);
+        names.iter().map(|name| topic(name).expect("valid")).collect()
+    }
+
+    fn names(names: &[&str]) -> Vec<Arc<str>> {
+        names.iter().map(|name| (*name).into()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_holds_a_key_waits_until_it_is_bound_and_not_for_ever() {
+        let world = World::new();
+        let asked = topics(&["1", "2"]);
+        let mut holding = std::pin::pin!(world.bindings.hold(&asked));
+        assert!(holding.as_mut().now_or_never().is_none());
+        assert_eq!(world.bind(), names(&["1", "2"]));
+        assert_eq!(holding.await.expect("bound").len(), 2);
+
+        let began = Instant::now();
+        let other = world.bindings.hold(&topics(&["1", "3"])).await;
+        assert_eq!((other.err(), began.elapsed()), (Some(NotBound), BIND_DEADLINE));
+        assert_eq!(world.bind(), names(&["3"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_bound_once_and_unbound_when_nobody_has_held_it_for_a_while() {
+        let world = World::new();
+        let asked = topics(&["1"]);
+        let holding = (world.bindings.hold(&asked), world.bindings.hold(&asked));
+        let both = async { tokio::join!(holding.0, holding.1) };
+        let (first, second) = tokio::join!(both, async {
+            tokio::task::yield_now().await;
+            assert_eq!(world.bind(), names(&["1"]));
+        })
+        .0;
+        drop(first);
+        tokio::time::advance(2 * UNBIND_AFTER).await;
+        assert_eq!(world.keys.take_idle(9), names(&[]));
+        drop(second);
+        assert_eq!(world.keys.take_idle(9), names(&[]));
+        tokio::time::advance(UNBIND_AFTER / 2).await;
+        drop(world.hold(&["1"]));
+        tokio::time::advance(UNBIND_AFTER / 2).await;
+        assert_eq!(world.keys.take_idle(9), names(&[]));
+        tokio::time::advance(UNBIND_AFTER / 2).await;
+        assert_eq!(world.keys.take_idle(9), names(&["1"]));
+        // Whoever comes now needs another binding.
+        assert!(world.bindings.hold(&asked).now_or_never().is_none());
+        assert_eq!(world.bind(), names(&["1"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_is_bound_anew_and_nobody_waits_meanwhile() {
+        let world = World::new();
+        let asked = topics(&["1", "2"]);
+        let (held, _) = tokio::join!(world.bindings.hold(&asked), async {
+            tokio::task::yield_now().await;
+            world.bind()
+        });
+        let mut held = held.expect("bound");
+        drop(held.pop());
+        let waits = topics(&["3"]);
+        let (refused, ()) = tokio::join!(world.bindings.hold(&waits), async {
+            world.keys.begin_anew();
+        });
+        assert_eq!(refused.err(), Some(NotBound));
+        let refused = world.bindings.hold(&asked).now_or_never();
+        assert_eq!(refused.expect("at once").err(), Some(NotBound));
+        assert_eq!(world.bind(), names(&["1", "3"]));
+        world.keys.open();
+        world.hold(&["1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_is_whole_from_a_marker_on_that_was_published_when_a_key_was_bound() {
+        let world = World::new();
+        let (keys, at) = (&world.keys, |offset| Position::end_of(Entry { offset, hash: 0 }));
+        let whole = |names: &[&str]| world.bindings.whole_since(&topics(names));
+        let hold = async |name| {
+            let asked = topics(&[name]);
+            let bind = async { world.bind() };
+            tokio::join!(world.bindings.hold(&asked), bind).0.expect("bound")
+        };
+        let _one = hold("1").await;
+        assert_eq!(whole(&["1"]), Whole::Unknown);
+        keys.prove("first", false);
+        let _two = hold("2").await;
+        assert!(!keys.read("another", at(1)));
+        assert!(!keys.read("first", at(2)));
+        assert_eq!((whole(&["1"]), whole(&["2"])), (Whole::Since(at(2)), Whole::Unknown));
+        assert_eq!(whole(&["1", "2"]), Whole::Unknown);
+        keys.prove("second", false);
+        keys.read("second", at(3));
+        assert_eq!(whole(&["1", "2"]), Whole::Since(at(3)));
+
+        // The broker has forgotten all of it.
+        keys.begin_anew();
+        keys.open();
+        assert_eq!(whole(&["1"]), Whole::Unknown);
+        world.bind();
+        keys.prove("lost on its way", true);
+        keys.prove("third", false);
+        assert!(keys.read("third", at(4)), "the gap is still to be told");
+        assert_eq!(whole(&["1", "2"]), Whole::Since(at(4)));
+        keys.interrupt();
+        assert_eq!(whole(&["1"]), Whole::Unknown);
+    }
+
+    #[tokio::test]
+    async fn of_other_exchanges_nothing_need_be_held() {
+        let held = Bindings::default().hold(&topics(&["1", "2"])).now_or_never();
+        assert_eq!(held.expect("at once").expect("held").len(), 2);
+        assert_eq!(Bindings::default().whole_since(&topics(&["1"])), Whole::Always);
+    }
+}

@@ -1,0 +1,234 @@
+//! The keys of one exchange that somebody here holds, and what of them is bound. Where they lead
+//! into a log, from where on that is whole: a marker that took the same way, and is read there,
+//! shows it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::{sync::Notify, time::Instant};
+
+use super::NotBound;
+use crate::event::{Position, Topic};
+
+/// Pages come and go, and a client that lost its connection is back soon.
+pub(super) const UNBIND_AFTER: Duration = Duration::from_secs(30);
+
+/// The keys of one exchange. Its reader is the only one who binds them.
+#[derive(Debug, Default)]
+pub(in crate::bus) struct Keys {
+    table: Mutex<Table>,
+    /// Something is to be bound.
+    due: Notify,
+    /// Something was, or nothing can be any more.
+    changed: Notify,
+    /// Something was, and nothing proves it in the log.
+    unproven: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Those that are held, bound, or both.
+    keys: HashMap<Arc<str>, Key>,
+    /// To be bound, each once.
+    wanted: VecDeque<Arc<str>>,
+    /// What is bound is read.
+    open: bool,
+    /// Of exchanges with a log.
+    proof: Option<Proof>,
+    /// So many were made.
+    bindings: u64,
+}
+
+/// A marker on its way into the log.
+#[derive(Debug)]
+struct Proof {
+    marker: Box<str>,
+    /// What was bound before it was published, and by which binding.
+    bound: Vec<(Arc<str>, u64)>,
+    /// Before it events may be missing.
+    gap: bool,
+}
+
+#[derive(Debug, Default)]
+struct Key {
+    holders: usize,
+    /// Nobody has held it since.
+    idle_since: Option<Instant>,
+    bound: bool,
+    /// Tells its binding from those before.
+    binding: u64,
+    /// It is among those to be bound, or being bound.
+    wanted: bool,
+    /// From there on all that was published to it is in the log, where there is one.
+    whole_since: Option<Position>,
+}
+
+impl Keys {
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().open
+    }
+
+    pub(super) fn hold(&self, name: Arc<str>) {
+        let mut table = self.lock();
+        let key = table.keys.entry(name.clone()).or_default();
+        key.holders += 1;
+        key.idle_since = None;
+        if !key.bound && !mem::replace(&mut key.wanted, true) {
+            table.wanted.push_back(name);
+            drop(table);
+            self.due.notify_one();
+        }
+    }
+
+    pub(super) fn release(&self, name: &str) {
+        if let Some(key) = self.lock().keys.get_mut(name) {
+            key.holders -= 1;
+            key.idle_since = (key.holders == 0).then(Instant::now);
+        }
+    }
+
+    pub(super) async fn all_bound(&self, topics: &[Topic]) -> Result<(), NotBound> {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let table = self.lock();
+                if !table.open {
+                    return Err(NotBound);
+                }
+                let bound = |topic: &Topic| table.is_bound(topic.routing_key());
+                if topics.iter().all(bound) {
+                    return Ok(());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Nothing is bound any more, and what is held is to be. Until [`Self::open`] nobody is told
+    /// that it is.
+    pub(in crate::bus) fn begin_anew(&self) {
+        let mut table = self.lock();
+        table.open = false;
+        table.proof = None;
+        table.keys.retain(|_, key| key.holders > 0);
+        for key in table.keys.values_mut() {
+            (key.bound, key.wanted, key.whole_since) = (false, true, None);
+        }
+        table.wanted = table.keys.keys().cloned().collect();
+        drop(table);
+        self.changed.notify_waiters();
+    }
+
+    /// What was bound is so still, and what was about to be is to be bound again.
+    pub(in crate::bus) fn go_on(&self) {
+        let mut table = self.lock();
+        let wanted = table.keys.iter().filter(|(_, key)| key.wanted);
+        table.wanted = wanted.map(|(name, _)| name.clone()).collect();
+    }
+
+    /// What is bound is read from now on.
+    pub(in crate::bus) fn open(&self) {
+        self.lock().open = true;
+        self.changed.notify_waiters();
+    }
+
+    /// Some that are to be bound, so many at most.
+    pub(in crate::bus) fn take_wanted(&self, most: usize) -> Vec<Arc<str>> {
+        let mut table = self.lock();
+        let count = most.min(table.wanted.len());
+        table.wanted.drain(..count).collect()
+    }
+
+    pub(in crate::bus) fn bound(&self, names: &[Arc<str>]) {
+        let mut table = self.lock();
+        table.bindings += 1;
+        let binding = table.bindings;
+        for name in names {
+            // None is forgotten on its way.
+            if let Some(key) = table.keys.get_mut(name) {
+                (key.bound, key.binding, key.wanted) = (true, binding, false);
+            }
+        }
+        drop(table);
+        self.changed.notify_waiters();
+        self.unproven.notify_one();
+    }
+
+    /// Some that nobody has held for a while: not bound any more, as far as anybody is told.
+    pub(in crate::bus) fn take_idle(&self, most: usize) -> Vec<Arc<str>> {
+        let is_idle = |key: &Key| {
+            key.bound && key.idle_since.is_some_and(|since| since.elapsed() >= UNBIND_AFTER)
+        };
+        let mut table = self.lock();
+        let idle = table.keys.iter().filter(|(_, key)| is_idle(key));
+        let idle: Vec<_> = idle.take(most).map(|(name, _)| name.clone()).collect();
+        for name in &idle {
+            table.keys.remove(name);
+        }
+        idle
+    }
+
+    /// Resolves when something is to be bound.
+    pub(in crate::bus) async fn due(&self) {
+        self.due.notified().await;
+    }
+
+    /// Resolves when something was bound that no marker has proved yet.
+    pub(in crate::bus) async fn unproven(&self) {
+        self.unproven.notified().await;
+    }
+
+    /// A marker with this id is about to be published to the exchange. Where it is read in the
+    /// log, all that is bound by now is whole, and perhaps a gap is to be told of what was before.
+    pub(in crate::bus) fn prove(&self, marker: &str, gap: bool) {
+        let mut table = self.lock();
+        let unproven = table.keys.iter().filter(|(_, key)| key.bound && key.whole_since.is_none());
+        let bound = unproven.map(|(name, key)| (name.clone(), key.binding)).collect();
+        let gap = gap || table.proof.as_ref().is_some_and(|proof| proof.gap);
+        table.proof = Some(Proof { marker: marker.into(), bound, gap });
+    }
+
+    /// A marker was read in the log. Answers whether a gap is to be told.
+    pub(in crate::bus) fn read(&self, marker: &str, at: Position) -> bool {
+        let mut table = self.lock();
+        let Some(proof) = table.proof.take_if(|proof| *proof.marker == *marker) else {
+            return false;
+        };
+        for (name, binding) in proof.bound {
+            let key = table.keys.get_mut(&name).filter(|key| key.bound && key.binding == binding);
+            if let Some(key) = key {
+                key.whole_since.get_or_insert(at);
+            }
+        }
+        proof.gap
+    }
+
+    /// It is another log, or entries of it are missing.
+    pub(in crate::bus) fn interrupt(&self) {
+        self.lock().keys.values_mut().for_each(|key| key.whole_since = None);
+        self.unproven.notify_one();
+    }
+
+    pub(super) fn whole_since(&self, topics: &[Topic]) -> Option<Position> {
+        let table = self.lock();
+        let since = |topic: &Topic| table.keys.get(topic.routing_key())?.whole_since;
+        topics.iter().map(since).collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock()
+    }
+}
+
+impl Table {
+    fn is_bound(&self, name: &str) -> bool {
+        self.keys.get(name).is_some_and(|key| key.bound)
+    }
+}
