@@ -30,21 +30,15 @@ impl Reader {
         let found = unreadable_from(next, connection, &self.config.name).await;
         let Some(last) = found.offsets.clone().last() else { return };
         found.offsets.for_each(|offset| self.skip(offset, SkipReason::Unreadable));
-        let Some(trail) = &mut self.trail else { return };
-        trail.step_over(last);
-        if found.may_hide_others {
-            trail.lose_marker();
-            self.next_marker = 0;
-            self.gap_due = true;
-        }
+        self.trail.iter_mut().for_each(|trail| trail.step_over(last));
+        self.gap_due |= found.may_hide_others;
     }
 }
 
 /// What cannot be read, up to something that can.
 pub(super) struct Unread {
     pub offsets: Range<u64>,
-    /// The last of these was what cannot be read. Others may have been events before it, or
-    /// markers.
+    /// The last of these was what cannot be read. Others may have been events before it.
     pub may_hide_others: bool,
 }
 
