@@ -99,7 +99,7 @@ fn the_tables_name_every_error_code_and_every_flag_is_documented() {
 fn every_link_leads_somewhere() {
     let pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/configuration.md"];
     let mut tests = 0;
-    for page in pages.iter().chain(&["docs/architecture.md"]) {
+    for page in pages.iter().chain(&["docs/architecture.md", "docs/from-myxi.md"]) {
         let folder = Path::new(ROOT).join(page).parent().expect("a folder").to_owned();
         let text = read(page);
         let links = text.match_indices("](").map(|(at, _)| {
