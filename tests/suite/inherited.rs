@@ -54,6 +54,7 @@ async fn each_listener_is_found_by_its_name() {
     client.event("Changed").await;
     myxi.logged("--listen 127.0.0.1:0 is not used").await;
 
+    drop(myxi);
     let myxi = Myxi::over(&[("admin", &one)], &app, &ANYWHERE).await;
     assert_eq!(myxi.admin(), at_one);
     myxi.ready().await;
@@ -139,6 +140,8 @@ const AT_ONCE: usize = 50;
 #[derive(Default)]
 struct Crowd {
     connected: AtomicUsize,
+    /// Come and go while it is on.
+    passing: AtomicUsize,
     sent_away: AtomicUsize,
     /// The successor alone is there.
     over: AtomicBool,
@@ -170,6 +173,10 @@ async fn an_upgrade_refuses_nobody() {
                 let client = connect(at).await;
                 crowd.connected.fetch_add(1, Ordering::Relaxed);
                 staying.spawn(stay(client, at, crowd.clone()));
+            }
+            while !crowd.over.load(Ordering::Relaxed) {
+                connect(at).await;
+                crowd.passing.fetch_add(1, Ordering::Relaxed);
             }
             staying.join_all().await
         });
