@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -34,8 +35,10 @@ const ANYWHERE: [&str; 4] = [
     "--admin-listen=127.0.0.1:0",
 ];
 
+/// With room for all who come at once.
 fn socket() -> (TcpListener, SocketAddr) {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    SockRef::from(&socket).listen(4096).expect("a socket that listens");
     let address = socket.local_addr().expect("an address");
     (socket, address)
 }
@@ -195,9 +198,10 @@ async fn an_upgrade_refuses_nobody() {
     let stayed = within(DEADLINE, "the clients", connecting.join_all()).await;
     let times: Vec<_> = stayed.into_iter().flatten().flatten().collect();
     let longest = times.iter().max().copied().unwrap_or_default();
+    let (away, passing) = (times.len(), crowd.passing.load(Ordering::Relaxed));
     println!(
-        "{CLIENTS} clients: {} were sent away, the last was back after {longest:?}",
-        times.len()
+        "{CLIENTS} clients that stayed and {passing} that left: {away} were sent away, the last \
+         was back after {longest:?}"
     );
     assert!(!times.is_empty(), "nobody was there before");
     assert_eq!(crowd.sent_away.load(Ordering::Relaxed), times.len());
