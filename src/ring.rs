@@ -9,21 +9,26 @@ mod event;
 mod lane;
 mod log;
 mod reach;
+mod waiters;
 
 use std::{
     collections::HashMap,
+    ops::RangeBounds,
     sync::{Arc, OnceLock, Weak},
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{self, Notify};
+use tokio::{
+    sync::{self, Notify},
+    time::Instant,
+};
 
 pub use self::{
     event::RingEvent,
     lane::{Cursor, Place, Span},
     log::{LogReader, NoReading},
 };
-use self::{lane::Lane, log::Readings, reach::Mark};
+use self::{lane::Lane, log::Readings, waiters::Waiters};
 pub use crate::bus::NotRead;
 use crate::{
     bus::SharedLog,
@@ -40,8 +45,16 @@ pub struct Ring {
     appended: Notify,
     /// Which has this ring, too.
     shared: OnceLock<Weak<dyn SharedLog>>,
-    marks: HashMap<Exchange, sync::Mutex<Option<Mark>>>,
-    readings: HashMap<Exchange, Arc<Readings>>,
+    catching_up: HashMap<Exchange, CatchingUp>,
+}
+
+/// What those share who come back to one exchange and are ahead, or far behind.
+#[derive(Default)]
+struct CatchingUp {
+    ahead: Waiters,
+    /// When the marker was written, at the earliest, that was read here last.
+    marked: sync::Mutex<Option<Instant>>,
+    readings: Arc<Readings>,
 }
 
 #[derive(Debug)]
@@ -59,12 +72,12 @@ impl Ring {
     /// Keeps about so many bytes, in these exchanges.
     pub fn new(exchanges: impl IntoIterator<Item = Exchange>, most: usize) -> Self {
         let exchanges: Vec<_> = exchanges.into_iter().collect();
-        let marks = exchanges.iter().map(|name| (name.clone(), Default::default())).collect();
-        let readings = exchanges.iter().map(|name| (name.clone(), Readings::new())).collect();
+        let catching_up = exchanges.iter().map(|name| (name.clone(), Default::default()));
+        let catching_up = catching_up.collect();
         let lanes = exchanges.into_iter().map(|name| (name, Lane::default())).collect();
         let kept = Mutex::new(Kept { lanes, appended: 0 });
         let (appended, shared) = Default::default();
-        Self { kept, most, appended, shared, marks, readings }
+        Self { kept, most, appended, shared, catching_up }
     }
 
     /// The log's next entry.
@@ -73,16 +86,26 @@ impl Ring {
         kept.appended += 1;
         let age = kept.appended;
         let Some(lane) = kept.lanes.get_mut(exchange) else { return };
+        let new = lane.offsets_up_to(entry);
         lane.append(entry, age, events);
         kept.forget(self.most);
         drop(kept);
         self.appended.notify_waiters();
+        self.wake(exchange, new);
     }
 
     /// Entries may be missing here. It is whole again from this position, where that is known.
     pub fn interrupt(&self, exchange: &Exchange, whole_from: Option<Position>) {
         if let Some(lane) = self.lock().lanes.get_mut(exchange) {
             lane.interrupt(whole_from);
+        }
+        self.wake(exchange, ..);
+    }
+
+    /// Those who are ahead so far.
+    fn wake(&self, exchange: &Exchange, offsets: impl RangeBounds<u64>) {
+        if let Some(CatchingUp { ahead, .. }) = self.catching_up.get(exchange) {
+            ahead.wake(offsets);
         }
     }
 

@@ -139,10 +139,6 @@ impl StoredEvent {
         &self.routing_key
     }
 
-    pub fn shared_routing_key(&self) -> Arc<str> {
-        self.routing_key.clone()
-    }
-
     pub fn position(&self) -> Position {
         self.position
     }

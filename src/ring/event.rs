@@ -40,11 +40,6 @@ impl RingEvent {
         self.event.routing_key()
     }
 
-    /// The same without a copy.
-    pub(super) fn shared_routing_key(&self) -> Arc<str> {
-        self.event.shared_routing_key()
-    }
-
     pub fn frame(&self, exchange: &Exchange) -> Option<Frame> {
         let make = || {
             let frame = protocol::pushed_event(&self.event.read(exchange).ok()?);

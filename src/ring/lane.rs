@@ -7,11 +7,14 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque, vec_deque},
     iter::{self, Peekable},
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
+
+use slab::Slab;
 
 use super::{Lost, event::RingEvent};
 use crate::event::{Entry, Position, RawEvent, StoredEvent};
@@ -24,8 +27,10 @@ const KEY_BYTES: usize = 160;
 pub(super) struct Lane {
     /// In the log's order, as are the events.
     entries: VecDeque<KeptEntry>,
-    events: VecDeque<Arc<RingEvent>>,
-    by_key: HashMap<Arc<str>, VecDeque<Arc<RingEvent>>>,
+    /// The key of each, so that to forget one is no search.
+    events: VecDeque<usize>,
+    by_key: HashMap<Arc<str>, usize>,
+    keys: Slab<OfKey>,
     /// From here on nothing is missing; unknown at first, and behind some gaps.
     from: Option<Position>,
     /// So many gaps there were: a cursor from before one leads nowhere.
@@ -42,6 +47,12 @@ struct KeptEntry {
     /// Of all exchanges' entries.
     age: u64,
     events: usize,
+}
+
+#[derive(Debug)]
+struct OfKey {
+    key: Arc<str>,
+    events: VecDeque<Arc<RingEvent>>,
 }
 
 /// How far somebody has come who catches up.
@@ -82,20 +93,25 @@ impl Lane {
         self.entries.push_back(KeptEntry { id, age, events: events.len() });
         self.bytes += ENTRY_BYTES;
         for event in events {
-            let of_key = match self.by_key.get_mut(event.routing_key()) {
-                Some(of_key) => of_key,
-                None => {
-                    self.bytes += KEY_BYTES + event.routing_key().len();
-                    self.by_key.entry(event.routing_key().into()).or_default()
-                }
-            };
-            let known = of_key.front().map(|known| known.shared_routing_key());
-            let key = known.unwrap_or_else(|| event.routing_key().into());
-            let event = Arc::new(RingEvent::new(StoredEvent::new(event, key), &self.frames));
+            let slot = self.slot(event.routing_key());
+            let OfKey { key, events } = &mut self.keys[slot];
+            let event = RingEvent::new(StoredEvent::new(event, key.clone()), &self.frames);
             self.bytes += event.bytes();
-            of_key.push_back(event.clone());
-            self.events.push_back(event);
+            events.push_back(Arc::new(event));
+            self.events.push_back(slot);
         }
+    }
+
+    /// Of the key, in `keys`.
+    fn slot(&mut self, key: &str) -> usize {
+        if let Some(slot) = self.by_key.get(key) {
+            return *slot;
+        }
+        self.bytes += KEY_BYTES + key.len();
+        let key: Arc<str> = key.into();
+        let slot = self.keys.insert(OfKey { key: key.clone(), events: VecDeque::new() });
+        self.by_key.insert(key, slot);
+        slot
     }
 
     /// Nobody is led across this place, behind which it may be whole again.
@@ -193,15 +209,21 @@ impl Lane {
         let Some(oldest) = self.entries.pop_front() else { return };
         self.from = Some(Position::end_of(oldest.id));
         self.bytes -= ENTRY_BYTES;
-        for event in self.events.drain(..oldest.events) {
-            self.bytes -= event.bytes();
-            let Some(of_key) = self.by_key.get_mut(event.routing_key()) else { continue };
-            of_key.pop_front();
-            if of_key.is_empty() {
-                self.by_key.remove(event.routing_key());
-                self.bytes -= KEY_BYTES + event.routing_key().len();
+        for slot in self.events.drain(..oldest.events) {
+            let OfKey { key, events } = &mut self.keys[slot];
+            self.bytes -= events.pop_front().map_or(0, |event| event.bytes());
+            if events.is_empty() {
+                self.bytes -= KEY_BYTES + key.len();
+                self.by_key.remove(key);
+                self.keys.remove(slot);
             }
         }
+    }
+
+    /// Those that come with this entry.
+    pub(super) fn offsets_up_to(&self, next: Entry) -> RangeInclusive<u64> {
+        let first = self.end().map_or(0, |end| end.entry().offset + 1);
+        first.min(next.offset)..=next.offset
     }
 
     pub(super) fn end(&self) -> Option<Position> {
@@ -213,7 +235,7 @@ impl Lane {
     }
 
     fn of_keys(&self, keys: &[&str]) -> impl Iterator<Item = &VecDeque<Arc<RingEvent>>> {
-        keys.iter().filter_map(|key| self.by_key.get(*key))
+        keys.iter().filter_map(|key| Some(&self.keys[*self.by_key.get(*key)?].events))
     }
 }
 

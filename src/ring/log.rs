@@ -14,13 +14,13 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use futures_util::future::{Either, select};
 use parking_lot::Mutex;
 use tokio::{
-    sync::{self, Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{self, OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
 
 pub use self::reading::LogReader;
 use self::reading::{Reading, WINDOW};
-use super::{Cursor, Ring, lane::Lane};
+use super::{CatchingUp, Cursor, Ring, lane::Lane, waiters::Waiters};
 use crate::{
     bus::{LogReading, NotRead, SharedLog},
     event::{Exchange, Position},
@@ -33,18 +33,14 @@ const READINGS: usize = 4;
 /// To begin is to read up to 2,000 entries before a position.
 const BEGINNING: Duration = Duration::from_secs(20);
 
-/// Clients that may wait for one, of one exchange.
-const WAITING: usize = 1_000;
-
 /// The readings of one exchange's log.
 pub(super) struct Readings {
     open: Mutex<Vec<Arc<Reading>>>,
-    /// Something was read.
-    read: Notify,
+    /// Clients: as many as there are, each for as long as its patience lasts.
+    waiting: Waiters,
     permits: Arc<Semaphore>,
     /// They are begun one at a time: what one begins, the next may share.
     turn: sync::Mutex<()>,
-    waiting: Semaphore,
 }
 
 /// Why it is not read behind a position.
@@ -65,9 +61,8 @@ impl Ring {
         position: Position,
         patience: Duration,
     ) -> Result<(LogReader, Cursor), NoReading> {
-        let shared = self.shared().zip(self.readings.get(exchange));
-        let (log, readings) = shared.ok_or(NotRecovered::Expired)?;
-        let _place = readings.waiting.try_acquire().map_err(|_| NotRecovered::TooMany)?;
+        let shared = self.shared().zip(self.catching_up.get(exchange));
+        let (log, CatchingUp { readings, .. }) = shared.ok_or(NotRecovered::Expired)?;
         let until = Instant::now() + patience;
         let along = readings.along(position);
         let anew = async {
@@ -99,26 +94,18 @@ impl From<NotRead> for NoReading {
     }
 }
 
-impl Readings {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            open: Mutex::default(),
-            read: Notify::new(),
-            permits: Arc::new(Semaphore::new(READINGS)),
-            turn: sync::Mutex::default(),
-            waiting: Semaphore::new(WAITING),
-        })
+impl Default for Readings {
+    fn default() -> Self {
+        let permits = Arc::new(Semaphore::new(READINGS));
+        let (open, waiting, turn) = Default::default();
+        Self { open, waiting, permits, turn }
     }
+}
 
+impl Readings {
     /// As soon as some window holds the position.
     async fn along(&self, position: Position) -> (LogReader, Cursor) {
-        loop {
-            let read = self.read.notified();
-            if let Some(found) = self.find(position) {
-                return found;
-            }
-            read.await;
-        }
+        self.waiting.until(position.entry().offset, || self.find(position)).await
     }
 
     fn find(&self, position: Position) -> Option<(LogReader, Cursor)> {
@@ -157,7 +144,7 @@ impl Readings {
         let reading = Reading::new(lane);
         let found = reading.join(position).ok_or(NotRecovered::Unknown)?;
         self.open.lock().push(reading.clone());
-        self.read.notify_waiters();
+        self.waiting.wake(..=position.entry().offset);
         tokio::spawn(self.clone().run(reading, log, permit));
         Ok(found)
     }
@@ -182,8 +169,7 @@ impl Readings {
                     Either::Right(_) => break,
                 }
             };
-            reading.append(entry);
-            self.read.notify_waiters();
+            self.waiting.wake(reading.append(entry));
         }
         reading.end(why);
         self.open.lock().retain(|open| !Arc::ptr_eq(open, &reading));

@@ -1,22 +1,15 @@
 //! Waiting for what a client has seen on another replica, which may be ahead of this one.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout};
 
-use super::{Place, Ring, lane::Lane};
+use super::{CatchingUp, Place, Ring, lane::Lane};
 use crate::{
     bus::SharedLog,
     event::{Exchange, Position},
 };
-
-/// The entry that was written last to see how far a log is read.
-pub(super) struct Mark {
-    /// Not before this.
-    written_from: Instant,
-    hash: u64,
-}
 
 impl Ring {
     /// Others write the logs too, through this.
@@ -41,21 +34,18 @@ impl Ring {
         if place != Place::Ahead {
             return place;
         }
-        let Some(log) = self.shared() else { return Place::Unknown };
-        let (came, mut seen) = (Instant::now(), self.age(exchange));
-        let reached = self.until(|| match self.find(exchange, position) {
-            Place::Ahead => None,
-            place => Some(place),
-        });
+        let shared = self.shared().zip(self.catching_up.get(exchange));
+        let Some((log, catching_up)) = shared else { return Place::Unknown };
+        let came = Instant::now();
+        let look = || self.find(exchange, position);
+        let reached = catching_up
+            .ahead
+            .until(position.entry().offset, || Some(look()).filter(|place| *place != Place::Ahead));
         let passed = async {
-            let Some(marker) = self.mark(&*log, exchange, came).await else {
-                return std::future::pending().await;
-            };
-            self.until(|| self.holds_since(exchange, marker, &mut seen).then_some(())).await;
-            match self.find(exchange, position) {
-                Place::Ahead => Place::Unknown,
-                place => place,
+            if !self.marked(&*log, exchange, catching_up, came).await {
+                return pending().await;
             }
+            Some(look()).filter(|place| *place != Place::Ahead).unwrap_or(Place::Unknown)
         };
         match timeout(patience, select(pin!(reached), pin!(passed))).await {
             Ok(Either::Left((place, _)) | Either::Right((place, _))) => place,
@@ -65,21 +55,29 @@ impl Ring {
 
     /// Resolves when everything behind the position is here.
     pub async fn reached(&self, exchange: &Exchange, position: Position) {
-        self.until(|| matches!(self.find(exchange, position), Place::Here(_)).then_some(())).await;
+        let Some(CatchingUp { ahead, .. }) = self.catching_up.get(exchange) else { return };
+        let look = || matches!(self.find(exchange, position), Place::Here(_)).then_some(());
+        ahead.until(position.entry().offset, look).await;
     }
 
-    /// An entry that was written when this client was here: one does for all who came before it.
-    async fn mark(&self, log: &dyn SharedLog, exchange: &Exchange, came: Instant) -> Option<u64> {
-        let mut last = self.marks.get(exchange)?.lock().await;
-        match *last {
-            Some(Mark { written_from, hash }) if written_from >= came => Some(hash),
-            _ => {
-                let written_from = Instant::now();
-                let hash = log.mark(exchange).await?;
-                *last = Some(Mark { written_from, hash });
-                Some(hash)
-            }
+    /// Resolves when an entry was read that was written since, or with false where none can be
+    /// written. One does for all who came before it, and one at a time waits for it.
+    async fn marked(
+        &self,
+        log: &dyn SharedLog,
+        exchange: &Exchange,
+        catching_up: &CatchingUp,
+        since: Instant,
+    ) -> bool {
+        let mut marked = catching_up.marked.lock().await;
+        if marked.is_some_and(|written| written >= since) {
+            return true;
         }
+        let (written, mut seen) = (Instant::now(), self.age(exchange));
+        let Some(hash) = log.mark(exchange).await else { return false };
+        self.until(|| self.holds_since(exchange, hash, &mut seen).then_some(())).await;
+        *marked = Some(written);
+        true
     }
 
     /// Of the entry that was appended last.

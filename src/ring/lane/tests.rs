@@ -123,11 +123,11 @@ fn nobody_is_led_across_what_is_gone() {
 fn nothing_is_left_of_what_is_forgotten() {
     let mut lane = filled();
     let frame = |event: &Arc<RingEvent>| event.frame(&Exchange::new("w").expect("valid"));
-    lane.events.iter().for_each(|event| drop(frame(event)));
+    lane.keys.iter().flat_map(|(_, key)| &key.events).for_each(|event| drop(frame(event)));
     while lane.oldest().is_some() {
         lane.forget_oldest();
     }
-    assert_eq!((lane.events.len(), lane.by_key.len()), (1, 1));
+    assert_eq!((lane.events.len(), lane.by_key.len(), lane.keys.len()), (1, 1, 1));
     lane.forget_oldest();
     assert_eq!((lane.size(), lane.events.len(), lane.by_key.len()), (0, 0, 0));
 }

@@ -2,12 +2,12 @@
 //! at its beginning what all of its readers have passed; one that holds the others up for too long
 //! is left behind.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::Notify,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
@@ -22,8 +22,17 @@ pub(super) const WINDOW: usize = 4 << 20;
 /// What is left of a full one when it moves on.
 const WINDOW_LEFT: usize = WINDOW / 4 * 3;
 
-/// How long it may take the slowest reader to let it move on.
+/// How long a full one waits for its slowest reader.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where half of the readers wait for more, the others have as long again as these took, so many
+/// times, and this at least.
+const AS_LONG_AGAIN: u32 = 3;
+pub(super) const PATIENCE_LEAST: Duration = Duration::from_secs(1);
+
+/// Whoever has read everything lets some more come before it looks: there are many entries, and
+/// may be many readers.
+const PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct Reading {
     window: Mutex<Window>,
@@ -75,7 +84,8 @@ impl Reading {
         if self.lock().lane.size() <= WINDOW {
             return !self.end_if_abandoned();
         }
-        let until = Instant::now() + PATIENCE;
+        let full = Instant::now();
+        let (mut until, mut half_wait) = (full + PATIENCE, false);
         loop {
             let passed = self.passed.notified();
             if self.end_if_abandoned() {
@@ -84,15 +94,25 @@ impl Reading {
             if self.lock().move_on() {
                 return true;
             }
+            if !half_wait && self.lock().half_wait() {
+                half_wait = true;
+                let again = (full.elapsed() * AS_LONG_AGAIN).max(PATIENCE_LEAST);
+                until = until.min(Instant::now() + again);
+            }
             if timeout_at(until, passed).await.is_err() {
                 self.lock().leave_behind();
             }
         }
     }
 
-    pub(super) fn append(&self, entry: LogEntry<'_>) {
-        self.lock().lane.append(entry.id, 0, &entry.events);
+    /// Answers the offsets that are new.
+    pub(super) fn append(&self, entry: LogEntry<'_>) -> RangeInclusive<u64> {
+        let mut window = self.lock();
+        let new = window.lane.offsets_up_to(entry.id);
+        window.lane.append(entry.id, 0, &entry.events);
+        drop(window);
         self.read.notify_waiters();
+        new
     }
 
     /// Resolves when nobody reads any more.
@@ -134,6 +154,13 @@ impl Window {
         true
     }
 
+    /// Whether no fewer readers wait for more than still read.
+    fn half_wait(&self) -> bool {
+        let end = self.lane.end();
+        let waiting = self.readers.values().filter(|position| Some(**position) == end).count();
+        2 * waiting >= self.readers.len()
+    }
+
     /// Whoever has not come so far reads no more.
     fn leave_behind(&mut self) {
         while !self.move_on() {
@@ -171,6 +198,7 @@ impl LogReader {
                 }
             }
             read.await;
+            sleep(PAUSE).await;
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What a log holds already, read before a replica is ready: its clients may come from another
 //! one, and are owed what that would have sent them.
 
+use std::time::Duration;
+
 use lapin::message::Delivery;
 use tokio::time::timeout;
 
@@ -28,6 +30,17 @@ const SAMPLE: u64 = 64;
 const ENTRY_COST: usize = 2_000;
 const EVENT_COST: usize = 256;
 
+/// How long what was guessed may take, and then, where that was too much, what is sure to be read.
+const WITHIN: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(2)];
+
+/// The last part of a log,
+enum Part {
+    /// about so many bytes in memory,
+    Bytes(usize),
+    /// or so many entries.
+    Entries(u64),
+}
+
 impl Reader {
     /// Tells the listener of what stands before the log's end: all of the last part, or nothing.
     pub(super) async fn warm(&mut self, connection: &BrokerConnection, end: Entry) {
@@ -35,29 +48,40 @@ impl Reader {
         if wanted == 0 || end.offset == 0 {
             return;
         }
-        let read = timeout(PATIENCE, self.read_past(wanted, connection, end)).await;
-        match read.unwrap_or(Err(BrokerError::Timeout("reading what a log holds already"))) {
-            Ok(seen) => self.seen = seen,
-            Err(error) => {
-                self.listener.past_lost(&self.config.name);
-                tracing::warn!(
-                    exchange = %self.config.name, %error,
-                    "clients that come from other replicas may be told that events are missing"
-                );
+        let mut part = Part::Bytes(wanted);
+        for within in WITHIN {
+            let mut told = 0;
+            let read = timeout(within, self.read_past(part, connection, end, &mut told)).await;
+            match read.unwrap_or(Err(BrokerError::Timeout("reading what a log holds already"))) {
+                Ok(seen) => {
+                    self.seen = seen;
+                    return;
+                }
+                Err(error) => tracing::info!(
+                    exchange = %self.config.name, %error, told,
+                    "the end of the log is not in memory: whoever comes back is served from the \
+                    log itself"
+                ),
             }
+            self.listener.past_lost(&self.config.name);
+            part = Part::Entries(told / 2);
         }
     }
 
     /// Up to the end. Answers the ids that were seen on the way.
     async fn read_past(
         &self,
-        wanted: usize,
+        part: Part,
         connection: &BrokerConnection,
         end: Entry,
+        told: &mut u64,
     ) -> Result<SeenIds, BrokerError> {
         let (exchange, max_event_size) = (&self.config.name, self.max_event_size);
         let apart = connection.open_another().await?;
-        let entries = self.entries_in(wanted, &apart, end).await?;
+        let entries = match part {
+            Part::Bytes(bytes) => self.entries_in(bytes, &apart, end).await?,
+            Part::Entries(entries) => entries,
+        };
         let from = end.offset.saturating_sub(entries + MARKER_WITHIN);
         let mut past =
             Past::open(apart, exchange.clone(), from..=end.offset, max_event_size).await?;
@@ -70,6 +94,7 @@ impl Reader {
                 return Err(BrokerError::Unexpected("the log was made anew meanwhile".into()));
             }
             self.listener.past(exchange, entry);
+            *told += 1;
         }
     }
 
