@@ -120,6 +120,7 @@ impl Server {
             history: History::new(metrics.totals()),
             metrics,
             directory,
+            ring,
             topics,
             tail,
             gateway: api.clone(),

@@ -66,6 +66,9 @@ pub struct Mq {
     pub exchange: String,
     #[serde(rename = "rk")]
     pub routing_key: String,
+    /// Its position.
+    #[serde(default)]
+    pub id: Option<Box<str>>,
 }
 
 impl Message {

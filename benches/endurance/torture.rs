@@ -1,30 +1,39 @@
-//! A torture: three replicas on one RabbitMQ, or on a cluster of three, clients that stay and clients that come and go,
-//! numbered events one by one and in bulk, events to single sessions and actions, and faults
-//! of everything that can have one, in turn and overlapping. What must hold is counted from
-//! the outside, and each count but one must be zero.
+//! A torture: three replicas on one RabbitMQ, or on a cluster of three; clients that stay, that
+//! come and go, and, most of them, that are cut off again and again and come back to any replica
+//! for what they missed; numbered events one by one and in bulk, events to single sessions and
+//! actions; and faults of everything that can have one, in turn and overlapping, half of them the
+//! broker's and half of them the replicas'. What must hold is counted from the outside, and
+//! what has a verdict must be zero.
 //!
 //! An event is *taken* when its push was answered with OK. It is *behind* another one when its
 //! push began after that one's was answered with OK, or when both were taken by one call and
 //! it stands later in it: in no other case do the promises say which comes first. A
 //! subscription begins with `Subscribed` and ends with its session or when its client says
-//! that it wants no more; a new session begins anew.
+//! that it wants no more; a new session begins anew. Where its client comes back it lasts from
+//! session to session, on whichever replica: what was missed in between is owed like anything
+//! else. It is *told* that something may be missing by `Gap`, or by `recovered: false` when it
+//! comes back.
 //!
 //! - **Lost in silence**, counted for each subscription: an event that was taken, whose push
 //!   began after `Subscribed` had come, and which the subscription did not hear, though it heard
-//!   one that is behind it, and no `Gap` came between the last event heard that it is behind
+//!   one that is behind it, and it was not told between the last event heard that it is behind
 //!   and the first one heard that is behind it. What a subscription heard nothing behind is
 //!   explained by its end. Where nothing has ended it, the last events are heard (see *deaf*).
 //! - **Duplicated**: an event heard twice by one subscription.
 //! - **Reordered**: an event heard later than one that is behind it. Also what is heard in
 //!   two orders by two subscriptions: there is one log.
-//! - **Told**: each `Gap`.
-//! - **Told without need**: a `Gap` that nothing explains. Either an event is missing there that
-//!   was taken, or was heard by somebody else; or a fault excuses it. A log that was deleted
-//!   excuses gaps of its exchange, and so does a head that was cut away, on the replica that
-//!   stood still meanwhile (on all, where other faults overlapped): a replica cannot know what
-//!   it missed, not even that it was nothing. A broker that is killed, stopped, frozen or in
-//!   alarm, closed connections, a deleted queue, exchange or binding, and whatever befalls
-//!   replicas and the handler excuse none.
+//! - **Told**: how often, what was said and why; no verdict. Of these *without need*: nothing
+//!   that was pushed there was missed; or what was missed was in the log, which could not be
+//!   read for a reason that is known: it had no marker before the place where the client stood,
+//!   or as many readings were under way as may be.
+//! - **Told without a cause**: by no fault's doing. A log that was deleted is a cause, and so is
+//!   an entry that nobody here can read; a head that was cut away is one for a `Gap` on the replica
+//!   that stood still meanwhile (on all, where other faults overlapped): it cannot know what it
+//!   missed, not even that it was nothing. Who comes back and is `expired` is right where the log
+//!   began behind its place, or its first marker did: that is asked of the broker, at once. A taken
+//!   event that nobody ever heard is a cause, too: the log has lost it. A broker that is killed,
+//!   stopped, frozen or in alarm, closed connections, a deleted queue, exchange or binding, and
+//!   whatever befalls replicas and the handler is none.
 //! - **Refused and heard**: the gateway said that an event was certainly not pushed, and it was.
 //! - **Wrong `NOT_FOUND`**: for a session that said something after that answer and was answered.
 //! - **OK that nobody heard and nobody was told of**: a taken event that some subscription
@@ -39,7 +48,11 @@
 //!   an event for each topic; a subscription that then does not hear the last one within two
 //!   minutes, nor is told of a gap.
 //! - **Surprises**: whatever else must not be, such as an event of a topic that was not
-//!   subscribed to, or a replica that is not ready by then.
+//!   subscribed to, one that stands at two positions, a `Replayed` that counts otherwise than
+//!   its client, or a replica that is not ready by then.
+//!
+//! Of each count the first is named with its client and subscription, the event, and what was
+//! heard around it, with each event's place in the log.
 //!
 //! A frozen replica's clients are quiet meanwhile; they are owed everything afterwards.
 
@@ -50,7 +63,9 @@ mod connections;
 mod faults;
 mod fleet;
 pub mod handler;
+mod heads;
 mod judge;
+mod positions;
 mod publishers;
 mod settle;
 mod topics;
@@ -76,6 +91,7 @@ use self::{
     faults::{Deck, Fault},
     fleet::Replica,
     handler::HandlerProcess,
+    heads::Heads,
 };
 use crate::{
     Processors, args,
@@ -84,8 +100,9 @@ use crate::{
 };
 
 const REPLICAS: usize = 3;
-const STAY: usize = 12;
-const COME_AND_GO: usize = 9;
+const STAY: usize = 4;
+const COME_AND_GO: usize = 5;
+const COME_BACK: usize = 16;
 const BULK_PUBLISHERS: usize = 2;
 const SENDERS: usize = 6;
 
@@ -103,7 +120,10 @@ pub async fn run(
     let seed = args.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     let cluster = if args.cluster { " --cluster" } else { "" };
     let batch = &args.batch;
-    println!("\na torture of {} faults, --seed {seed}{cluster} --batch {batch}", args.faults);
+    let (faults, overlap) = (args.faults, args.overlap);
+    println!(
+        "\ntorture --faults {faults} --overlap {overlap} --seed {seed}{cluster} --batch {batch}"
+    );
     let mut deck = Deck::new(dice(seed, 0), args.cluster, args.overlap);
     if args.plan {
         deck.rounds(args.faults).for_each(|round| println!("  {}", names(&round)));
@@ -114,14 +134,18 @@ pub async fn run(
     let (stop_stayers, stayers_stopped) = watch::channel(false);
     let mut others = JoinSet::new();
     let mut stayers = JoinSet::new();
-    for number in 0..STAY {
-        let live =
-            clients::live(world.clone(), number, clients::Kind::Stays, stayers_stopped.clone());
-        stayers.spawn_local(live);
-    }
-    for number in STAY..STAY + COME_AND_GO {
-        let kind = clients::Kind::ComesAndGoes;
-        others.spawn_local(clients::live(world.clone(), number, kind, others_stopped.clone()));
+    let kinds = [
+        (STAY, clients::Kind::Stays),
+        (COME_BACK, clients::Kind::ComesBack),
+        (COME_AND_GO, clients::Kind::ComesAndGoes),
+    ];
+    let kinds = kinds.into_iter().flat_map(|(count, kind)| std::iter::repeat_n(kind, count));
+    for (number, kind) in kinds.enumerate() {
+        let (tasks, stopped) = match kind {
+            clients::Kind::ComesAndGoes => (&mut others, &others_stopped),
+            clients::Kind::Stays | clients::Kind::ComesBack => (&mut stayers, &stayers_stopped),
+        };
+        tasks.spawn_local(clients::live(world.clone(), number, kind, stopped.clone()));
     }
     let publishers = (0..REPLICAS).map(publishers::Kind::Single);
     let publishers = publishers.chain((0..BULK_PUBLISHERS).map(|_| publishers::Kind::Bulk));
@@ -142,6 +166,7 @@ pub async fn run(
     everybody_is_answered(&world).await;
     stop_stayers.send_replace(true);
     within(DEADLINE, "those who stayed leave", all_end(&mut stayers)).await?;
+    heads::all_known(&world).await;
     judge::judge(&world.books.borrow(), world.began, verdicts);
     Ok(())
 }
@@ -193,6 +218,7 @@ struct World {
     began: Instant,
     seed: u64,
     books: RefCell<Books>,
+    heads: Heads,
     connections: Connections,
     fleet: Vec<Replica>,
     handler: HandlerProcess,
@@ -226,6 +252,7 @@ impl World {
             began: Instant::now(),
             seed,
             books: RefCell::new(Books::new()),
+            heads: Heads::default(),
             connections: Connections::start()?,
             fleet,
             handler,
@@ -241,8 +268,9 @@ impl World {
         clock(self.began, Instant::now())
     }
 
-    fn excuse(&self, exchange: &'static str, replica: Option<usize>) {
-        let excuse = Excuse { exchange, replica, from: Instant::now(), to: None };
+    fn excuse(&self, fault: Fault, exchange: &'static str, replica: Option<usize>, of_log: bool) {
+        let (cause, from) = (fault.name(), Instant::now());
+        let excuse = Excuse { cause, exchange, replica, of_log, from, to: None };
         self.books.borrow_mut().excuses.push(excuse);
     }
 
@@ -257,7 +285,8 @@ impl World {
     fn progress(&self) -> String {
         let books = self.books.borrow();
         let (events, sessions) = (books.events.len(), books.sessions.len());
-        format!("{events} events pushed, {sessions} sessions, {} actions", books.actions)
+        let resumed: usize = books.resumes.values().sum();
+        format!("{events} events pushed, {sessions} sessions, {resumed} resumes")
     }
 }
 

@@ -1,10 +1,13 @@
 //! What was pushed, what came of it, and what each subscription heard: written down while
 //! the torture goes on, judged when it is over.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Instant};
 
-use super::topics::Topic;
+use super::{heads::Head, positions, topics::Topic};
 use crate::client::Gone;
+
+/// Of an exchange's events: more than are ever under way.
+const LATEST: usize = 5_000;
 
 /// All times are of this process's one clock.
 pub struct Books {
@@ -16,6 +19,18 @@ pub struct Books {
     pub sends: Vec<Send>,
     pub excuses: Vec<Excuse>,
     pub rounds: Vec<Round>,
+    pub unreadable: Vec<Unreadable>,
+    /// Offsets of entries that a replica, past which the log was cut, has other positions for than
+    /// the rest: it cannot know the marker before them.
+    pub odd: Vec<(&'static str, u64)>,
+    /// What was asked of the logs after somebody was told; nothing until it is answered.
+    pub heads: Vec<Option<Head>>,
+    /// How often which fault was done, by whom it befalls.
+    pub faults: BTreeMap<(&'static str, &'static str), usize>,
+    /// What came of the keys that were asked for with a position, and how often.
+    pub resumes: BTreeMap<&'static str, usize>,
+    /// Events that were missed and heard afterwards.
+    pub replayed: u64,
     /// Tagged actions behind which a later one was answered.
     pub unanswered: Vec<(Instant, String)>,
     /// Who had not heard a confirmed event long after everything was well again.
@@ -36,6 +51,8 @@ pub struct Event {
     pub outcome: Outcome,
     /// Those that one call pushed, where it is more than one.
     pub batch: Option<u32>,
+    /// Where it stands in the log, as whoever heard it first was told.
+    pub position: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +81,16 @@ pub struct Session {
 }
 
 pub struct Subscription {
+    pub client: usize,
+    /// The last one, where it had several.
     pub session: usize,
     pub topic: Topic,
-    /// When `Subscribed` came.
+    /// When `Subscribed` came, for the first time.
     pub since: Instant,
     /// When the client said that it wants no more.
     pub until: Option<Instant>,
+    /// Its client comes back for what it missed.
+    pub kept: bool,
     pub heard: Vec<Heard>,
 }
 
@@ -77,7 +98,34 @@ pub struct Subscription {
 pub enum Heard {
     /// Its number.
     Event(usize),
-    Gap(Instant),
+    Told(Told),
+    /// It goes on in this session, where it was.
+    Back(usize),
+}
+
+/// That events may be missing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub at: Instant,
+    pub replica: usize,
+    pub word: Word,
+    /// The offset behind which it had asked for everything.
+    pub place: Option<u64>,
+    /// Which of [`Books::heads`] says where the log began just then.
+    pub head: Option<usize>,
+}
+
+/// How it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Word {
+    Gap,
+    /// Behind `recovered: true` and before `Replayed`.
+    GapInReplay,
+    /// `recovered: false`, and why.
+    Expired,
+    Unknown,
+    TooMany,
+    NoLog,
 }
 
 /// `SendEvent` or `DisconnectSession`.
@@ -89,14 +137,26 @@ pub struct Send {
     pub outcome: Outcome,
 }
 
-/// A fault after which a `Gap` is right, whether or not something is missing around it.
+/// A fault after which it is right to be told, whether or not something is missing there.
 pub struct Excuse {
+    pub cause: &'static str,
     pub exchange: &'static str,
     /// All of them, where none is named.
     pub replica: Option<usize>,
+    /// The log is another one, or cannot be read on: what it says later proves nothing.
+    pub of_log: bool,
     pub from: Instant,
     /// Once everything was well again.
     pub to: Option<Instant>,
+}
+
+/// An entry of a log that is none to a gateway, for as long as the log is that one.
+pub struct Unreadable {
+    pub exchange: &'static str,
+    pub from: Instant,
+    pub to: Option<Instant>,
+    /// It has one of these.
+    pub offsets: RangeInclusive<u64>,
 }
 
 /// Faults that overlapped, and what followed until everything was well again.
@@ -104,6 +164,30 @@ pub struct Round {
     pub faults: String,
     pub from: Instant,
     pub to: Instant,
+}
+
+impl Word {
+    /// As the gateway's reason has it.
+    pub fn not_recovered(reason: &str) -> Option<Self> {
+        match reason {
+            "expired" => Some(Self::Expired),
+            "unknown" => Some(Self::Unknown),
+            "too_many" => Some(Self::TooMany),
+            "no_log" => Some(Self::NoLog),
+            _ => None,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gap => "Gap",
+            Self::GapInReplay => "Gap in a replay",
+            Self::Expired => "expired",
+            Self::Unknown => "unknown",
+            Self::TooMany => "too_many",
+            Self::NoLog => "no_log",
+        }
+    }
 }
 
 impl Books {
@@ -115,6 +199,12 @@ impl Books {
             sends: Vec::new(),
             excuses: Vec::new(),
             rounds: Vec::new(),
+            unreadable: Vec::new(),
+            odd: Vec::new(),
+            heads: Vec::new(),
+            faults: BTreeMap::new(),
+            resumes: BTreeMap::new(),
+            replayed: 0,
             unanswered: Vec::new(),
             deaf: Vec::new(),
             surprises: Vec::new(),
@@ -127,7 +217,7 @@ impl Books {
     /// Answers the number of an event that is pushed now.
     pub fn push(&mut self, topic: Topic, batch: Option<u32>) -> usize {
         let (began, outcome) = (Instant::now(), Outcome::Unknown);
-        self.events.push(Event { topic, began, ended: None, outcome, batch });
+        self.events.push(Event { topic, began, ended: None, outcome, batch, position: None });
         self.events.len() - 1
     }
 
@@ -178,20 +268,58 @@ impl Books {
         &self.living
     }
 
-    pub fn subscribed(&mut self, session: usize, topic: Topic, since: Instant) -> usize {
-        self.subscriptions.push(Subscription {
-            session,
-            topic,
-            since,
-            until: None,
-            heard: Vec::new(),
-        });
+    pub fn subscribed(
+        &mut self,
+        (client, session): (usize, usize),
+        topic: Topic,
+        since: Instant,
+        kept: bool,
+    ) -> usize {
+        let (until, heard) = (None, Vec::new());
+        let subscription = Subscription { client, session, topic, since, until, kept, heard };
+        self.subscriptions.push(subscription);
         self.subscriptions.len() - 1
+    }
+
+    pub fn is_back(&mut self, subscription: usize, session: usize) {
+        let subscription = &mut self.subscriptions[subscription];
+        subscription.session = session;
+        subscription.heard.push(Heard::Back(session));
+    }
+
+    /// An event was heard at this position. Answers whether that is where it stands.
+    pub fn stands_at(&mut self, number: usize, position: &str) -> bool {
+        let event = &mut self.events[number];
+        let known = event.position.get_or_insert_with(|| position.into());
+        if **known == *position {
+            return true;
+        }
+        let (place, exchange) = (positions::read(position), event.topic.exchange());
+        let is_there = place.is_some() && positions::read(known) == place;
+        let cut = |excuse: &Excuse| !excuse.of_log && excuse.exchange == exchange;
+        let is_odd = is_there && self.excuses.iter().any(cut);
+        self.odd.extend(place.filter(|_| is_odd).map(|(offset, _)| (exchange, offset)));
+        is_odd
+    }
+
+    pub fn resumed(&mut self, how: &'static str) {
+        *self.resumes.entry(how).or_default() += 1;
+    }
+
+    /// How far a log has been heard: the greatest offset of its latest events.
+    pub fn reached(&self, exchange: &str) -> u64 {
+        let latest = self.events.iter().rev().filter(|event| event.topic.exchange() == exchange);
+        let positions = latest.take(LATEST).filter_map(|event| event.position.as_deref());
+        positions.filter_map(positions::read).map(|(offset, _)| offset).max().unwrap_or_default()
     }
 
     /// Neither the client nor its session has ended it.
     pub fn is_live(&self, subscription: &Subscription) -> bool {
-        subscription.until.is_none() && self.sessions[subscription.session].ended.is_none()
+        subscription.until.is_none() && (subscription.kept || self.is_connected(subscription))
+    }
+
+    pub fn is_connected(&self, subscription: &Subscription) -> bool {
+        self.sessions[subscription.session].ended.is_none()
     }
 
     pub fn surprise(&mut self, what: impl Into<String>) {

@@ -1,6 +1,7 @@
-//! The faults, and in which order they befall the fleet: each kind once before any comes
-//! again, one at a time and several at once in turn. Where and for how long is drawn before
-//! a fault begins, so that a seed plays the same run again.
+//! The faults, and in which order they befall the fleet: one of the broker and one of replicas in
+//! turn, and now and then one of the handler besides; of each of them every kind once before any
+//! comes again; alone and several at once in turn. Where and for how long is drawn before a fault
+//! begins, so that a seed plays the same run again.
 
 mod broker;
 mod entries;
@@ -8,6 +9,8 @@ mod log;
 mod operator;
 mod parts;
 mod processes;
+
+pub use self::operator::as_operator;
 
 use std::time::Duration;
 
@@ -39,6 +42,8 @@ pub enum Kind {
     ReplicaKilled,
     ReplicaFrozen,
     ReplicaDrained,
+    ReplicaStumbles,
+    FleetRolled,
     HandlerKilled,
     HandlerFrozen,
     LeaderKilled,
@@ -51,9 +56,27 @@ pub enum Kind {
     LogCopyMoved,
 }
 
+/// Whom a fault befalls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    Broker,
+    Replicas,
+    Handler,
+}
+
+impl Victim {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Broker => "of the broker",
+            Self::Replicas => "of replicas",
+            Self::Handler => "of the handler",
+        }
+    }
+}
+
 impl Kind {
-    /// Whatever the broker is.
-    const OF_ALL: &[Self] = &[
+    /// The broker's, whatever it is.
+    const OF_ANY_BROKER: &[Self] = &[
         Self::MemoryAlarm,
         Self::ConnectionsClosed,
         Self::ReplicaQueueDeleted,
@@ -69,12 +92,17 @@ impl Kind {
         Self::HeadCutByPolicy,
         Self::Burst,
         Self::BurstOfMany,
+    ];
+
+    const OF_REPLICAS: &[Self] = &[
         Self::ReplicaKilled,
         Self::ReplicaFrozen,
         Self::ReplicaDrained,
-        Self::HandlerKilled,
-        Self::HandlerFrozen,
+        Self::ReplicaStumbles,
+        Self::FleetRolled,
     ];
+
+    const OF_HANDLER: &[Self] = &[Self::HandlerKilled, Self::HandlerFrozen];
 
     /// Where the broker is one node.
     const OF_ONE_NODE: &[Self] = &[Self::BrokerKilled, Self::BrokerStopped, Self::BrokerFrozen];
@@ -90,6 +118,14 @@ impl Kind {
         Self::PartitionedAndPaused,
         Self::LogCopyMoved,
     ];
+
+    fn victim(self) -> Victim {
+        match self {
+            kind if Self::OF_REPLICAS.contains(&kind) => Victim::Replicas,
+            kind if Self::OF_HANDLER.contains(&kind) => Victim::Handler,
+            _ => Victim::Broker,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -114,6 +150,8 @@ impl Kind {
             Self::ReplicaKilled => "a replica killed",
             Self::ReplicaFrozen => "a replica frozen",
             Self::ReplicaDrained => "a replica drained",
+            Self::ReplicaStumbles => "a replica frozen again and again",
+            Self::FleetRolled => "all replicas drained in turn",
             Self::HandlerKilled => "the handler killed",
             Self::HandlerFrozen => "the handler frozen",
             Self::LeaderKilled => "the leader of a log killed",
@@ -140,20 +178,55 @@ pub struct Fault {
     alone: bool,
 }
 
+impl Fault {
+    pub fn name(self) -> &'static str {
+        self.kind.name()
+    }
+
+    pub fn victim(self) -> Victim {
+        self.kind.victim()
+    }
+}
+
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.kind.name())
+        f.write_str(self.name())
     }
 }
 
 /// What is drawn from.
 pub struct Deck {
     dice: SmallRng,
-    kinds: Vec<Kind>,
-    left: Vec<Kind>,
+    broker: Pile,
+    replicas: Pile,
+    handler: Pile,
     overlap: usize,
     rounds: usize,
 }
+
+struct Pile {
+    kinds: Vec<Kind>,
+    left: Vec<Kind>,
+    drawn: usize,
+}
+
+impl Pile {
+    fn new(kinds: &[Kind]) -> Self {
+        Self { kinds: kinds.into(), left: Vec::new(), drawn: 0 }
+    }
+
+    fn draw(&mut self, dice: &mut SmallRng) -> Kind {
+        if self.left.is_empty() {
+            self.left = self.kinds.clone();
+            self.left.shuffle(dice);
+        }
+        self.drawn += 1;
+        self.left.pop().expect("it was filled")
+    }
+}
+
+/// Beside so many others.
+const ONE_OF_HANDLER_IN: usize = 6;
 
 const BETWEEN_OVERLAPPING: std::ops::Range<f64> = 0.0..3.0;
 const LASTS: std::ops::Range<f64> = 0.5..9.0;
@@ -161,17 +234,19 @@ const LASTS: std::ops::Range<f64> = 0.5..9.0;
 impl Deck {
     pub fn new(dice: SmallRng, cluster: bool, overlap: usize) -> Self {
         let nodes = if cluster { Kind::OF_THREE_NODES } else { Kind::OF_ONE_NODE };
-        let kinds = [Kind::OF_ALL, nodes].concat();
-        Self { dice, kinds, left: Vec::new(), overlap: overlap.max(1), rounds: 0 }
+        let broker = Pile::new(&[Kind::OF_ANY_BROKER, nodes].concat());
+        let (replicas, handler) = (Pile::new(Kind::OF_REPLICAS), Pile::new(Kind::OF_HANDLER));
+        Self { dice, broker, replicas, handler, overlap: overlap.max(1), rounds: 0 }
     }
 
-    /// So many faults.
+    /// So many faults, those of the handler not counted.
     pub fn rounds(&mut self, faults: usize) -> impl Iterator<Item = Vec<Fault>> + '_ {
         let mut left = faults;
         std::iter::from_fn(move || {
-            let round = self.round(left);
-            left -= round.len();
-            (!round.is_empty()).then_some(round)
+            let goes_on = left > 0 || self.handler_is_due();
+            let round = goes_on.then(|| self.round(left))?;
+            left -= round.iter().filter(|fault| fault.victim() != Victim::Handler).count();
+            Some(round)
         })
     }
 
@@ -182,15 +257,33 @@ impl Deck {
         let several = self.overlap > 1 && self.rounds.is_multiple_of(2);
         let count = if several { self.dice.random_range(2..=self.overlap) } else { 1 };
         let count = count.min(at_most);
-        (0..count).map(|_| self.fault(count == 1)).collect()
+        let of_handler = self.handler_is_due();
+        let mut round = Vec::new();
+        if of_handler {
+            let kind = self.handler.draw(&mut self.dice);
+            round.push(self.fault(kind, !several));
+        }
+        if !of_handler || several {
+            for _ in 0..count {
+                let of_broker = self.drawn().is_multiple_of(2);
+                let pile = if of_broker { &mut self.broker } else { &mut self.replicas };
+                let kind = pile.draw(&mut self.dice);
+                round.push(self.fault(kind, count == 1 && !of_handler));
+            }
+        }
+        round
     }
 
-    fn fault(&mut self, alone: bool) -> Fault {
-        if self.left.is_empty() {
-            self.left = self.kinds.clone();
-            self.left.shuffle(&mut self.dice);
-        }
-        let kind = self.left.pop().expect("it was filled");
+    fn handler_is_due(&self) -> bool {
+        self.drawn() / ONE_OF_HANDLER_IN > self.handler.drawn
+    }
+
+    /// Without those of the handler.
+    fn drawn(&self) -> usize {
+        self.broker.drawn + self.replicas.drawn
+    }
+
+    fn fault(&mut self, kind: Kind, alone: bool) -> Fault {
         let mut seconds = |range| Duration::from_secs_f64(self.dice.random_range(range));
         let after = if alone { Duration::ZERO } else { seconds(BETWEEN_OVERLAPPING) };
         Fault { kind, after, lasts: seconds(LASTS), which: self.dice.random_range(0..1000), alone }
@@ -215,12 +308,16 @@ pub async fn inflict(world: &World, fault: Fault) -> anyhow::Result<()> {
         Kind::HeadCut | Kind::HeadCutByPolicy => log::cut(world, fault).await,
         Kind::HeadCutUnderReaders => log::cut_under_readers(world, fault).await,
         Kind::Burst | Kind::BurstOfMany => log::burst(world, fault).await,
-        Kind::ReplicaKilled | Kind::ReplicaFrozen | Kind::ReplicaDrained => {
-            processes::befall_replica(world, fault).await
-        }
+        Kind::ReplicaKilled
+        | Kind::ReplicaFrozen
+        | Kind::ReplicaDrained
+        | Kind::ReplicaStumbles => processes::befall_replica(world, fault).await,
+        Kind::FleetRolled => processes::roll(world, fault).await,
         Kind::HandlerKilled | Kind::HandlerFrozen => processes::befall_handler(world, fault).await,
         _ => broker::befall(world, fault).await,
     }?;
+    let kind = (fault.victim().name(), fault.name());
+    *world.books.borrow_mut().faults.entry(kind).or_default() += 1;
     let seconds = began.elapsed().as_secs_f64();
     println!("  {at} {fault}{what}, for {seconds:.1} s");
     Ok(())

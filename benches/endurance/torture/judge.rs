@@ -1,17 +1,24 @@
 //! From the books to the counts; [`super`] says what each of them means.
 
+mod causes;
 mod order;
 mod rehearsal;
 mod subscription;
+mod totals;
+mod witness;
 
 use std::{collections::BTreeMap, time::Instant};
 
 pub use self::rehearsal::rehearse;
-use self::{order::Order, subscription::Hearing};
+use self::{
+    causes::{Cause, Reason},
+    order::Order,
+    subscription::{Hearing, Missing},
+    witness::around,
+};
 use super::{
-    books::{Books, Heard, Outcome, Send, Session},
+    books::{Books, Heard, Outcome, Send, Session, Told},
     clock,
-    topics::Topic,
 };
 use crate::{client::Gone, verdict::Verdicts};
 
@@ -29,19 +36,19 @@ struct Counts {
     lost: Findings,
     duplicated: Findings,
     reordered: Findings,
-    told: Findings,
-    told_without_need: Findings,
+    told: Vec<(Told, Reason)>,
+    without_cause: Findings,
     heard_by_nobody: Findings,
 }
 
 pub fn judge(books: &Books, began: Instant, verdicts: &mut Verdicts) {
     let counts = heard(books);
-    print_totals(books, &counts);
+    totals::print(books, &counts, began);
     let rows = [
         ("lost in silence", &counts.lost),
         ("duplicated", &counts.duplicated),
         ("reordered", &counts.reordered),
-        ("told without need", &counts.told_without_need),
+        ("told without a cause", &counts.without_cause),
         ("refused and heard", &refused_and_heard(books)),
         ("wrong NOT_FOUND", &wrongly_not_found(books)),
         ("OK that nobody heard and nobody was told of", &counts.heard_by_nobody),
@@ -63,23 +70,6 @@ pub fn judge(books: &Books, began: Instant, verdicts: &mut Verdicts) {
         };
         verdicts.judge(what, "0", reached, findings.is_empty());
     }
-}
-
-fn print_totals(books: &Books, counts: &Counts) {
-    let outcomes = |outcome| books.events.iter().filter(|event| event.outcome == outcome).count();
-    let [ok, refused] = [Outcome::Ok, Outcome::Refused].map(outcomes);
-    let heard: usize = books.subscriptions.iter().map(|one| one.heard.len()).sum();
-    println!(
-        "\n{} events pushed: {ok} taken, {refused} refused, {} neither; heard {heard} times by {} \
-         subscriptions of {} sessions, {} gaps told; {} events sent to sessions, {} actions",
-        books.events.len(),
-        books.events.len() - ok - refused,
-        books.subscriptions.len(),
-        books.sessions.len(),
-        counts.told.len(),
-        books.sends.len(),
-        books.actions,
-    );
 }
 
 /// How many there were in which round, a line each.
@@ -122,36 +112,33 @@ fn heard(books: &Books) -> Counts {
     let nobody = vec![false; anybody.len()];
     let (mut missed, mut told) = (nobody.clone(), nobody);
     for (subscription, hearing) in books.subscriptions.iter().zip(&hearings) {
-        let session = &books.sessions[subscription.session];
-        let whose = |number: usize| {
-            format!(
-                "event {number} of {}, {} on replica {}",
-                subscription.topic, session.id, session.replica
-            )
+        let finding = |number: usize, place: Option<usize>| -> (Instant, String) {
+            let around = around(books, subscription, place.unwrap_or(number));
+            (books.events[number].began, format!("event {number}, {around}"))
         };
-        let began = |number: usize| books.events[number].began;
-        let found = |numbers: &[usize]| -> Findings {
-            numbers.iter().map(|number| (began(*number), whose(*number))).collect()
-        };
-        counts.duplicated.extend(found(&hearing.twice));
-        counts.reordered.extend(found(&hearing.out_of_order(&order)));
+        counts.duplicated.extend(hearing.twice.iter().map(|number| finding(*number, None)));
+        let late = hearing.out_of_order(&order);
+        counts.reordered.extend(late.into_iter().map(|number| finding(number, None)));
         let missing = hearing.missing(books, &order, &anybody);
         for one in missing.iter().filter(|one| one.owed) {
             missed[one.number] = true;
             if hearing.is_told_of(one) {
                 told[one.number] = true;
             } else {
-                counts.lost.extend(found(&[one.number]));
+                counts.lost.push(finding(one.number, hearing.before(one)));
             }
         }
         for gap in &hearing.gaps {
-            let what =
-                format!("{}, {} on replica {}", subscription.topic, session.id, session.replica);
-            let needed = missing.iter().any(|one| one.is_around(gap));
-            if !needed && !is_excused(books, subscription.topic, session.replica, gap.at) {
-                counts.told_without_need.push((gap.at, what.clone()));
+            let behind: Vec<&Missing> = missing.iter().filter(|one| one.is_around(gap)).collect();
+            let cause = Cause::of(books, subscription.topic, &gap.told, &behind, &anybody);
+            let reason = Reason { cause, missed: !behind.is_empty() };
+            if cause.is_none() {
+                let around = witness::around_told(books, subscription, &gap.told);
+                let missed = if reason.missed { "events were missed" } else { "none was missed" };
+                let said = gap.told.word.name();
+                counts.without_cause.push((gap.told.at, format!("{said}, {missed}, {around}")));
             }
-            counts.told.push((gap.at, what));
+            counts.told.push((gap.told, reason));
         }
     }
     for number in (0..anybody.len()).filter(|n| missed[*n] && !told[*n] && !anybody[*n]) {
@@ -166,21 +153,12 @@ fn heard(books: &Books) -> Counts {
     counts
 }
 
-fn is_excused(books: &Books, topic: Topic, replica: usize, at: Instant) -> bool {
-    books.excuses.iter().any(|excuse| {
-        excuse.exchange == topic.exchange()
-            && excuse.replica.is_none_or(|only| only == replica)
-            && excuse.from <= at
-            && excuse.to.is_none_or(|to| at <= to)
-    })
-}
-
 fn refused_and_heard(books: &Books) -> Findings {
     let heard = books.subscriptions.iter().flat_map(|subscription| &subscription.heard);
     let mut numbers: Vec<_> = heard
         .filter_map(|heard| match heard {
             Heard::Event(number) => Some(*number),
-            Heard::Gap(_) => None,
+            Heard::Told(_) | Heard::Back(_) => None,
         })
         .filter(|number| {
             books.events.get(*number).is_some_and(|event| event.outcome == Outcome::Refused)

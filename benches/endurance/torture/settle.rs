@@ -24,7 +24,9 @@ const LOOKS_BACK: usize = 5_000;
 #[derive(Clone, Copy)]
 pub enum Who {
     Everybody,
-    /// Whose session is on any replica but this.
+    /// Whose session is there.
+    Connected,
+    /// Whose session is there, on any replica but this.
     AllBut(usize),
 }
 
@@ -47,8 +49,11 @@ pub async fn well(world: &World) -> Duration {
             }
         }
     }
-    for topic in Topic::all() {
-        let deaf = heard(world, topic, Who::Everybody).await;
+    // Who is away comes back to all of them.
+    let last = |topic| Some((topic, last_taken(&world.books.borrow(), topic)?));
+    let last: Vec<_> = Topic::all().filter_map(last).collect();
+    for (topic, event) in last {
+        let deaf = heard_this(world, topic, event, Who::Everybody).await;
         let mut books = world.books.borrow_mut();
         for subscription in deaf {
             let of = &books.sessions[books.subscriptions[subscription].session];
@@ -75,10 +80,14 @@ async fn replicas_are_ready(world: &World, began: Instant) {
 /// Waits until these have heard the last event of the topic that was taken, or were told of
 /// a gap since; answers the subscriptions that did not in time.
 pub async fn heard(world: &World, topic: Topic, who: Who) -> Vec<usize> {
-    let began = Instant::now();
     let Some(last) = last_taken(&world.books.borrow(), topic) else { return Vec::new() };
+    heard_this(world, topic, last, who).await
+}
+
+async fn heard_this(world: &World, topic: Topic, event: usize, who: Who) -> Vec<usize> {
+    let began = Instant::now();
     loop {
-        let deaf = deaf(&world.books.borrow(), topic, last, who);
+        let deaf = deaf(&world.books.borrow(), topic, event, who);
         if deaf.is_empty() || began.elapsed() > DEADLINE {
             return deaf;
         }
@@ -98,14 +107,20 @@ fn deaf(books: &Books, topic: Topic, event: usize, who: Who) -> Vec<usize> {
     let pushed = books.events[event].began;
     let heard = |heard: &Heard| match *heard {
         Heard::Event(number) => number == event,
-        Heard::Gap(at) => at > pushed,
+        Heard::Told(told) => told.at > pushed,
+        Heard::Back(_) => false,
     };
     let is_deaf = |subscription: &Subscription| {
         let replica = books.sessions[subscription.session].replica;
+        let is_asked = match who {
+            Who::Everybody => true,
+            Who::Connected => books.is_connected(subscription),
+            Who::AllBut(other) => books.is_connected(subscription) && other != replica,
+        };
         subscription.topic == topic
             && subscription.since < pushed
             && books.is_live(subscription)
-            && !matches!(who, Who::AllBut(other) if other == replica)
+            && is_asked
             && !subscription.heard.iter().rev().take(LOOKS_BACK).any(heard)
     };
     let subscriptions = books.subscriptions.iter().enumerate();

@@ -260,14 +260,19 @@ impl RabbitMq {
 
     /// Runs one of RabbitMQ's tools, and answers what it says.
     pub async fn tool(&self, tool: &str, arguments: &[&str]) -> String {
+        let said = self.try_tool(tool, arguments).await;
+        said.unwrap_or_else(|said| panic!("{tool} {arguments:?}: {said}"))
+    }
+
+    /// The same, of what may fail: whatever it refers to may be gone by then.
+    pub async fn try_tool(&self, tool: &str, arguments: &[&str]) -> Result<String, String> {
         let mut command = self.command(tool);
         command.arg("-q").args(arguments).stdin(Stdio::null());
         let run = tokio::task::spawn_blocking(move || command.output());
         let output = run.await.expect("it is awaited").expect("it runs");
         let said = |bytes| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (said(&output.stdout), said(&output.stderr));
-        assert!(output.status.success(), "{tool} {arguments:?}: {out}{err}");
-        out
+        if output.status.success() { Ok(out) } else { Err(out + &err) }
     }
 
     /// The connections whose name has this in it, as the broker knows them.

@@ -1,11 +1,15 @@
 //! Entries that no replica wrote: readers step over them, or say that they cannot know.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lapin::{BasicProperties, Confirmation, options::BasicPublishOptions};
 use tokio::time::sleep;
 
-use super::{super::topics::EXCHANGES, Fault, Kind, World, operator::as_operator};
+use super::{
+    super::{books::Unreadable, topics::EXCHANGES},
+    Fault, Kind, World,
+    operator::as_operator,
+};
 use crate::support::{rabbitmq::RabbitMq, stream_protocol::NO_AMQP};
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -13,10 +17,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
     let exchange = EXCHANGES[fault.which % EXCHANGES.len()];
     let input = format!("myxi.in.{exchange}");
+    let before = world.books.borrow().reached(exchange);
+    let from = Instant::now();
     match fault.kind {
         Kind::NoAmqp => {
             // What stands before it in its chunk of the log cannot be read by anybody.
-            world.excuse(exchange, None);
+            world.excuse(fault, exchange, None, true);
             // Alone with the broker, whose logs are open again: this client bears no less.
             let broker = world.broker.write().await;
             let log = format!("myxi.log.{exchange}");
@@ -25,7 +31,7 @@ pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
         }
         Kind::EntryOfAnotherType => {
             // Nobody here knows what events it has.
-            world.excuse(exchange, None);
+            world.excuse(fault, exchange, None, true);
             let broker = world.broker.read().await;
             as_operator(broker.node(fault.which), async |channel| {
                 let properties = BasicProperties::default().with_type("myxi.of-tomorrow".into());
@@ -49,6 +55,9 @@ pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
         }
     }
     sleep(fault.lasts / 2).await;
+    let mut books = world.books.borrow_mut();
+    let offsets = before..=books.reached(exchange);
+    books.unreadable.push(Unreadable { exchange, from, to: None, offsets });
     Ok(format!(" ({exchange})"))
 }
 

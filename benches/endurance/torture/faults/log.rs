@@ -34,7 +34,11 @@ pub async fn delete(world: &World, fault: Fault) -> anyhow::Result<String> {
     let exchange = EXCHANGES[fault.which % EXCHANGES.len()];
     let (input, log) = (format!("myxi.in.{exchange}"), format!("myxi.log.{exchange}"));
     if fault.kind == Kind::LogDeleted {
-        world.excuse(exchange, None);
+        world.excuse(fault, exchange, None, true);
+        let (mut books, now) = (world.books.borrow_mut(), std::time::Instant::now());
+        for entry in books.unreadable.iter_mut().filter(|entry| entry.exchange == exchange) {
+            entry.to.get_or_insert(now);
+        }
     }
     let broker = world.broker.read().await;
     as_operator(broker.node(fault.which), async |channel| {
@@ -57,7 +61,7 @@ pub async fn cut(world: &World, fault: Fault) -> anyhow::Result<String> {
     let exchange = if by_policy { EXCHANGE } else { SMALL };
     let (frozen, _turn) = take_replica(world, fault.which).await;
     // Beside another fault replicas that run may be behind as well.
-    world.excuse(exchange, fault.alone.then_some(frozen.number()));
+    world.excuse(fault, exchange, fault.alone.then_some(frozen.number()), false);
     // One of its own: this may befall two replicas at once.
     let policy = format!("torture-{}", frozen.number());
     if by_policy {
@@ -96,9 +100,14 @@ pub async fn cut_under_readers(world: &World, fault: Fault) -> anyhow::Result<St
     let began = Instant::now();
     let (mut taken, mut times) = (0, 0);
     while began.elapsed() < fault.lasts {
+        // Nobody stands still meanwhile, though hardly anybody may be subscribed there.
+        let mut turns = Vec::new();
+        for replica in &world.fleet {
+            turns.push(replica.turn.lock().await);
+        }
         times += 1;
-        taken +=
-            usize::from(fill(world, SMALL, FILLING, fault.which + times, Who::Everybody).await?);
+        let filled = fill(world, SMALL, FILLING, fault.which + times, Who::Connected).await?;
+        taken += usize::from(filled);
     }
     Ok(format!(" ({SMALL}, {taken} of {times} fillings taken)"))
 }

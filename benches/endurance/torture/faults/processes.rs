@@ -1,8 +1,16 @@
 //! What befalls replicas and the handler as processes.
 
-use tokio::{sync::MutexGuard, time::sleep};
+use std::time::Duration;
+
+use tokio::{
+    sync::MutexGuard,
+    time::{Instant, sleep},
+};
 
 use super::{super::fleet::Replica, Fault, Kind, World};
+
+/// How long a replica stands still that stumbles, and then goes on.
+const STUMBLES_FOR: Duration = Duration::from_millis(150);
 
 /// The one that was drawn, or the next that nothing befalls yet. It is the caller's.
 pub async fn take_replica(world: &World, which: usize) -> (&Replica, MutexGuard<'_, ()>) {
@@ -30,6 +38,15 @@ pub async fn befall_replica(world: &World, fault: Fault) -> anyhow::Result<Strin
             sleep(fault.lasts / 2).await;
             replica.start_anew().await?;
         }
+        Kind::ReplicaStumbles => {
+            let began = Instant::now();
+            while began.elapsed() < fault.lasts {
+                replica.freeze()?;
+                sleep(STUMBLES_FOR).await;
+                replica.thaw()?;
+                sleep(STUMBLES_FOR).await;
+            }
+        }
         _ => {
             replica.freeze()?;
             sleep(fault.lasts).await;
@@ -37,6 +54,17 @@ pub async fn befall_replica(world: &World, fault: Fault) -> anyhow::Result<Strin
         }
     }
     Ok(format!(" ({})", replica.number()))
+}
+
+/// As an orderly deploy does it: one after another, each waited for.
+pub async fn roll(world: &World, fault: Fault) -> anyhow::Result<String> {
+    for replica in &world.fleet {
+        let _turn = replica.turn.lock().await;
+        replica.drain().await?;
+        replica.start_anew().await?;
+        sleep(fault.lasts / 6).await;
+    }
+    Ok(String::new())
 }
 
 pub async fn befall_handler(world: &World, fault: Fault) -> anyhow::Result<String> {

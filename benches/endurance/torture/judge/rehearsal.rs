@@ -7,14 +7,15 @@ use anyhow::ensure;
 
 use super::{
     super::{
-        books::{Books, Event, Excuse, Heard, Outcome},
+        books::{Books, Event, Excuse, Heard, Outcome, Told, Word},
+        heads::Head,
         topics::Topic,
     },
     heard,
 };
 use crate::client::Gone;
 
-/// Lost, duplicated, reordered, told without need, heard by nobody.
+/// Lost, duplicated, reordered, told without a cause, heard by nobody.
 type Found = [usize; 5];
 
 const NOTHING: Found = [0; 5];
@@ -22,7 +23,9 @@ const NOTHING: Found = [0; 5];
 pub fn rehearse() -> anyhow::Result<()> {
     const AT_5: Heard = Heard::Event(5);
     let in_turn = || MadeUp::with_events(10);
-    let cases: [(&str, MadeUp, Found); 14] = [
+    let back = || in_turn().hears(0..4).comes_back();
+    let back_told = |word, place| back().with_head().told(word, Some(place)).hears_on(6..10);
+    let cases: [(&str, MadeUp, Found); 22] = [
         ("all is heard", in_turn().hears(0..10), NOTHING),
         ("a hole", in_turn().hears((0..4).chain(6..10)).hears(0..10), [2, 0, 0, 0, 0]),
         ("a hole for all", in_turn().hears((0..4).chain(6..10)), [2, 0, 0, 0, 2]),
@@ -61,6 +64,18 @@ pub fn rehearse() -> anyhow::Result<()> {
             in_turn().unknown(4).hears(0..4).gap().hears_on(5..10),
             [0, 0, 0, 1, 0],
         ),
+        (
+            "a gap at what the log had",
+            in_turn().hears(0..4).gap().hears_on(6..10).hears(0..10),
+            [0, 0, 0, 1, 0],
+        ),
+        ("back with all of it", back().hears_on(4..10).hears(0..10), NOTHING),
+        ("back with a hole", back().hears_on(6..10).hears(0..10), [2, 0, 0, 0, 0]),
+        ("back with something twice", back().hears_on(3..10).hears(0..10), [0, 1, 0, 0, 0]),
+        ("back behind the log's head", back_told(Word::Expired, 9).hears(0..10), NOTHING),
+        ("back before any marker", back_told(Word::Expired, 19).hears(0..10), NOTHING),
+        ("back to what the log has", back_told(Word::Expired, 20).hears(0..10), [0, 0, 0, 1, 0]),
+        ("back to another log", back_told(Word::Unknown, 9).hears(0..10), [0, 0, 0, 1, 0]),
     ];
     for (case, made_up, expected) in cases {
         let counts = heard(&made_up.books);
@@ -68,7 +83,7 @@ pub fn rehearse() -> anyhow::Result<()> {
             counts.lost,
             counts.duplicated,
             counts.reordered,
-            counts.told_without_need,
+            counts.without_cause,
             counts.heard_by_nobody,
         ];
         let found = found.map(|findings| findings.len());
@@ -94,6 +109,7 @@ impl MadeUp {
                 ended: Some(ended),
                 outcome: Outcome::Ok,
                 batch: None,
+                position: None,
             });
         }
         made_up
@@ -116,7 +132,8 @@ impl MadeUp {
 
     fn excused(mut self, replica: usize) -> Self {
         let (exchange, from) = (Topic::new(0).exchange(), self.began);
-        let excuse = Excuse { exchange, replica: Some(replica), from, to: None };
+        let (cause, replica) = ("made up", Some(replica));
+        let excuse = Excuse { cause, exchange, replica, of_log: false, from, to: None };
         self.books.excuses.push(excuse);
         self
     }
@@ -124,7 +141,7 @@ impl MadeUp {
     /// A further subscription, on replica 0, from the beginning.
     fn hears(mut self, events: impl IntoIterator<Item = usize>) -> Self {
         let session = self.books.opened("made up", 0, false, self.began);
-        self.books.subscribed(session, Topic::new(0), self.began);
+        self.books.subscribed((0, session), Topic::new(0), self.began, false);
         self.hears_on(events)
     }
 
@@ -133,8 +150,28 @@ impl MadeUp {
     }
 
     fn gap(self) -> Self {
-        let at = self.at(5, 0);
-        self.also(Heard::Gap(at))
+        self.told(Word::Gap, None)
+    }
+
+    fn told(self, word: Word, place: Option<u64>) -> Self {
+        let (at, head) = (self.at(5, 0), place.map(|_| 0));
+        self.also(Heard::Told(Told { at, replica: 0, word, place, head }))
+    }
+
+    /// The log begins at 10, its first marker is at 20.
+    fn with_head(mut self) -> Self {
+        self.books.heads.push(Some(Head { first: Some(10), marker: Some(20) }));
+        self
+    }
+
+    /// The last subscription, in another session.
+    fn comes_back(mut self) -> Self {
+        let subscription = self.books.subscriptions.len() - 1;
+        self.books.subscriptions[subscription].kept = true;
+        self = self.ends();
+        let session = self.books.opened("made up again", 1, false, self.at(9, 50));
+        self.books.is_back(subscription, session);
+        self
     }
 
     fn also(mut self, heard: Heard) -> Self {

@@ -1,9 +1,9 @@
 //! What one subscription heard, and where what it did not hear would have been.
 
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
 
 use super::{
-    super::books::{Books, Heard, Outcome, Subscription},
+    super::books::{Books, Heard, Outcome, Subscription, Told},
     order::Order,
 };
 
@@ -19,7 +19,7 @@ pub struct Hearing<'a> {
 }
 
 pub struct Gap {
-    pub at: Instant,
+    pub told: Told,
     /// So many events were heard before.
     heard: usize,
 }
@@ -42,7 +42,8 @@ impl<'a> Hearing<'a> {
         let mut greatest = Vec::new();
         for heard in &subscription.heard {
             match *heard {
-                Heard::Gap(at) => gaps.push(Gap { at, heard: events.len() }),
+                Heard::Told(told) => gaps.push(Gap { told, heard: events.len() }),
+                Heard::Back(_) => {}
                 Heard::Event(number) if places.contains_key(&number) => twice.push(number),
                 Heard::Event(number) => {
                     places.insert(number, events.len());
@@ -80,7 +81,8 @@ impl<'a> Hearing<'a> {
         }
         let began_by = |at| books.events.partition_point(|event| event.began <= at);
         let session = &books.sessions[self.subscription.session];
-        let end = session.ended.as_ref().map_or(books.events.len(), |(at, _)| began_by(*at));
+        let end = session.ended.as_ref().filter(|_| !self.subscription.kept);
+        let end = end.map_or(books.events.len(), |(at, _)| began_by(*at));
         let meanwhile = began_by(self.subscription.since)..end;
         let is_missing = |number: &&usize| {
             (books.events[**number].outcome == Outcome::Ok || anybody[**number])
@@ -102,6 +104,11 @@ impl<'a> Hearing<'a> {
         };
         let events = order.of_topic(self.subscription.topic, meanwhile).iter();
         events.filter(is_missing).map(missing).collect()
+    }
+
+    /// The event in whose place one would have been, if any.
+    pub fn before(&self, missing: &Missing) -> Option<usize> {
+        self.events.get(missing.not_behind?).copied()
     }
 
     pub fn is_told_of(&self, missing: &Missing) -> bool {
