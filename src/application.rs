@@ -12,7 +12,7 @@ use crate::{
     event::{EventBody, Topic},
     ids::SessionId,
     metrics::{CheckedFor, Decided},
-    protocol::Close,
+    protocol::{Close, Dialect},
 };
 
 /// The application's decisions. Every call is bounded by a deadline of its own.
@@ -61,6 +61,8 @@ pub struct ClientInfo {
     pub query: Box<str>,
     /// The allow-listed headers, names in lower case.
     pub headers: Box<[(Box<str>, Box<str>)]>,
+    /// What it speaks, which is nothing to the application.
+    pub dialect: Dialect,
 }
 
 /// A client's message that is not built in.

@@ -24,7 +24,12 @@ use crate::{
     bus::rabbitmq::{BrokerUrl, ExchangeConfig},
     edge::forwarded::TrustedProxies,
     logging::LogConfig,
-    net::{origin::OriginPolicy, token::BearerToken},
+    net::{
+        inherited::{Inherited, InvalidSockets},
+        origin::OriginPolicy,
+        token::BearerToken,
+    },
+    protocol::Dialect,
 };
 
 /// What the process was asked to do.
@@ -41,6 +46,8 @@ pub struct Config {
     pub listen: SocketAddr,
     pub grpc: GrpcConfig,
     pub admin: AdminConfig,
+    /// Sockets that listen already, at the addresses above.
+    pub inherited: Inherited,
     /// Names besides localhost and IP addresses under which the admin listener may be asked.
     pub admin_hosts: Vec<String>,
     pub application: ApplicationConfig,
@@ -54,6 +61,8 @@ pub struct Config {
     pub ready_requires_bus: bool,
     /// Where else the WebSocket is, without a slash at the end.
     pub paths: Vec<Box<str>>,
+    /// What is spoken at every path but `/`; without one the WebSocket is at a few.
+    pub compatibility: Option<Dialect>,
     pub subprotocols: Vec<Box<str>>,
     /// Whether the clients' listener tells its health, too.
     pub health_on_listen: bool,
@@ -169,15 +178,22 @@ pub struct ConfigErrors(pub Vec<String>);
 
 impl Command {
     /// Reads the process's arguments and variables. Prints and exits where that is all
-    /// there is to do: help, the version, a flag that does not exist.
+    /// there is to do: help, the version, a flag that does not exist. Takes the sockets that
+    /// were handed over: to be called once, before there are other threads.
     pub fn from_process() -> Result<Self, ConfigErrors> {
         let variables = |name: &str| Some(env::var_os(name)?.to_string_lossy().into_owned());
-        Self::check(Flags::from_process(), &variables)
+        Self::check(Flags::from_process(), &variables, Inherited::take())
     }
 
-    fn check(flags: Flags, variables: &Variables) -> Result<Self, ConfigErrors> {
+    fn check(
+        flags: Flags,
+        variables: &Variables,
+        inherited: Result<Inherited, InvalidSockets>,
+    ) -> Result<Self, ConfigErrors> {
         match flags.command {
-            CommandFlags::Serve(flags) => check::serve(&flags, variables).map(Self::Serve),
+            CommandFlags::Serve(flags) => {
+                check::serve(&flags, variables, inherited).map(Self::Serve)
+            }
             CommandFlags::Demo(flags) => check::demo(&flags, variables).map(Self::Demo),
         }
     }
@@ -190,7 +206,7 @@ impl Config {
         let args = std::iter::once("serve").chain(flags);
         let flags =
             Flags::from_args(args).map_err(|error| ConfigErrors(vec![error.to_string()]))?;
-        match Command::check(flags, &|_| None)? {
+        match Command::check(flags, &|_| None, Ok(Inherited::default()))? {
             Command::Serve(config) => Ok(*config),
             Command::Demo(_) => unreachable!("the first argument is serve"),
         }

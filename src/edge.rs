@@ -37,6 +37,7 @@ use crate::{
     health::Health,
     metrics::{Metrics, Raised, Refused},
     net::{connection::Connection, listener::Accepted, origin::OriginPolicy},
+    protocol::Dialect,
 };
 
 /// Room for a handshake's headers: a few full cookies.
@@ -51,6 +52,8 @@ const UNSENT_MAX: u32 = 128 * 1024;
 pub struct Edge {
     /// Where else the WebSocket is, without a slash at the end.
     pub paths: Vec<Box<str>>,
+    /// What is spoken everywhere but at `/`, where it is everywhere.
+    pub elsewhere: Option<Dialect>,
     pub subprotocols: Subprotocols,
     /// Where clients may ask for it.
     pub health: OnceLock<Arc<Health>>,
@@ -132,8 +135,8 @@ where
             edge.metrics.handshakes_refused[refusal.reason].inc();
             refusal.response()
         }
-        Ok(Handshake { response, place }) => {
-            let client = handshake::client_info(edge, peer, &request);
+        Ok(Handshake { response, place, dialect }) => {
+            let client = handshake::client_info(edge, peer, &request, dialect);
             let upgrade = hyper::upgrade::on(&mut request);
             let (max_message_size, open, live) =
                 (edge.max_message_size, open.clone(), live.clone());

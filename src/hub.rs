@@ -292,13 +292,14 @@ impl Hub {
         }
     }
 
-    /// The sessions that are subscribed, and to what.
+    /// The sessions that are subscribed and can be told of a gap, and to what.
     fn sessions(&self, exchange: &Exchange) -> Vec<(Arc<Outbox>, Keys)> {
         let exchanges = self.lock();
         let mut sessions = BTreeMap::new();
         let of_exchange = exchanges.get(exchange).into_iter().flat_map(|of| &of.by_key);
         for (key, of_key) in of_exchange {
-            for Subscriber { outbox, form, .. } in of_key {
+            let told = of_key.iter().filter(|one| one.outbox.dialect().has_hints());
+            for Subscriber { outbox, form, .. } in told {
                 let (_, keys) = sessions
                     .entry(outbox.session())
                     .or_insert_with(|| (outbox.clone(), Vec::new()));

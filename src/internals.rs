@@ -95,9 +95,9 @@ pub mod net {
 
 pub mod protocol {
     pub use crate::protocol::{
-        ClientError, ClientMessage, Close, ErrorCode, Frame, KeyForm, KeySelection, NotRecovered,
-        Past, Recovered, RoutingKey, Tag, TopicRequest, done, error, gap, pushed_event, replayed,
-        subscribed, unsubscribed,
+        ClientError, ClientMessage, Close, Dialect, ErrorCode, Frame, KeyForm, KeySelection,
+        NotRecovered, Past, Recovered, RoutingKey, Tag, TopicRequest, done, error, gap,
+        pushed_event, replayed, subscribed, unsubscribed,
     };
 }
 

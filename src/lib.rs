@@ -26,7 +26,7 @@
 //! | `gateway_api` | the `Gateway` service: pushing, and sessions by their ids | ids complaints proto net event metrics protocol bus session |
 //! | `workers` | the runtimes that sessions live on, and what the bus tells them | net event metrics application bus ring hub session edge |
 //! | `admin` | the operator's listener: console, metrics, health | text time ids complaints logging net event metrics bus health ring hub session gateway_api workers |
-//! | `config` | flags and environment, checked | logging net event application bus edge |
+//! | `config` | flags and environment, checked | logging net event protocol application bus edge |
 //! | `server` | puts the parts together, and takes them down | ids complaints net event metrics protocol application bus health ring hub session edge gateway_api workers admin config |
 //! | `demo` | a gateway with an application and a page | proto net config server |
 //!
@@ -45,6 +45,7 @@
 //!
 //! Where to begin:
 //! - why was this handshake refused: `edge/handshake.rs`; by its origin: `net/origin.rs`
+//! - how a page of the Ruby original is spoken with: `protocol/dialect.rs`
 //! - who decides that a client is slow: `hub/outbox.rs` (too much waits for it) and
 //!   `session/driver/keepalive.rs` (it reads nothing)
 //! - what a failed call means to the client: `session/errors.rs`; to the gateway:

@@ -4,6 +4,7 @@ pub(crate) mod backoff;
 pub(crate) mod connection;
 pub(crate) mod dial;
 pub(crate) mod host;
+pub(crate) mod inherited;
 pub(crate) mod listener;
 pub(crate) mod origin;
 pub(crate) mod small_http;

@@ -5,6 +5,7 @@
 
 mod client;
 mod close;
+mod dialect;
 mod error;
 mod outcome;
 
@@ -18,6 +19,7 @@ pub(crate) use self::outcome::Outcome;
 pub use self::{
     client::{ClientMessage, KeyForm, KeySelection, Past, RoutingKey, TopicRequest},
     close::Close,
+    dialect::Dialect,
     error::{ClientError, ErrorCode},
 };
 use crate::{

@@ -28,7 +28,10 @@ use crate::{
     hub::{Hub, Interest},
     ids::ReplicaId,
     metrics::Metrics,
-    net::listener::Listener,
+    net::{
+        inherited::{ADMIN, CLIENTS, GATEWAY, Inherited},
+        listener::Listener,
+    },
     protocol::ErrorCode,
     ring::Ring,
     session::directory::Directory,
@@ -53,9 +56,10 @@ pub struct Server {
 impl Server {
     /// Returns once everything listens; neither the broker nor the application need be up.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let clients = bind("--listen", config.listen)?;
-        let grpc = bind("--grpc-listen", config.grpc.listen)?;
-        let admin = bind("--admin-listen", config.admin.listen)?;
+        let inherited = &config.inherited;
+        let clients = listen(inherited, CLIENTS, "--listen", config.listen)?;
+        let grpc = listen(inherited, GATEWAY, "--grpc-listen", config.grpc.listen)?;
+        let admin = listen(inherited, ADMIN, "--admin-listen", config.admin.listen)?;
         let addresses = (clients.local_addr()?, grpc.local_addr()?, admin.local_addr()?);
 
         let replica = ReplicaId::random();
@@ -100,7 +104,9 @@ impl Server {
         }
         let mut tasks = JoinSet::new();
         let (stop_accepting, accepting_stopped) = watch::channel(false);
-        tasks.spawn(accept(clients, bounds(&config), workers, accepting_stopped));
+        let bounds = bounds(&config);
+        let handshakes = bounds.handshakes.clone();
+        tasks.spawn(accept(clients, bounds, workers, accepting_stopped));
         let (stop_grpc, grpc_stopped) = watch::channel(false);
         let peers = Peers::new(replica, directory.clone(), replicas);
         let max_event_size = config.limits.max_event_size;
@@ -137,8 +143,10 @@ impl Server {
             config: config.drain,
             action_timeout: config.application.timeout,
             max_connections: config.limits.max_connections,
+            max_pending_handshakes: config.limits.max_pending_handshakes,
             health,
             stop_accepting,
+            handshakes,
             edge,
             sessions,
             stop_grpc,
@@ -168,8 +176,20 @@ impl Server {
     }
 }
 
-fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<Listener> {
-    Listener::bind(address).with_context(|| format!("cannot listen on {address} ({flag})"))
+/// On the socket of this name where there is one.
+fn listen(
+    inherited: &Inherited,
+    name: &str,
+    flag: &str,
+    address: SocketAddr,
+) -> anyhow::Result<Listener> {
+    match inherited.get(name) {
+        Some(socket) => Listener::inherit(socket)
+            .with_context(|| format!("cannot listen on the socket {name} (LISTEN_FDS)")),
+        None => {
+            Listener::bind(address).with_context(|| format!("cannot listen on {address} ({flag})"))
+        }
+    }
 }
 
 fn own_ports(

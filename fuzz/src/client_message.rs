@@ -4,8 +4,8 @@
 use myxi::internals::{
     event::{Entry, Exchange, Position},
     protocol::{
-        self, ClientError, ClientMessage, KeyForm, KeySelection, Past, Recovered, RoutingKey, Tag,
-        TopicRequest,
+        self, ClientError, ClientMessage, Dialect, KeyForm, KeySelection, Past, Recovered,
+        RoutingKey, Tag, TopicRequest,
     },
 };
 use serde_json::value::RawValue;
@@ -23,6 +23,7 @@ const REPLY_MAX: usize = 200;
 pub fn client_message(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let expected = Expected::read(text);
+    check_original(text);
     match ClientMessage::parse(text) {
         Ok(message) => {
             let Expected::Message { action, tag, payload } = expected else {
@@ -44,6 +45,18 @@ pub fn client_message(data: &[u8]) {
             check_tag(invalid.tag, data);
             check_error(invalid.tag, &invalid.error);
         }
+    }
+}
+
+/// A page of the original is understood where a documented client is, and what it is told is JSON.
+fn check_original(text: &str) {
+    let dialect = Dialect::Original;
+    assert_eq!(dialect.parse(text).is_ok(), ClientMessage::parse(text).is_ok());
+    let Ok(message) = dialect.parse(text) else { return };
+    if let Err(error) = dialect.topics(&message) {
+        assert_eq!(dialect.times(&message, &error), 1);
+        let frame = dialect.error(message.tag, &error);
+        assert!(json::is_valid(frame.as_bytes()), "{frame}");
     }
 }
 

@@ -18,8 +18,13 @@ use super::{
     units, values,
 };
 use crate::{
-    bus::rabbitmq::ExchangeConfig, edge::forwarded::TrustedProxies, logging::LogConfig,
-    net::origin::OriginPolicy,
+    bus::rabbitmq::ExchangeConfig,
+    edge::forwarded::TrustedProxies,
+    logging::LogConfig,
+    net::{
+        inherited::{Inherited, InvalidSockets},
+        origin::OriginPolicy,
+    },
 };
 
 /// With less room, one event of the largest kind would cut off a client that is only a
@@ -32,9 +37,10 @@ const EVENT_SIZE_MAX: &str = "4MiB";
 pub(super) fn serve(
     flags: &ServeFlags,
     variables: &Variables,
+    inherited: Result<Inherited, InvalidSockets>,
 ) -> Result<Box<Config>, ConfigErrors> {
     let mut problems = Problems::default();
-    let config = config(flags, variables, &mut problems).map(Box::new);
+    let config = config(flags, variables, inherited, &mut problems).map(Box::new);
     problems.finish(config)
 }
 
@@ -47,8 +53,14 @@ pub(super) fn demo(
     problems.finish(config)
 }
 
-fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) -> Option<Config> {
-    let listeners = listen::listeners(&flags.listeners, None, variables, problems);
+fn config(
+    flags: &ServeFlags,
+    variables: &Variables,
+    inherited: Result<Inherited, InvalidSockets>,
+    problems: &mut Problems,
+) -> Option<Config> {
+    let inherited = problems.sockets(inherited);
+    let listeners = listen::listeners(&flags.listeners, None, variables, &inherited, problems);
     let asked = &flags.application;
     let application = application(asked, problems);
     let session_opened = problems.parse(&asked.session_opened, values::session_opened);
@@ -58,6 +70,8 @@ fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) ->
     let exchanges = exchanges(&flags.bus, problems);
     let ready_requires_bus = problems.parse(&flags.bus.ready_requires_bus, values::switch);
     let paths = problems.parse_list(&flags.clients.path, values::path);
+    let compatibility = flags.clients.compatibility.as_ref();
+    let compatibility = problems.parse_optional(compatibility, values::compatibility);
     let subprotocols = problems.parse_list(&flags.clients.subprotocol, values::subprotocol);
     let health_on_listen = problems.parse(&flags.clients.health_on_listen, values::switch);
     let origins = origins(&flags.clients, problems);
@@ -72,6 +86,7 @@ fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) ->
         listen: clients,
         grpc,
         admin,
+        inherited,
         admin_hosts: admin_hosts?,
         application: application?,
         session_opened: session_opened?,
@@ -81,6 +96,7 @@ fn config(flags: &ServeFlags, variables: &Variables, problems: &mut Problems) ->
         exchanges: exchanges?,
         ready_requires_bus: ready_requires_bus?,
         paths: paths?,
+        compatibility: compatibility?,
         subprotocols: subprotocols?,
         health_on_listen: health_on_listen?,
         origins: origins?,
@@ -100,7 +116,8 @@ fn demo_config(
 ) -> Option<DemoConfig> {
     let page_listen = problems.parse(&flags.page_listen, listen::socket_address);
     let page = page_listen.map(|address| (&flags.page_listen, address));
-    let listeners = listen::listeners(&flags.listeners, page, variables, problems);
+    let none = Inherited::default();
+    let listeners = listen::listeners(&flags.listeners, page, variables, &none, problems);
     let log = log(&flags.log, problems);
     let Listeners { clients, grpc, admin } = listeners?;
     Some(DemoConfig {

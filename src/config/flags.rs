@@ -63,7 +63,9 @@ pub(super) struct DemoFlags {
 #[command(next_help_heading = "Listeners")]
 pub(super) struct ListenerFlags {
     /// Where WebSocket clients connect. Without it, the port is also taken from MYXI_PORT,
-    /// MIXI_PORT or PORT (the first that is set) and the address from MYXI_BIND_ADDRESS
+    /// MIXI_PORT or PORT (the first that is set) and the address from MYXI_BIND_ADDRESS. A socket
+    /// that is handed over (LISTEN_FDS), by the name clients in LISTEN_FDNAMES, goes before all
+    /// of them; gateway and admin are those of the other two
     #[arg(long, env = "MYXI_LISTEN", value_name = "IP:PORT")]
     #[arg(default_value = default::LISTEN)]
     pub listen: Given,
@@ -151,6 +153,10 @@ pub(super) struct ClientFlags {
     /// by commas [default: none]
     #[arg(long, env = "MYXI_PATH", value_name = "PATH")]
     pub path: Vec<Given>,
+    /// Speak the wire of the Ruby original at every path but /, so that pages written for it need
+    /// no change: myxi [default: none]
+    #[arg(long, env = "MYXI_COMPATIBILITY", value_name = "myxi")]
+    pub compatibility: Option<Given>,
     /// A WebSocket subprotocol that is selected for clients that ask for it. Repeat it or
     /// separate names by commas [default: none]
     #[arg(long, env = "MYXI_SUBPROTOCOL", value_name = "NAME")]

@@ -6,7 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use super::{
     AdminConfig, GrpcConfig, Note, flags::ListenerFlags, given::Given, problems::Problems, values,
 };
-use crate::net::host;
+use crate::net::{
+    host,
+    inherited::{ADMIN, CLIENTS, GATEWAY, Inherited},
+};
 
 /// Looks a variable of the environment up.
 pub(super) type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -22,17 +25,21 @@ pub(super) struct Listeners {
     pub admin: AdminConfig,
 }
 
-/// `page` is a listener that stands beside them.
+/// `page` is a listener that stands beside them; `inherited` go before all that was given.
 pub(super) fn listeners(
     flags: &ListenerFlags,
     page: Option<(&Given, SocketAddr)>,
     variables: &Variables,
+    inherited: &Inherited,
     problems: &mut Problems,
 ) -> Option<Listeners> {
-    let listen = listen(&flags.listen, variables, problems);
-    let grpc_listen = problems.parse(&flags.grpc_listen, socket_address);
+    let listen = match handed(inherited, CLIENTS, &flags.listen, problems) {
+        None => listen(&flags.listen, variables, problems),
+        handed => handed,
+    };
+    let grpc_listen = address(inherited, GATEWAY, &flags.grpc_listen, problems);
     let token = problems.parse_optional(flags.grpc_token.as_ref(), values::token);
-    let admin_listen = problems.parse(&flags.admin_listen, socket_address);
+    let admin_listen = address(inherited, ADMIN, &flags.admin_listen, problems);
     let admin_token = problems.parse_optional(flags.admin_token.as_ref(), values::token);
     if let Some(address) = grpc_listen
         && flags.grpc_token.is_none()
@@ -57,6 +64,35 @@ pub(super) fn listeners(
         grpc: GrpcConfig { listen: grpc_listen?, token: token? },
         admin: AdminConfig { listen: admin_listen?, token: admin_token? },
     })
+}
+
+/// What the flag says, unless there is a socket already.
+fn address(
+    inherited: &Inherited,
+    name: &str,
+    flag: &Given,
+    problems: &mut Problems,
+) -> Option<SocketAddr> {
+    match handed(inherited, name, flag, problems) {
+        None => problems.parse(flag, socket_address),
+        handed => handed,
+    }
+}
+
+/// Where the socket of this name is. It is there whatever the flag says.
+fn handed(
+    inherited: &Inherited,
+    name: &str,
+    flag: &Given,
+    problems: &mut Problems,
+) -> Option<SocketAddr> {
+    let address = inherited.address(name)?;
+    if !flag.is_default {
+        let Given { name: flag, text, .. } = flag;
+        let note = format!("{flag} {text} is not used: a socket was handed over, {address}");
+        problems.note(Note::Info(note));
+    }
+    Some(address)
 }
 
 /// The system would refuse the second of two such listeners, but less clearly.

@@ -2,6 +2,7 @@
 //! a value gets `None` where a problem was told instead.
 
 use super::{ConfigErrors, Note, given::Given, units};
+use crate::net::inherited::{Inherited, InvalidSockets};
 
 /// More is a typing error rather than a wish.
 const COUNT_MAX: u32 = 10_000_000;
@@ -59,6 +60,14 @@ impl Problems {
             }
         }
         (self.list.len() == before).then_some(values)
+    }
+
+    /// None where there is something wrong with one of them.
+    pub(super) fn sockets(&mut self, handed: Result<Inherited, InvalidSockets>) -> Inherited {
+        handed.unwrap_or_else(|InvalidSockets(problems)| {
+            self.list.extend(problems);
+            Inherited::default()
+        })
     }
 
     /// Something is missing.

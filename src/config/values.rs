@@ -15,6 +15,7 @@ use crate::{
         origin::Origin,
         token::{BearerToken, InvalidToken},
     },
+    protocol::Dialect,
 };
 
 pub(super) fn action_handler(text: &str) -> Result<Endpoint, String> {
@@ -81,6 +82,14 @@ pub(super) fn path(text: &str) -> Result<Box<str>, String> {
         "" | "/myxi.js" => Err(format!("{text:?} is taken; {advice}")),
         _ if bare.starts_with("/health") => Err(format!("{text:?} is taken; {advice}")),
         _ => Ok(bare.into()),
+    }
+}
+
+/// Every wire has a name but the one that is documented, which is always there.
+pub(super) fn compatibility(text: &str) -> Result<Dialect, String> {
+    match text {
+        "myxi" => Ok(Dialect::Original),
+        _ => Err(format!("{text:?} is unknown; write myxi, or leave it out")),
     }
 }
 

@@ -13,7 +13,10 @@ use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Edge, headers};
-use crate::{application::ClientInfo, complaints::Complaint, metrics::Refused, net::small_http};
+use crate::{
+    application::ClientInfo, complaints::Complaint, metrics::Refused, net::small_http,
+    protocol::Dialect,
+};
 
 /// Where the WebSocket is, beside `/`: the Ruby original's path.
 const PATH: &str = "/pushwss";
@@ -22,6 +25,7 @@ const PATH: &str = "/pushwss";
 pub(super) struct Handshake {
     pub response: Response<()>,
     pub place: OwnedSemaphorePermit,
+    pub dialect: Dialect,
 }
 
 /// Why it may not, for the person who sent it.
@@ -60,10 +64,10 @@ impl Refusal {
 }
 
 pub(super) fn check(edge: &Edge, request: &Request<Incoming>) -> Result<Handshake, Refusal> {
-    if !edge.is_at(request.uri().path()) {
+    let dialect = edge.dialect_at(request.uri().path()).ok_or_else(|| {
         let text = "nothing here; the WebSocket is at / and at /pushwss, its library at /myxi.js";
-        return Err(Refusal::new(Refused::NotFound, StatusCode::NOT_FOUND, &[], text));
-    }
+        Refusal::new(Refused::NotFound, StatusCode::NOT_FOUND, &[], text)
+    })?;
     if request.method() != Method::GET {
         let allow = &[(header::ALLOW, "GET")];
         let text = "a WebSocket handshake is a GET";
@@ -96,10 +100,18 @@ pub(super) fn check(edge: &Edge, request: &Request<Incoming>) -> Result<Handshak
     if let Some(subprotocol) = edge.subprotocols.select(request.headers()) {
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
-    Ok(Handshake { response, place })
+    Ok(Handshake { response, place, dialect })
 }
 
 impl Edge {
+    /// What is spoken at this path, if the WebSocket is there.
+    fn dialect_at(&self, path: &str) -> Option<Dialect> {
+        match self.elsewhere {
+            Some(dialect) if path != "/" => Some(dialect),
+            _ => self.is_at(path).then_some(Dialect::Documented),
+        }
+    }
+
     /// Whether the WebSocket is at this path; a slash at the end is a frequent slip.
     fn is_at(&self, path: &str) -> bool {
         let bare = path.strip_suffix('/').unwrap_or(path);
@@ -107,7 +119,12 @@ impl Edge {
     }
 }
 
-pub(super) fn client_info(edge: &Edge, peer: IpAddr, request: &Request<Incoming>) -> ClientInfo {
+pub(super) fn client_info(
+    edge: &Edge,
+    peer: IpAddr,
+    request: &Request<Incoming>,
+    dialect: Dialect,
+) -> ClientInfo {
     let address = edge.trusted_proxies.client_address(peer, request.headers());
     ClientInfo {
         remote_address: address.to_string().into(),
@@ -120,5 +137,6 @@ pub(super) fn client_info(edge: &Edge, peer: IpAddr, request: &Request<Incoming>
                 Some((name.as_str().into(), headers::joined(request.headers(), name)?))
             })
             .collect(),
+        dialect,
     }
 }

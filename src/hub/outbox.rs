@@ -19,7 +19,7 @@ pub(crate) use self::turns::Turns;
 use crate::{
     event::PushedAt,
     ids::SessionId,
-    protocol::{self, Close, Frame},
+    protocol::{self, Close, Dialect, Frame},
 };
 
 /// What a client is asked to wait before it connects elsewhere, more or less: enough to
@@ -35,6 +35,7 @@ const IDLE_CAPACITY: usize = 8;
 #[derive(Debug)]
 pub struct Outbox {
     session: SessionId,
+    dialect: Dialect,
     /// Bytes that may wait here; one more and the client is cut off as a slow consumer.
     limit: usize,
     state: Mutex<State>,
@@ -76,11 +77,20 @@ struct Followed {
 
 impl Outbox {
     pub fn new(session: SessionId, limit: usize) -> Arc<Self> {
-        Arc::new(Self { session, limit, state: Mutex::default() })
+        Self::in_dialect(Dialect::default(), session, limit)
+    }
+
+    pub fn in_dialect(dialect: Dialect, session: SessionId, limit: usize) -> Arc<Self> {
+        Arc::new(Self { session, dialect, limit, state: Mutex::default() })
     }
 
     pub fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// What is to be queued here.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// What may follow from one action, in bytes of [`Outbox::cost`]: it always fits an
@@ -116,6 +126,13 @@ impl Outbox {
     /// woken. On a sealed outbox it is dropped: the connection is about to close.
     pub fn push(&self, frame: Frame) {
         self.lock().push(frame, self.limit);
+    }
+
+    /// Queues a frame of the session's own task that clients of some dialects do not know.
+    pub fn hint(&self, frame: Frame) {
+        if self.dialect.has_hints() {
+            self.push(frame);
+        }
     }
 
     /// Queues a frame of anybody else's, and tells whether it was.
@@ -164,7 +181,7 @@ impl Outbox {
     /// Closes as a gateway does that ends: the client is asked to come back.
     pub fn send_elsewhere(&self) {
         let after = RECONNECT_AFTER.mul_f64(rand::random_range(0.75..1.25));
-        self.push(protocol::reconnect(after));
+        self.hint(protocol::reconnect(after));
         let reason = "the gateway is being restarted, come back";
         self.seal(Close::new(Close::SERVICE_RESTART, reason));
     }

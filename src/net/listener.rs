@@ -32,6 +32,13 @@ impl Listener {
         socket.listen(BACKLOG).map(Self)
     }
 
+    /// A socket that listens already. Others may hold it, and go on to when this is dropped.
+    pub fn inherit(socket: &std::net::TcpListener) -> io::Result<Self> {
+        let socket = socket.try_clone()?;
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket).map(Self)
+    }
+
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }

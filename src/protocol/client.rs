@@ -69,8 +69,7 @@ impl<'a> ClientMessage<'a> {
 
     /// The topics that a `Subscribe` or `Unsubscribe` names.
     pub fn topics(&self) -> Result<TopicRequest<'a>, ClientError> {
-        TopicRequest::parse(self.payload)
-            .map_err(|message| ClientError::new(ErrorCode::InvalidPayload).message(message))
+        TopicMembers::read(self.payload)?.request()
     }
 }
 
@@ -149,39 +148,50 @@ pub enum KeySelection<'a> {
     Named(Vec<&'a RawValue>),
 }
 
-impl<'a> TopicRequest<'a> {
-    fn parse(payload: &'a str) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Payload<'a> {
-            #[serde(borrow)]
-            exchange: Option<Text<'a>>,
-            #[serde(borrow, default, deserialize_with = "event::present")]
-            routing_key: Option<&'a RawValue>,
-            #[serde(borrow)]
-            routing_keys: Option<Vec<&'a RawValue>>,
-            #[serde(borrow)]
-            after: Option<&'a RawValue>,
-            #[serde(borrow)]
-            last: Option<&'a RawValue>,
-        }
+/// The members of a payload that names topics, as they stand.
+#[derive(Deserialize)]
+pub(super) struct TopicMembers<'a> {
+    #[serde(borrow)]
+    exchange: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "event::present")]
+    pub(super) routing_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) routing_keys: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    pub(super) after: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) last: Option<&'a RawValue>,
+}
+
+impl<'a> TopicMembers<'a> {
+    pub(super) fn read(payload: &'a str) -> Result<Self, ClientError> {
         if !payload.starts_with('{') {
-            return Err("the payload must be an object".into());
+            return Err(invalid_payload("the payload must be an object"));
         }
-        let payload: Payload = serde_json::from_str(payload).map_err(|e| in_short(&e))?;
-        let keys = match (payload.routing_key, payload.routing_keys) {
+        serde_json::from_str(payload).map_err(|e| invalid_payload(&in_short(&e)))
+    }
+
+    /// What they ask for, where they agree.
+    pub(super) fn request(self) -> Result<TopicRequest<'a>, ClientError> {
+        let keys = match (self.routing_key, self.routing_keys) {
             (Some(_), Some(_)) => {
-                return Err("give \"routing_key\" or \"routing_keys\", not both".into());
+                let message = "give \"routing_key\" or \"routing_keys\", not both";
+                return Err(invalid_payload(message));
             }
             (None, Some(keys)) if keys.is_empty() => {
-                return Err("\"routing_keys\" is empty".into());
+                return Err(invalid_payload("\"routing_keys\" is empty"));
             }
             (None, Some(keys)) => KeySelection::Named(keys),
             (Some(key), None) => KeySelection::Named(vec![key]),
             (None, None) => KeySelection::Missing,
         };
-        let past = Past::parse(payload.after, payload.last)?;
-        Ok(Self { exchange: payload.exchange.map(|Text(name)| name), keys, past })
+        let past = Past::parse(self.after, self.last).map_err(|e| invalid_payload(&e))?;
+        Ok(TopicRequest { exchange: self.exchange.map(|Text(name)| name), keys, past })
     }
+}
+
+fn invalid_payload(message: &str) -> ClientError {
+    ClientError::new(ErrorCode::InvalidPayload).message(message)
 }
 
 impl Past {

@@ -36,6 +36,11 @@ impl Close {
         Self { code, reason: reason[..end].into() }
     }
 
+    /// The application is to decide something first, and cannot be asked.
+    pub fn try_later() -> Self {
+        Self::new(Self::TRY_LATER, "the application cannot be asked, try again later")
+    }
+
     /// The application's choice: 1000 or 4000 to 4999, anything else stands for 4500.
     pub fn by_application(code: u32, reason: &str) -> Self {
         Self::new(Self::chosen(code).unwrap_or(Self::APPLICATION), reason)

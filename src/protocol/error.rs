@@ -107,6 +107,18 @@ impl ClientError {
         }
     }
 
+    /// As clients are told it.
+    pub(super) fn name(&self) -> &str {
+        match &self.code {
+            Code::Own(code) => code.into(),
+            Code::Application(code) => code,
+        }
+    }
+
+    pub(super) fn details(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+        self.details.iter().map(|(name, value)| (name.as_str(), &**value))
+    }
+
     pub fn because(self, cause: impl Into<Box<str>>) -> Self {
         Self { cause: Some(cause.into()), ..self }
     }
@@ -130,16 +142,12 @@ impl ClientError {
 impl Serialize for ClientError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        let code: &str = match &self.code {
-            Code::Own(code) => code.into(),
-            Code::Application(code) => code,
-        };
-        map.serialize_entry("error", code)?;
+        map.serialize_entry("error", self.name())?;
         map.serialize_entry("retryable", &self.retryable)?;
         if self.outcome_unknown {
             map.serialize_entry("outcome", "unknown")?;
         }
-        for (name, value) in &self.details {
+        for (name, value) in self.details() {
             map.serialize_entry(name, value)?;
         }
         map.end()

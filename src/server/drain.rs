@@ -1,11 +1,11 @@
 //! The ordered end: no new clients, then the clients there are, then the application's way
 //! in, then the bus.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use rand::seq::SliceRandom;
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
@@ -19,7 +19,7 @@ use crate::{
 /// so long after the one before.
 const TURN_MAX: Duration = Duration::from_millis(10);
 
-/// A handshake that was under way when the drain began may still end in a session.
+/// How often it is looked for sessions that have begun since the drain.
 const LATECOMERS: Duration = Duration::from_millis(100);
 
 /// What a close that is cut short at the end of the drain still has to be written.
@@ -33,8 +33,11 @@ pub(super) struct Drain {
     pub config: DrainConfig,
     pub action_timeout: Duration,
     pub max_connections: usize,
+    pub max_pending_handshakes: usize,
     pub health: Arc<Health>,
     pub stop_accepting: watch::Sender<bool>,
+    /// One permit for each connection without a finished handshake.
+    pub handshakes: Arc<Semaphore>,
     pub edge: Arc<Edge>,
     pub sessions: Arc<Sessions>,
     pub stop_grpc: watch::Sender<bool>,
@@ -75,15 +78,28 @@ impl Drain {
             sleep_until(turn).await;
             session.outbox().drain();
         }
-        while timeout(LATECOMERS, self.all_gone()).await.is_err() {
+        // Whoever was accepted is let in, and then sent away like all others. No place is
+        // asked for before: who waits for all of them leaves none to take.
+        self.send_away_until(self.all_in()).await;
+        self.send_away_until(self.all_gone()).await;
+    }
+
+    /// Those who have come late, too.
+    async fn send_away_until(&self, done: impl Future<Output = ()>) {
+        let mut done = pin!(done);
+        while timeout(LATECOMERS, &mut done).await.is_err() {
             self.sessions.directory.all().iter().for_each(|session| session.outbox().drain());
         }
     }
 
+    /// No handshake is under way.
+    async fn all_in(&self) {
+        let _ = self.handshakes.acquire_many(permits(self.max_pending_handshakes)).await;
+    }
+
     /// Every connection is closed, and the application has been told.
     async fn all_gone(&self) {
-        // More permits than fit the argument would be more sockets than a system has.
-        let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
+        let all = permits(self.max_connections);
         let _ = self.edge.connections.acquire_many(all).await;
         let _ = self.sessions.farewells.acquire_many(all).await;
     }
@@ -100,6 +116,11 @@ impl Drain {
         }
         let _ = timeout(LAST_WORDS, self.all_gone()).await;
     }
+}
+
+/// More than fit the argument would be more sockets than a system has.
+fn permits(all: usize) -> u32 {
+    u32::try_from(all).unwrap_or(u32::MAX)
 }
 
 /// When each session is asked, spread over the time there is. Moments, not pauses: a timer

@@ -36,6 +36,7 @@ use crate::{
 pub fn edge(config: &Config, metrics: Arc<Metrics>) -> Edge {
     Edge {
         paths: config.paths.clone(),
+        elsewhere: config.compatibility,
         subprotocols: Subprotocols::new(config.subprotocols.clone()),
         health: OnceLock::new(),
         origins: config.origins.clone(),

@@ -9,7 +9,7 @@ use super::{Session, errors::action_error};
 use crate::{
     application::{Action, ActionReply, ApplicationError},
     metrics::{ActionKind, Ended, Rpc},
-    protocol::{self, ClientError, ClientMessage, Frame, Outcome, Tag},
+    protocol::{self, ClientError, ClientMessage, Close, Frame, Outcome, Tag},
     time::UnixTime,
 };
 
@@ -21,7 +21,7 @@ impl Session {
         let count = |kind, name, outcome: Outcome, cause| {
             self.metrics().action(Ended { kind, name, outcome: outcome.into(), cause, since });
         };
-        let message = match ClientMessage::parse(&text) {
+        let message = match self.outbox.dialect().parse(&text) {
             Ok(message) => message,
             Err(invalid) => {
                 let outcome = self.tell_error(invalid.tag, &invalid.error);
@@ -42,7 +42,7 @@ impl Session {
             _ => (ActionKind::Application, self.forward(&message).await),
         };
         let cause = result.as_ref().err().and_then(ClientError::cause).map(str::to_owned);
-        let outcome = result.unwrap_or_else(|error| self.tell_error(message.tag, &error));
+        let outcome = result.unwrap_or_else(|error| self.fail(kind, &message, &error));
         count(kind, Some(&message.action), outcome, cause.as_deref());
     }
 
@@ -52,9 +52,27 @@ impl Session {
         self.services.hub.tell_positions(self.live_exchanges(), &self.outbox, pong);
     }
 
+    /// Told, or sent away to come back and ask again: one that would not ask otherwise, and
+    /// without the answer is nobody, or not subscribed.
+    fn fail(&self, kind: ActionKind, message: &ClientMessage<'_>, error: &ClientError) -> Outcome {
+        let dialect = self.outbox.dialect();
+        let begins = kind == ActionKind::Subscribe || self.snapshot().auth.is_none();
+        if begins && dialect.asks_when_connected(error) {
+            self.outbox.seal(Close::try_later());
+            return Outcome::Error(error.code());
+        }
+        for _ in 1..dialect.times(message, error) {
+            if self.hears_no_more() {
+                break;
+            }
+            self.tell_error(message.tag, error);
+        }
+        self.tell_error(message.tag, error)
+    }
+
     /// Every error that a client is told goes through here.
     pub(super) fn tell_error(&self, tag: Option<&Tag>, error: &ClientError) -> Outcome {
-        self.outbox.push(protocol::error(tag, error));
+        self.outbox.push(self.outbox.dialect().error(tag, error));
         let code = error.code();
         self.metrics().error(code.into());
         Outcome::Error(code)
@@ -91,7 +109,7 @@ impl Session {
         self.add_subscriptions(&reply.subscribe).await;
         frames.into_iter().for_each(|frame| self.outbox.push(frame));
         if let (Some(tag), true) = (tag, reply.events.is_empty()) {
-            self.outbox.push(protocol::done(tag));
+            self.outbox.hint(protocol::done(tag));
         }
         if let Some(close) = reply.disconnect {
             self.outbox.seal(close);

@@ -38,9 +38,10 @@ pub(crate) async fn live<S: Socket>(
     let id = sessions.ids.next();
     metrics.sessions_opened.inc();
     tracing::debug!(session = %id, remote = %client.remote_address, "session opened");
+    let outbox = Outbox::in_dialect(client.dialect, id, sessions.max_outbox);
     let snapshot =
         SessionSnapshot { id, client: Arc::new(client), auth: None, data: Default::default() };
-    let session = Session::new(services, Outbox::new(id, sessions.max_outbox), snapshot);
+    let session = Session::new(services, outbox, snapshot);
     let entry = sessions.directory.enter(session.clone());
     let end = drive(socket, session.clone(), sessions.settings.clone()).await;
     drop(entry);

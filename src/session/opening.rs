@@ -39,7 +39,6 @@ impl Session {
 
     /// Nobody is let in unasked.
     fn refuse(&self) {
-        let reason = "the application cannot be asked, try again later";
-        self.outbox.seal(Close::new(Close::TRY_LATER, reason));
+        self.outbox.seal(Close::try_later());
     }
 }

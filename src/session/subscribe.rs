@@ -38,7 +38,7 @@ impl Session {
         &self,
         message: &ClientMessage<'_>,
     ) -> Result<Outcome, ClientError> {
-        let request = message.topics()?;
+        let request = self.outbox.dialect().topics(message)?;
         let name = request.exchange.ok_or_else(exchange_missing)?;
         let exchange = self.ready_exchange(&name)?;
         let keys = match request.keys {
@@ -190,7 +190,12 @@ impl Session {
             Ok(decisions) => Ok(Ok(decisions)),
             Err(error) => {
                 tracing::debug!(session = %snapshot.id, %error, "subscription check failed");
-                Ok(Err(check_error(&error).because(error.problem())))
+                let failed = check_error(&error).because(error.problem());
+                // Who is sent away for it need not be told of each key.
+                match self.outbox.dialect().asks_when_connected(&failed) {
+                    true => Err(failed),
+                    false => Ok(Err(failed)),
+                }
             }
         }
     }
@@ -216,15 +221,16 @@ impl Session {
 
     fn start(&self, topic: Topic, form: KeyForm, tag: Option<&Tag>, start: &mut Start, hold: Hold) {
         let hub = &self.services.hub;
+        let kept = self.outbox.dialect().kept(form);
         match start {
             Start::Live(recovered) => {
                 hub.subscribe(&topic, form, &self.outbox, tag, *recovered);
-                self.lock().subscriptions.insert(topic, form, false, hold);
+                self.lock().subscriptions.insert(topic, kept, false, hold);
             }
             Start::Replay(replay) => {
                 hub.acknowledge(&topic, form, &self.outbox, tag);
                 let mut state = self.lock();
-                let generation = state.subscriptions.insert(topic.clone(), form, true, hold);
+                let generation = state.subscriptions.insert(topic.clone(), kept, true, hold);
                 drop(state);
                 let expected = hub.expect(&topic);
                 replay.add(topic, form, generation, expected);

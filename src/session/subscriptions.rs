@@ -99,7 +99,7 @@ impl Session {
     /// The client's own wish: acknowledged for each key, also one that was not subscribed.
     /// The outcome is that of the first key that is none.
     pub(super) fn unsubscribe(&self, message: &ClientMessage<'_>) -> Result<Outcome, ClientError> {
-        let request = message.topics()?;
+        let request = self.outbox.dialect().topics(message)?;
         let mut outcome = Outcome::Ok;
         let exchange = match &request.exchange {
             Some(name) => Some(Exchange::new(name).map_err(|_| unknown_exchange(name))?),
@@ -128,7 +128,7 @@ impl Session {
                     self.end_own(topic, *form, message.tag);
                 }
                 if let (Some(tag), true) = (message.tag, held.is_empty()) {
-                    self.outbox.push(protocol::done(tag));
+                    self.outbox.hint(protocol::done(tag));
                 }
             }
         }

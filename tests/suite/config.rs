@@ -10,7 +10,7 @@ use std::{
 };
 
 use myxi::config::{BusConfig, Config, ConfigErrors, DrainConfig, Limits, Note, SessionOpened};
-use myxi::internals::net::origin::OriginPolicy;
+use myxi::internals::{net::origin::OriginPolicy, protocol::Dialect};
 
 use crate::support::DEADLINE;
 
@@ -100,6 +100,7 @@ fn what_is_written_is_what_is_used() {
         "--allow-origin=https://app.example.com",
         "--path=/ws/,/a%20b",
         "--path=/cable",
+        "--compatibility=myxi",
         "--subprotocol=v1.json, v2",
         "--health-on-listen",
         "--trusted-proxy=10.0.0.0/8,192.0.2.7",
@@ -126,6 +127,7 @@ fn what_is_written_is_what_is_used() {
     let texts = |texts: &[Box<str>]| texts.join(" ");
     assert_eq!(texts(&config.paths), "/ws /a%20b /cable");
     assert_eq!(texts(&config.subprotocols), "v1.json v2");
+    assert_eq!(config.compatibility, Some(Dialect::Original));
     assert!(config.health_on_listen);
     assert_eq!(config.limits.max_event_size, 32 << 10, "a quarter of the smaller outbox");
     assert_eq!(config.drain.shutdown_delay, Duration::from_secs(5));
@@ -173,6 +175,7 @@ fn every_wrong_value_says_what_to_write() {
         ("--path=/health/live", "is taken"),
         ("--path=/myxi.js", "is taken"),
         ("--path=/myxi.js/", "is taken"),
+        ("--compatibility=1.0", "write myxi, or leave it out"),
         ("--subprotocol=a b", "write for example actioncable"),
         ("--subprotocol=", "leave it out"),
         ("--health-on-listen=perhaps", "write true or false"),

@@ -114,6 +114,7 @@ fn session() -> SessionSnapshot {
             path: "/pushwss".into(),
             query: "a=%20b".into(),
             headers: [("cookie".into(), "c=1".into())].into(),
+            dialect: Default::default(),
         }),
         auth: Some(r#"{"user":1}"#.into()),
         data: BTreeMap::from([("plan".into(), r#""gold""#.into())]),

@@ -196,6 +196,7 @@ impl Driven {
             path: "/".into(),
             query: "".into(),
             headers: [].into(),
+            dialect: Default::default(),
         });
         let snapshot = SessionSnapshot { id, client, auth: None, data: Default::default() };
         let session = Session::new(Arc::new(services), Outbox::new(id, OUTBOX), snapshot);

@@ -157,6 +157,7 @@ impl World {
             path: "/".into(),
             query: "".into(),
             headers: Box::default(),
+            dialect: Default::default(),
         };
         let info =
             SessionSnapshot { id, client: client.into(), auth: None, data: Default::default() };

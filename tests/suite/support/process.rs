@@ -2,8 +2,9 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    net::TcpListener,
     ops::Deref,
-    os::unix::process::ExitStatusExt,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread,
@@ -70,9 +71,21 @@ impl Myxi {
         command
     }
 
+    /// `myxi serve` with these sockets, by the names that are given to them; nothing else is said
+    /// of where it listens but by the flags.
+    pub async fn over(sockets: &[(&str, &TcpListener)], app: &TestHandler, flags: &[&str]) -> Self {
+        let mut command = handing(sockets);
+        command.arg(format!("--action-handler={}", app.endpoint())).args(flags);
+        Self::run_with(command, handed(sockets)).await
+    }
+
     /// Runs what becomes a `myxi` that listens.
     pub async fn run(command: Command) -> Self {
-        let (child, lines, printed, reading) = spawn(command);
+        Self::run_with(command, Vec::new()).await
+    }
+
+    async fn run_with(command: Command, sockets: Vec<OwnedFd>) -> Self {
+        let (child, lines, printed, reading) = spawn(command, sockets);
         let line = lines.next_with("listening").await;
         let address = |name| {
             let text = field(&line, name).unwrap_or_else(|| panic!("no {name}: {line}"));
@@ -146,6 +159,25 @@ impl Drop for Myxi {
     }
 }
 
+/// `myxi serve` as somebody starts it who hands sockets over. They come as its stdin and its
+/// stdout, as which alone one gives a process what it is to have, and are then put where sockets
+/// that are handed over begin.
+pub fn handing(sockets: &[(&str, &TcpListener)]) -> Command {
+    assert!(sockets.len() <= 2, "one for stdin, one for stdout");
+    let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
+    let script = "exec 3<&0 4<&1 </dev/null >/dev/null && LISTEN_PID=$$ exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_myxi"), "serve"]);
+    command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+    command
+}
+
+/// What [`handing`] needs.
+fn handed(sockets: &[(&str, &TcpListener)]) -> Vec<OwnedFd> {
+    let copy = |socket: &TcpListener| socket.try_clone().expect("a descriptor").into();
+    sockets.iter().map(|(_, socket)| copy(socket)).collect()
+}
+
 /// Of a line of the log: JSON, or as it is written for people.
 fn field(line: &str, name: &str) -> Option<String> {
     match serde_json::from_str::<Value>(line) {
@@ -160,6 +192,23 @@ fn field(line: &str, name: &str) -> Option<String> {
 /// The exit status and the log of a `myxi` that must not start.
 pub async fn refused(mut command: Command) -> (ExitStatus, String) {
     command.stdin(Stdio::null());
+    refused_as_it_is(command).await
+}
+
+/// One that was handed sockets, and must not start.
+pub async fn refused_over(
+    sockets: &[(&str, &TcpListener)],
+    flags: &[&str],
+) -> (ExitStatus, String) {
+    let mut command = handing(sockets);
+    command.args(flags);
+    let mut sockets = handed(sockets).into_iter().map(Stdio::from);
+    command.stdin(sockets.next().expect("one")).stdout(sockets.next().unwrap_or_else(Stdio::piped));
+    command.stderr(Stdio::piped());
+    refused_as_it_is(command).await
+}
+
+async fn refused_as_it_is(mut command: Command) -> (ExitStatus, String) {
     let output = tokio::task::spawn_blocking(move || command.output());
     let output = within(DEADLINE, "an end", output).await.expect("awaited").expect("it runs");
     assert!(output.status.signal().is_none(), "{output:?}");
@@ -194,8 +243,13 @@ impl Lines {
 }
 
 /// Its log is read as it comes, so that it never waits for the test.
-fn spawn(mut command: Command) -> (Child, Lines, Arc<Mutex<String>>, Reading) {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+fn spawn(
+    mut command: Command,
+    sockets: Vec<OwnedFd>,
+) -> (Child, Lines, Arc<Mutex<String>>, Reading) {
+    let mut sockets = sockets.into_iter().map(Stdio::from);
+    command.stdin(sockets.next().unwrap_or_else(Stdio::null));
+    command.stdout(sockets.next().unwrap_or_else(Stdio::piped)).stderr(Stdio::piped());
     for (variable, _) in std::env::vars().filter(|(name, _)| is_configuration(name)) {
         command.env_remove(variable);
     }
@@ -212,15 +266,17 @@ fn spawn(mut command: Command) -> (Child, Lines, Arc<Mutex<String>>, Reading) {
         }
         log.send_modify(|log| log.ended = true);
     });
-    let mut stdout = child.stdout.take().expect("piped");
     let printed = Arc::new(Mutex::new(String::new()));
     let heard = printed.clone();
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(length @ 1..) = stdout.read(&mut buffer) {
-            heard.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
-        }
-    });
+    // Not where it is a socket.
+    if let Some(mut stdout) = child.stdout.take() {
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = stdout.read(&mut buffer) {
+                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
+            }
+        });
+    }
     (child, Lines(lines), printed, reading)
 }
 

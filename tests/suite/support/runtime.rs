@@ -66,7 +66,7 @@ impl Runtime {
 }
 
 /// What `tests/runtimes/build` has built.
-fn built(path: &str) -> PathBuf {
+pub fn built(path: &str) -> PathBuf {
     let Some(runtimes) = std::env::var_os("MYXI_TEST_RUNTIMES") else {
         panic!(
             "MYXI_TEST_RUNTIMES is not set: run scripts/test, or name the directory that \

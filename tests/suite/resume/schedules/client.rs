@@ -49,6 +49,7 @@ impl Client {
             path: "/".into(),
             query: "".into(),
             headers: Box::default(),
+            dialect: Default::default(),
         });
         let snapshot = SessionSnapshot { id, client, auth: None, data: Default::default() };
         let session = Session::new(replica.services.clone(), outbox.clone(), snapshot);
