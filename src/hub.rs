@@ -144,18 +144,20 @@ impl Hub {
         outbox: &Outbox,
         frame: impl FnOnce(&BTreeMap<Exchange, Position>) -> Frame,
     ) {
-        let of_hub = self.lock();
+        let mut of_hub = self.lock();
         let position = |exchange: Exchange| {
-            let position = self.position(&exchange, of_hub.get(&exchange)?)?;
+            let position = self.position(&exchange, of_hub.get_mut(&exchange)?)?;
             Some((exchange, position))
         };
         outbox.push(frame(&exchanges.into_iter().filter_map(position).collect()));
     }
 
     /// Up to here all that subscribers want is queued. What nobody wanted is not handed over:
-    /// behind it is where a hub stands that was handed everything else.
-    fn position(&self, exchange: &Exchange, subscribers: &Subscribers) -> Option<Position> {
-        self.interest.up_to(exchange, subscribers.handed).or(subscribers.position)
+    /// behind it is where a hub stands that was handed everything else, and stays once it said so.
+    fn position(&self, exchange: &Exchange, subscribers: &mut Subscribers) -> Option<Position> {
+        let up_to = self.interest.up_to(exchange, subscribers.handed);
+        subscribers.position = up_to.or(subscribers.position);
+        subscribers.position
     }
 
     /// After this no event of the topic is queued for the session any more.

@@ -53,8 +53,8 @@ impl Hub {
 
     /// Acknowledges, for a session that joins when it has caught up.
     pub fn acknowledge(&self, topic: &Topic, form: KeyForm, outbox: &Outbox, tag: Option<&Tag>) {
-        let exchanges = self.lock();
-        let Some(subscribers) = exchanges.get(&topic.exchange) else { return };
+        let mut exchanges = self.lock();
+        let Some(subscribers) = exchanges.get_mut(&topic.exchange) else { return };
         let id = self.position(&topic.exchange, subscribers);
         outbox.push(protocol::subscribed(tag, topic, form, id, Some(Recovered::Yes)));
     }

@@ -17,7 +17,6 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use self::{client::Client, replica::Replica};
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
-const CLIENTS: usize = 4;
 const REPLICAS: usize = 2;
 
 /// In bytes: replays come in parts, and clients that do not read are cut off.
@@ -32,6 +31,8 @@ struct Weather {
     ring: usize,
     /// Replicas miss entries.
     gaps: bool,
+    /// Where there are few, much is read that nobody wants.
+    clients: usize,
 }
 
 /// An entry of the log, with the keys and numbers of its events.
@@ -86,7 +87,7 @@ impl World {
         let keys = |rng: &mut SmallRng| {
             KEYS.into_iter().filter(|key| *key == "a" || rng.random()).collect::<Vec<_>>()
         };
-        let clients = (0..CLIENTS).map(|_| Client::new(keys(&mut rng))).collect();
+        let clients = (0..weather.clients).map(|_| Client::new(keys(&mut rng))).collect();
         Self { rng, log, replicas, clients, weather }
     }
 
@@ -101,7 +102,7 @@ impl World {
 
     async fn step(&mut self) {
         let (replica, client) =
-            (self.rng.random_range(0..REPLICAS), self.rng.random_range(0..CLIENTS));
+            (self.rng.random_range(0..REPLICAS), self.rng.random_range(0..self.weather.clients));
         let (replica, client) = (&mut self.replicas[replica], &mut self.clients[client]);
         match self.rng.random_range(0..100) {
             0..16 => {
@@ -163,21 +164,26 @@ async fn play(seeds: std::ops::Range<u64>, weather: Weather) {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_missed_doubled_or_out_of_order_in_any_order_of_things() {
-    play(0..500, Weather { steps: 400, ring: 64 << 20, gaps: false }).await;
+    play(0..500, Weather { steps: 400, ring: 64 << 20, gaps: false, clients: 4 }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_hardly_anybody_is_there_nobody_goes_back() {
+    play(40_000..40_500, Weather { steps: 400, ring: 64 << 20, gaps: false, clients: 1 }).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_replicas_miss_entries_clients_are_told() {
-    play(10_000..10_500, Weather { steps: 400, ring: 64 << 20, gaps: true }).await;
+    play(10_000..10_500, Weather { steps: 400, ring: 64 << 20, gaps: true, clients: 4 }).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_rings_turn_over_clients_are_told() {
-    play(20_000..20_010, Weather { steps: 10_000, ring: 0, gaps: true }).await;
+    play(20_000..20_010, Weather { steps: 10_000, ring: 0, gaps: true, clients: 4 }).await;
 }
 
 /// What no ring has any more is read from the log.
 #[tokio::test(start_paused = true)]
 async fn where_rings_turn_over_the_log_has_it_all() {
-    play(30_000..30_020, Weather { steps: 10_000, ring: 0, gaps: false }).await;
+    play(30_000..30_020, Weather { steps: 10_000, ring: 0, gaps: false, clients: 4 }).await;
 }

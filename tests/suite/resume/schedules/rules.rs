@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, collections::BTreeMap};
 
+use myxi::internals::event::Position;
 use serde_json::Value;
 
 thread_local! {
@@ -102,24 +103,24 @@ impl Rules {
                     }
                     None => key.waits = None,
                 }
-                self.live = Some(id(payload).expect("a position"));
+                self.comes_to(Some(id(payload).expect("a position")));
                 self.forget(tag);
             }
             "Gap" => {
                 self.key(&payload["routing_key"]).tell();
-                self.live = id(payload).or(self.live.take());
+                self.comes_to(id(payload));
             }
             "Replayed" => {
                 let tag = tag.expect("a tag");
                 for key in self.keys.values_mut().filter(|key| key.waits.as_deref() == Some(tag)) {
                     key.waits = None;
                 }
-                self.live = Some(id(payload).expect("a position"));
+                self.comes_to(Some(id(payload).expect("a position")));
                 self.forget(tag);
             }
             "Pong" => {
                 let position = payload["positions"]["widgets"].as_str();
-                self.live = position.map(str::to_owned).or(self.live.take());
+                self.comes_to(position.map(str::to_owned));
             }
             "Error" => {
                 assert_eq!(payload["error"], "ExchangeUnavailable", "seed {}", seed());
@@ -146,8 +147,17 @@ impl Rules {
         let waits = key.waits.clone();
         match waits {
             Some(tag) => drop(self.unfinished.insert(tag, position)),
-            None => self.live = position,
+            None => self.comes_to(position),
         }
+    }
+
+    /// All that is live, which never goes back: else what a replay brought would come again.
+    fn comes_to(&mut self, position: Option<String>) {
+        let at = |position: &String| Position::parse(position).expect("a position");
+        let Some(position) = position else { return };
+        let was = self.live.as_ref().map(at);
+        assert!(was <= Some(at(&position)), "seed {}: back from {was:?}", seed());
+        self.live = Some(position);
     }
 
     /// Nothing of this message is left.
