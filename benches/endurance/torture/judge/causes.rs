@@ -48,7 +48,7 @@ impl Cause {
             Self::Fault(name) => name,
             Self::Cut => "the log's head was cut past the place",
             Self::NoMarker => "the log has no marker before the place",
-            Self::Unreadable => "what stands before the place cannot be read",
+            Self::Unreadable => "something near the place cannot be read",
             Self::Odd => "the place was given by a replica past which the log was cut",
             Self::TooMany => "the log was read by as many as may",
             Self::LogLost => "the log has lost what it had",
