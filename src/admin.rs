@@ -12,6 +12,7 @@ mod overview;
 mod page;
 mod push;
 mod query;
+mod resumes;
 mod sessions;
 mod tail;
 mod topics;
@@ -39,6 +40,7 @@ use crate::{
         listener::Listener,
         small_http::{self, BodyError},
     },
+    ring::Ring,
     session::directory::Directory,
 };
 
@@ -53,6 +55,7 @@ pub(crate) struct Admin {
     pub metrics: Arc<Metrics>,
     pub history: History,
     pub directory: Arc<Directory>,
+    pub ring: Arc<Ring>,
     pub topics: Arc<Topics>,
     pub tail: Arc<Tail>,
     pub gateway: GatewayApi,

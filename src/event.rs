@@ -109,6 +109,11 @@ impl PushedAt {
         Self(UnixTime::now().micros())
     }
 
+    /// Of Unix time; 0 where it is beyond 2106, by a clock that is wrong.
+    pub fn seconds(self) -> u32 {
+        u32::try_from(self.0 / 1_000_000).unwrap_or_default()
+    }
+
     /// How long ago that was by the clock of this gateway: zero, where that one is ahead.
     pub fn age(self) -> Option<Duration> {
         self.age_at(Self::now())

@@ -19,13 +19,13 @@
 //! | `application` | the application as the gateway sees it; `grpc` asks a real one | ids problem complaints proto net event metrics protocol |
 //! | `bus` | how an event reaches all replicas, and one replica another | ids problem proto net event |
 //! | `health` | whether this replica should get clients | application bus |
-//! | `ring` | the latest of each exchange's log, for clients that come back | event protocol bus |
+//! | `ring` | the latest of each exchange's log, for clients that come back | time event protocol bus |
 //! | `hub` | who is subscribed to what, and each session's outbox | ids event metrics protocol |
 //! | `session` | one client: what it holds, what its messages mean, the task it lives in | time ids complaints event metrics protocol application ring hub |
 //! | `edge` | the clients' listener: handshakes and the WebSocket | complaints net metrics protocol application health session |
 //! | `gateway_api` | the `Gateway` service: pushing, and sessions by their ids | ids complaints proto net event metrics protocol bus session |
 //! | `workers` | the runtimes that sessions live on, and what the bus tells them | net event metrics application bus ring hub session edge |
-//! | `admin` | the operator's listener: console, metrics, health | text time ids complaints logging net event metrics bus health hub session gateway_api workers |
+//! | `admin` | the operator's listener: console, metrics, health | text time ids complaints logging net event metrics bus health ring hub session gateway_api workers |
 //! | `config` | flags and environment, checked | logging net event application bus edge |
 //! | `server` | puts the parts together, and takes them down | ids complaints net event metrics protocol application bus health ring hub session edge gateway_api workers admin config |
 //! | `demo` | a gateway with an application and a page | proto net config server |

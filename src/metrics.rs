@@ -13,6 +13,7 @@ mod number;
 mod page;
 mod process;
 mod recent;
+mod resumes;
 
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::time::Instant;
@@ -20,13 +21,14 @@ use tokio::time::Instant;
 pub(crate) use self::{
     actions::{ActionRow, LastError},
     label::{
-        ActionKind, CallRefused, CallStatus, CheckedFor, Closed, Decided, ErrorLabel, OutcomeLabel,
-        Pushed, Refused, Rpc,
+        ActionKind, Asked, CallRefused, CallStatus, CheckedFor, Closed, Decided, ErrorLabel,
+        OutcomeLabel, Pushed, Refused, Resumed, Rpc, Source,
     },
-    now::{BusNow, ExchangeNow, Now},
+    now::{BufferNow, BusNow, ExchangeNow, KeptNow, Now},
     number::{Buckets, Gauge, Raised},
     page::CONTENT_TYPE,
     recent::Quantiles,
+    resumes::Resume,
 };
 use self::{
     actions::{ActionTable, Failure, Over},
@@ -34,6 +36,7 @@ use self::{
     label::Label,
     number::Durations,
     recent::Recent,
+    resumes::Resumes,
 };
 use crate::time::UnixTime;
 
@@ -67,6 +70,8 @@ pub struct Metrics {
     /// Events queued for subscribers: one event to a hundred of them counts a hundred.
     pub deliveries: Counter,
     pub publish_to_write: Durations,
+
+    pub resumes: Resumes,
 
     /// By name, for the console alone.
     action_table: ActionTable,

@@ -23,6 +23,7 @@ pub use self::{
 use crate::{
     event::{Event, Exchange, Position, Topic},
     ids::SessionId,
+    metrics::Resumed,
     time::UnixTime,
 };
 
@@ -68,6 +69,19 @@ pub enum NotRecovered {
     Unknown,
     /// It is more than may be sent.
     TooMany,
+    /// The exchange has none.
+    NoLog,
+}
+
+impl From<NotRecovered> for Resumed {
+    fn from(why: NotRecovered) -> Self {
+        match why {
+            NotRecovered::Expired => Self::Expired,
+            NotRecovered::Unknown => Self::Unknown,
+            NotRecovered::TooMany => Self::TooMany,
+            NotRecovered::NoLog => Self::NoLog,
+        }
+    }
 }
 
 fn frame<P: Serialize>(event: &str, tag: Option<&Tag>, payload: P) -> Frame {

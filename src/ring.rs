@@ -6,6 +6,7 @@
 //! back to gets everything that came since.
 
 mod event;
+mod held;
 mod lane;
 mod log;
 mod reach;
@@ -23,6 +24,7 @@ use tokio::{
     time::Instant,
 };
 
+pub(crate) use self::held::Held;
 pub use self::{
     event::RingEvent,
     lane::{Cursor, Place, Span},

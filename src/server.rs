@@ -114,6 +114,7 @@ impl Server {
             history: History::new(metrics.totals()),
             metrics,
             directory,
+            ring,
             topics,
             tail,
             gateway: api.clone(),

@@ -102,6 +102,11 @@ impl Session {
         self.lock().subscriptions.len()
     }
 
+    /// Of these, those that have not received yet what they missed.
+    pub fn catching_up(&self) -> usize {
+        self.lock().subscriptions.catching_up()
+    }
+
     /// The next of the replays that are due.
     pub fn next_replay(&self) -> Option<Box<Replay>> {
         let mut state = self.lock();

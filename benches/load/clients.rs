@@ -2,9 +2,12 @@
 //! and no more parsing than counting takes.
 
 mod client;
+mod latencies;
+mod tally;
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
@@ -17,6 +20,7 @@ use mio::{Events, Interest, Poll, Token};
 use tokio::{io::unix::AsyncFd, sync::Notify, task::JoinHandle};
 
 use self::client::Client;
+pub use self::tally::Tally;
 use super::script::{self, Step};
 
 /// Enough for a socket buffer's usual filling; what is left is read in the next call.
@@ -30,6 +34,9 @@ pub enum Unit {
     Bytes(usize),
     /// As [`Self::Bytes`], with newlines between them.
     Line,
+    /// A frame with an event of the gateway, also while a script is played. Each client knows
+    /// where it is in the log.
+    Event,
 }
 
 /// How eagerly clients look for more.
@@ -70,6 +77,8 @@ struct Books {
     poll: Poll,
     events: Events,
     clients: Vec<Option<Client>>,
+    /// Of those whose connection has ended.
+    left: BTreeMap<usize, Tally>,
     buffer: Vec<u8>,
     unit: Unit,
     /// When each message was published, while latencies are taken.
@@ -83,6 +92,7 @@ impl Clients {
         let books = Books {
             events: Events::with_capacity(1024),
             clients: Vec::new(),
+            left: BTreeMap::new(),
             buffer: vec![0; BUFFER],
             unit,
             published: None,
@@ -154,6 +164,12 @@ impl Clients {
         books.clients.iter_mut().flatten().try_for_each(|client| client.repeat(message.clone()))
     }
 
+    /// Each sends this message once. What comes then is counted.
+    pub fn say(&self, message: &[u8]) -> io::Result<()> {
+        let mut books = self.shared.books.borrow_mut();
+        books.clients.iter_mut().flatten().try_for_each(|client| client.say(message))
+    }
+
     pub fn len(&self) -> usize {
         self.shared.books.borrow().clients.len()
     }
@@ -194,32 +210,6 @@ impl Clients {
     /// How many connections ended by themselves.
     pub fn lost(&self) -> usize {
         self.shared.lost.borrow().0
-    }
-
-    /// From now on the time is taken from each [`Self::published`] to each client's receipt
-    /// of that message, everything published before having been received; and from what
-    /// each client repeats to its answer.
-    pub fn take_latencies(&self) {
-        let mut books = self.shared.books.borrow_mut();
-        books.published = Some(Vec::new());
-        books.latencies.clear();
-        books.clients.iter_mut().flatten().for_each(Client::restart_count);
-    }
-
-    /// The next message is published now.
-    pub fn published(&self, at: Instant) {
-        if let Some(published) = &mut self.shared.books.borrow_mut().published {
-            published.push(at);
-        }
-    }
-
-    /// Ends what [`Self::take_latencies`] began. Sorted.
-    pub fn latencies(&self) -> Vec<Duration> {
-        let mut books = self.shared.books.borrow_mut();
-        books.published = None;
-        let mut latencies = std::mem::take(&mut books.latencies);
-        latencies.sort_unstable();
-        latencies
     }
 }
 
@@ -264,19 +254,22 @@ impl Shared {
             served += 1;
             let slot = &mut books.clients[event.token().0];
             let Some(client) = slot else { continue };
-            let (unit, was_playing, before) = (books.unit, client.is_playing(), client.received);
+            let (unit, was_playing) = (books.unit, client.is_playing());
+            let before = client.tally.received;
             let outcome = client.serve(&mut books.buffer, unit);
             self.played.set(self.played.get() + usize::from(was_playing && !client.is_playing()));
-            self.received.set(self.received.get() + (client.received - before));
+            let received = client.tally.received;
+            self.received.set(self.received.get() + (received - before));
             if let Some(published) = &books.published {
                 let now = Instant::now();
-                let published = published.iter().take(client.received as usize);
+                let published = published.iter().take(received as usize);
                 let new = published.skip(before as usize);
                 books.latencies.extend(new.map(|at| now.duration_since(*at)));
                 books.latencies.extend(client.answered(now));
             }
             if let Err(error) = outcome {
-                *slot = None;
+                let tally = slot.take().map(|client| client.tally);
+                books.left.extend(tally.map(|tally| (event.token().0, tally)));
                 let lost = &mut *self.lost.borrow_mut();
                 lost.0 += 1;
                 if lost.1.is_empty() {

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context;
 use myxi::proto::{PushEventRequest, gateway_client::GatewayClient};
+use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -142,14 +143,30 @@ async fn addresses(process: &mut ServerProcess) -> anyhow::Result<Addresses> {
 
 /// Upgrade, authenticate, subscribe: each when the one before is answered.
 pub fn myxi_script(gateway: SocketAddr, routing_key: &str) -> Rc<[Step]> {
-    let subscribe = format!(
-        r#"{{"action":"Subscribe","payload":{{"exchange":"{EXCHANGE}","routing_key":"{routing_key}"}}}}"#
-    );
-    Rc::new([
-        upgrade(gateway, "/", None),
-        step(text(br#"{"action":"Authenticate","tag":1}"#), r#""Done""#),
-        step(text(subscribe.as_bytes()), r#""Subscribed""#),
-    ])
+    let mut script = myxi_entry(gateway);
+    script.push(step(subscribe(routing_key, None), r#""Subscribed""#));
+    script.into()
+}
+
+/// The same but for the subscription.
+pub fn myxi_entry(gateway: SocketAddr) -> Vec<Step> {
+    let authenticate = text(br#"{"action":"Authenticate","tag":1}"#);
+    vec![upgrade(gateway, "/", None), step(authenticate, r#""Done""#)]
+}
+
+/// What a client says to be subscribed, maybe one that comes back from a position.
+pub fn subscribe(routing_key: &str, after: Option<&str>) -> Vec<u8> {
+    let mut payload = json!({ "exchange": EXCHANGE, "routing_key": routing_key });
+    if let Some(position) = after {
+        payload["after"] = position.into();
+    }
+    text(json!({ "action": "Subscribe", "payload": payload }).to_string().as_bytes())
+}
+
+/// The last one that a message tells.
+pub fn position_in(message: &str) -> Option<&str> {
+    let (_, position) = message.rsplit_once(r#""id":""#)?;
+    Some(position.split_once('"')?.0)
 }
 
 /// An event with a payload of [`EVENT_BYTES`].

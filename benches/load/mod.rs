@@ -24,11 +24,14 @@ use anyhow::Context;
 
 pub use self::{
     application::{Answers, Application},
-    clients::{Clients, Pace, Unit},
-    gateway::{Addresses, EVENT_BYTES, EXCHANGE, Gateway, event, myxi_script, payload},
+    clients::{Clients, Pace, Tally, Unit},
+    gateway::{
+        Addresses, EVENT_BYTES, EXCHANGE, Gateway, event, myxi_entry, myxi_script, payload,
+        position_in, subscribe,
+    },
     processors::{available, pin_this_thread},
     rabbitmq::RabbitMq,
-    script::{Step, binary, step, text, upgrade},
+    script::{Step, ask, binary, step, text, upgrade},
     server_process::{Scratch, ServerProcess, free_ports, listening},
 };
 

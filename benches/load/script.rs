@@ -3,6 +3,12 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
+use anyhow::ensure;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
 use super::frames::{self, Frames};
 
 /// Sends, then waits.
@@ -42,6 +48,26 @@ pub fn binary(message: &[u8]) -> Vec<u8> {
     frames::frame(2, message)
 }
 
+/// Plays them over a connection of its own, and answers the message that was awaited last.
+pub async fn ask(server: SocketAddr, steps: impl Into<Rc<[Step]>>) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(server).await?;
+    let (mut progress, mut frames) = (Progress::new(steps.into()), Frames::default());
+    let (mut buffer, mut last) = (vec![0; 64 * 1024], Vec::new());
+    while !progress.is_done() {
+        stream.write_all(progress.unsent()).await?;
+        progress.sent(progress.unsent().len());
+        let bytes = stream.read(&mut buffer).await?;
+        ensure!(bytes > 0, "the connection ended");
+        let read = progress.read(&mut frames, &buffer[..bytes], |message, awaits| {
+            if awaits {
+                last = message.to_owned();
+            }
+        });
+        read.map_err(anyhow::Error::msg)?;
+    }
+    Ok(String::from_utf8(last)?)
+}
+
 /// How far a client is.
 pub struct Progress {
     steps: Rc<[Step]>,
@@ -60,6 +86,11 @@ impl Progress {
         self.at == self.steps.len()
     }
 
+    /// And no part of a message is kept here.
+    pub fn is_over(&self) -> bool {
+        self.is_done() && self.seen.is_empty()
+    }
+
     /// What is to be sent now.
     pub fn unsent(&self) -> &[u8] {
         self.steps.get(self.at).map_or(&[], |step| &step.send[self.sent..])
@@ -69,8 +100,14 @@ impl Progress {
         self.sent += bytes;
     }
 
-    /// Reads what came. An error is what came instead of what was awaited.
-    pub fn read(&mut self, frames: &mut Frames, mut bytes: &[u8]) -> Result<(), String> {
+    /// Reads what came, and tells of each message, and whether one was still awaited then. An
+    /// error is what came instead of it.
+    pub fn read(
+        &mut self,
+        frames: &mut Frames,
+        mut bytes: &[u8],
+        mut heard: impl FnMut(&[u8], bool),
+    ) -> Result<(), String> {
         if let Some(Step { until: Until::Switched, .. }) = self.steps.get(self.at) {
             let before = self.seen.len();
             self.seen.extend(bytes);
@@ -87,6 +124,7 @@ impl Progress {
             }
             self.seen.extend(part.bytes);
             if part.ends {
+                heard(&self.seen, !self.is_done());
                 match self.steps.get(self.at).map(|step| &step.until) {
                     Some(Until::Message(text)) if find(&self.seen, text.as_bytes()).is_some() => {
                         self.next();

@@ -67,6 +67,16 @@ pub enum Row {
     ThreeReplicas,
     /// Through RabbitMQ: 2,000 events a second, which all replicas of a fleet read
     Fleet,
+    /// A client comes back that missed 1,000 events, which are in memory
+    Missed,
+    /// 1,000 such clients at once
+    MissedByMany,
+    /// Through RabbitMQ: a client comes back that missed 100,000 entries, which are in the log
+    Deep,
+    /// Through RabbitMQ: 10,000 clients of a replica that was killed come back to another
+    KilledReplica,
+    /// Memory of what is kept for clients that come back
+    RingMemory,
     /// Memory of 5,000 idle connections
     Idle,
     /// 5,000 clients connect, authenticate and subscribe

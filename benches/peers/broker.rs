@@ -6,11 +6,14 @@ mod bare;
 mod bulk;
 mod callers;
 mod contender;
+mod deep;
 mod fleet;
+pub mod killed_replica;
 mod latency;
 mod meter;
 mod pace;
 mod replicas;
+pub mod ring_memory;
 mod unwanted;
 
 use std::time::Duration;
@@ -53,6 +56,7 @@ pub async fn measure(
         Row::OnePush => latency::one_at_a_time(contender, setup).await,
         Row::PacedPushes => latency::paced(contender, setup).await,
         Row::Unwanted => unwanted::measure(contender, setup).await,
+        Row::Deep => deep::measure(contender, setup).await,
         Row::Fleet => fleet::measure(contender, setup).await,
         other => anyhow::bail!("{other:?} is not measured through RabbitMQ"),
     }

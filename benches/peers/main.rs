@@ -33,6 +33,7 @@ mod fan_out;
 mod idle;
 mod installed;
 mod machine;
+mod missed;
 mod peer;
 mod peers;
 mod placement;

@@ -34,6 +34,11 @@ pub trait Peer {
     fn forwarder(&self) -> Option<&dyn Forwarder> {
         None
     }
+
+    /// Itself, if it can keep events for clients that come back.
+    fn keeper(&self) -> Option<&dyn Keeper> {
+        None
+    }
 }
 
 /// A server that passes what clients ask on to an application, and back what it answers.
@@ -54,6 +59,25 @@ pub struct Forwarding {
     pub action: Rc<[u8]>,
     pub application: Application,
     pub _alive: Box<dyn Any>,
+}
+
+/// A server that gives clients that come back what they missed.
+#[async_trait(?Send)]
+pub trait Keeper {
+    /// As it keeps at least so many events of [`KEY`].
+    async fn start_keeping(&self, events: u64, placement: &Placement) -> anyhow::Result<Keeping>;
+}
+
+pub struct Keeping {
+    pub running: Running,
+    /// What a client says that is not subscribed yet.
+    pub enter: fn(SocketAddr) -> Vec<Step>,
+    /// What one says that was subscribed to [`KEY`] with this answer, and comes back.
+    pub come_back: fn(&str) -> anyhow::Result<Vec<u8>>,
+    /// Messages that such a client then receives, who missed so many events,
+    pub messages: fn(u64) -> u64,
+    /// and what the last of them contains, if that is all.
+    pub all: fn(u64) -> String,
 }
 
 #[async_trait(?Send)]

@@ -22,6 +22,10 @@ pub const BARE: &str = "lapin, bare";
 pub const WITHOUT_BATCHES: &str = "myxi, batch=off";
 pub const BEFORE: &str = "myxi, before";
 
+/// The gateway's clients as if it kept nothing for them, and the gateway as it keeps the least.
+pub const WITHOUT_POSITIONS: &str = "without positions";
+pub const LEAST_RING: &str = "--resume-buffer=1MiB";
+
 /// The same calls to the application without a server between.
 pub const STRAIGHT: &str = "tonic, straight";
 

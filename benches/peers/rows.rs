@@ -2,6 +2,7 @@
 //! goes on.
 
 mod calls;
+mod coming_back;
 mod through_broker;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -37,10 +38,13 @@ impl Rows {
     pub async fn measure(&mut self) -> anyhow::Result<()> {
         pin_this_thread(&self.placement.load)?;
         self.beside_peers().await;
+        self.missed().await;
         pin_this_thread(&self.together.load)?;
         self.calls().await;
         self.threads().await;
         self.through_broker().await;
+        self.killed_replica().await;
+        self.ring_memory().await;
         Ok(())
     }
 

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     bus::{BusStatus, EventsPerMessage, ExchangeStatus},
     logging,
-    metrics::{Buckets, BusNow, CONTENT_TYPE, ExchangeNow, Now},
+    metrics::{Buckets, BufferNow, BusNow, CONTENT_TYPE, ExchangeNow, KeptNow, Now},
+    ring::Held,
 };
 
 /// For people: a browser saves what it does not know.
@@ -23,6 +24,10 @@ impl Admin {
             outbox_bytes: self.directory.outbox_bytes().await,
             log_lines_dropped: logging::dropped_lines(),
             bus: self.health.bus().into(),
+            buffer: BufferNow {
+                most: self.ring.capacity(),
+                exchanges: self.ring.held().into_iter().map(KeptNow::from).collect(),
+            },
         };
         let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         let for_people = accepted.is_some_and(|accept| accept.contains("text/html"));
@@ -62,5 +67,12 @@ impl From<ExchangeStatus> for ExchangeNow {
     fn from(exchange: ExchangeStatus) -> Self {
         let ExchangeStatus { name, attached, lag } = exchange;
         Self { name: name.to_string(), attached, lag }
+    }
+}
+
+impl From<Held> for KeptNow {
+    fn from(held: Held) -> Self {
+        let Held { exchange, entries, bytes, age, readings } = held;
+        Self { name: exchange.to_string(), entries, bytes, age, readings }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{
     Admin,
     history::{Gauges, Rates, ms},
+    resumes::Resumes,
 };
 use crate::{
     bus::BusStatus,
@@ -30,6 +31,7 @@ pub(super) struct Overview {
     actions: Vec<Action>,
     errors: Vec<ByCode>,
     closed: Vec<ByReason>,
+    resumes: Resumes,
 }
 
 /// Where they connect, at the host that the console is asked at.
@@ -132,6 +134,7 @@ impl Admin {
             actions: self.metrics.actions().into_iter().map(Action::from).collect(),
             errors: most_first(self.metrics.errors(), |code, count| ByCode { code, count }),
             closed: most_first(self.metrics.closed(), |reason, count| ByReason { reason, count }),
+            resumes: self.resumes(),
         }
     }
 

@@ -38,6 +38,7 @@ const FILES: &[File] = &[
     script!("plots.js"),
     script!("push.js"),
     script!("recent.js"),
+    script!("resumes.js"),
     script!("status.js"),
     script!("tables.js"),
     script!("tail.js"),

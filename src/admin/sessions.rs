@@ -37,6 +37,8 @@ struct Row {
     remote: String,
     age_ms: u64,
     subscriptions: usize,
+    /// Of these.
+    catching_up: usize,
     outbox_bytes: usize,
 }
 
@@ -103,6 +105,7 @@ impl Row {
             remote: snapshot.client.remote_address.to_string(),
             age_ms: u64::try_from((now - session.opened()).as_millis()).unwrap_or(u64::MAX),
             subscriptions: session.subscriptions(),
+            catching_up: session.catching_up(),
             outbox_bytes: session.outbox().bytes(),
         }
     }

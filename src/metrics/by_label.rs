@@ -57,6 +57,11 @@ where
         let labelled = pairs.map(|pair| (labels(pair), metric()));
         Self { metrics: labelled.collect(), label: PhantomData }
     }
+
+    /// All, with the texts of both values.
+    pub fn iter_pairs(&self) -> impl Iterator<Item = ([&'static str; 2], &M)> {
+        self.metrics.iter().map(|(labels, metric)| ([labels[0].1, labels[1].1], metric))
+    }
 }
 
 impl<L: Place, M> Index<L> for ByLabel<L, M> {

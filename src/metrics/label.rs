@@ -46,6 +46,9 @@ labels! {
     CheckedFor: "reason",
     Decided: "decision",
     Pushed: "result",
+    Asked: "asked",
+    Resumed: "result",
+    Source: "source",
 }
 
 impl<A: Place, B: Place + VariantArray> Place for (A, B) {
@@ -213,6 +216,45 @@ pub enum Pushed {
     Unavailable,
     Overloaded,
     Unconfirmed,
+}
+
+/// What a client that comes back gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Asked {
+    /// A position.
+    After,
+    /// A number of events.
+    Last,
+}
+
+/// What became of its wish for what it missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Resumed {
+    /// It was sent all of it.
+    Recovered,
+    Expired,
+    Unknown,
+    TooMany,
+    NoLog,
+    /// It is to ask again.
+    Unavailable,
+    /// On the way it was seen that something is not there any more.
+    Gap,
+    /// It, or the application, wanted it no more.
+    Unsubscribed,
+    /// Its session ended before.
+    CutOff,
+}
+
+/// Where an event was found that a client had missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Source {
+    /// `--resume-buffer`.
+    Buffer,
+    Log,
 }
 
 /// An error that a client was told, by its code.

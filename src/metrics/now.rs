@@ -28,6 +28,7 @@ pub struct Now {
     /// Since the start.
     pub log_lines_dropped: u64,
     pub bus: BusNow,
+    pub buffer: BufferNow,
 }
 
 /// How the bus is; numbers are since the start.
@@ -53,6 +54,25 @@ pub struct ExchangeNow {
     pub name: String,
     pub attached: bool,
     pub lag: Option<Duration>,
+}
+
+/// What is kept in memory for clients that come back.
+#[derive(Debug, Clone, Default)]
+pub struct BufferNow {
+    /// In bytes.
+    pub most: usize,
+    pub exchanges: Vec<KeptNow>,
+}
+
+#[derive(Debug, Clone)]
+pub struct KeptNow {
+    pub name: String,
+    pub entries: usize,
+    pub bytes: usize,
+    /// How long ago the oldest event was pushed.
+    pub age: Option<Duration>,
+    /// Of the log, under way.
+    pub readings: usize,
 }
 
 impl Metrics {
@@ -117,6 +137,7 @@ impl Metrics {
             ConstGauge::new(u32::from(now.application_reachable)),
         );
         bus(&mut page, &now.bus);
+        buffer(&mut page, &now.buffer);
         page
     }
 }
@@ -188,5 +209,40 @@ fn bus(page: &mut Registry, bus: &BusNow) {
         "myxi_events_skipped",
         "Entries of the bus's logs that are no events and were passed over, by reason",
         skipped,
+    );
+}
+
+fn buffer(page: &mut Registry, buffer: &BufferNow) {
+    page.register(
+        "myxi_resume_buffer_max_bytes",
+        "What the latest events of all exchanges may take in memory, in bytes",
+        ConstGauge::new(buffer.most as u64),
+    );
+    let exchanges = || buffer.exchanges.iter();
+    let of_each = |count: fn(&KeptNow) -> usize| {
+        labelled("exchange", exchanges().map(move |one| (one.name.as_str(), count(one) as f64)))
+    };
+    page.register(
+        "myxi_resume_buffer_bytes",
+        "Bytes that the latest events take in memory, for clients that come back, by exchange",
+        of_each(|kept| kept.bytes),
+    );
+    page.register(
+        "myxi_resume_buffer_entries",
+        "Entries of the log that are in memory, by exchange",
+        of_each(|kept| kept.entries),
+    );
+    let ages = exchanges().filter_map(|one| Some((one.name.as_str(), one.age?.as_secs_f64())));
+    page.register(
+        "myxi_resume_buffer_age_seconds",
+        "How long ago the oldest event in memory was pushed, in seconds, by the clock of the \
+         gateway that published it; missing when there is none",
+        labelled("exchange", ages),
+    );
+    page.register(
+        "myxi_log_readings",
+        "Readings of the log that are under way for clients whose place is not in memory any \
+         more, by exchange",
+        of_each(|kept| kept.readings),
     );
 }

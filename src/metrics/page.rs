@@ -9,6 +9,7 @@ use super::{
     ErrorLabel, Metrics, OutcomeLabel,
     by_label::ByLabel,
     number::{Durations, Gauge},
+    resumes::Resumes,
 };
 use crate::time::UnixTime;
 
@@ -126,6 +127,31 @@ impl Metrics {
                  to a subscriber's socket, in seconds; of one subscriber on each thread at most",
                 Durations::default(),
             ),
+            resumes: Resumes {
+                under_way: page.one(
+                    "myxi_resumes_under_way",
+                    "Wishes of clients for what they missed that are not fulfilled yet",
+                ),
+                over: page.add(
+                    "myxi_resumes",
+                    "Wishes of clients for what they missed, by what they gave and what became of it",
+                    ByLabel::pairs(Counter::default),
+                ),
+                events: page.add(
+                    "myxi_events_replayed",
+                    "Events queued for clients that had missed them, by where they were found: in \
+                     memory (--resume-buffer) or in the log",
+                    ByLabel::each(Counter::default),
+                ),
+                log_waiting: page.one(
+                    "myxi_log_readers_waiting",
+                    "Sessions that wait until the log is read where they were",
+                ),
+                log_refused: page.one(
+                    "myxi_log_readers_refused",
+                    "How often a session had waited for a reading of the log for as long as it may",
+                ),
+            },
             action_table: Default::default(),
             recent_calls: Default::default(),
             started: Instant::now(),

@@ -17,11 +17,14 @@ use std::{
 use slab::Slab;
 
 use super::{Lost, event::RingEvent};
-use crate::event::{Entry, Position, RawEvent, StoredEvent};
+use crate::event::{Entry, Position, PushedAt, RawEvent, StoredEvent};
 
 /// What an entry and a key take beside their events, about.
 const ENTRY_BYTES: usize = size_of::<KeptEntry>();
 const KEY_BYTES: usize = 160;
+
+/// Entries that are looked at for an event whose time is known. Markers are none.
+const LOOKED_AT: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Lane {
@@ -46,7 +49,9 @@ struct KeptEntry {
     id: Entry,
     /// Of all exchanges' entries.
     age: u64,
-    events: usize,
+    events: u32,
+    /// When its first event was pushed, in Unix seconds; 0: not known.
+    pushed: u32,
 }
 
 #[derive(Debug)]
@@ -90,7 +95,8 @@ pub struct Span {
 impl Lane {
     pub(super) fn append(&mut self, id: Entry, age: u64, events: &[RawEvent<'_>]) {
         self.from.get_or_insert(Position::before(id));
-        self.entries.push_back(KeptEntry { id, age, events: events.len() });
+        let pushed = events.first().and_then(RawEvent::pushed_at).map_or(0, PushedAt::seconds);
+        self.entries.push_back(KeptEntry { id, age, events: events.len() as u32, pushed });
         self.bytes += ENTRY_BYTES;
         for event in events {
             let slot = self.slot(event.routing_key());
@@ -189,6 +195,17 @@ impl Lane {
         self.gaps
     }
 
+    /// In entries.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// When its oldest event was pushed whose time is known, in Unix seconds.
+    pub(super) fn oldest_pushed(&self) -> Option<u32> {
+        let mut oldest = self.entries.iter().take(LOOKED_AT).map(|entry| entry.pushed);
+        oldest.find(|pushed| *pushed > 0)
+    }
+
     /// In bytes.
     pub(super) fn size(&self) -> usize {
         self.bytes + self.frames.load(Relaxed)
@@ -209,7 +226,7 @@ impl Lane {
         let Some(oldest) = self.entries.pop_front() else { return };
         self.from = Some(Position::end_of(oldest.id));
         self.bytes -= ENTRY_BYTES;
-        for slot in self.events.drain(..oldest.events) {
+        for slot in self.events.drain(..oldest.events as usize) {
             let OfKey { key, events } = &mut self.keys[slot];
             self.bytes -= events.pop_front().map_or(0, |event| event.bytes());
             if events.is_empty() {

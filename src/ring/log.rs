@@ -103,6 +103,11 @@ impl Default for Readings {
 }
 
 impl Readings {
+    /// Those that are being begun, too.
+    pub(super) fn under_way(&self) -> usize {
+        READINGS - self.permits.available_permits()
+    }
+
     /// As soon as some window holds the position.
     async fn along(&self, position: Position) -> (LogReader, Cursor) {
         self.waiting.until(position.entry().offset, || self.find(position)).await

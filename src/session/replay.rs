@@ -26,6 +26,7 @@ use super::Session;
 use crate::{
     event::{Exchange, Position, Topic},
     hub::{Expected, Hub, outbox::Outbox},
+    metrics::{Resume, Resumed, Source},
     protocol::{self, Frame, KeyForm, NotRecovered, RoutingKey, Tag},
     ring::{Cursor, LogReader, Lost, NoReading, NotRead, Place, RingEvent, Span},
 };
@@ -58,6 +59,8 @@ pub struct Replay {
     queued: Option<Position>,
     count: u64,
     tag: Option<Box<Tag>>,
+    /// Counts it.
+    resume: Option<Resume>,
 }
 
 struct Key {
@@ -118,7 +121,11 @@ impl Session {
     fn is_over(&self, replay: &mut Replay) -> bool {
         self.drop_ended(replay);
         let over = |replay: &Replay, here| Ok(vec![replay.over(0, here)]);
-        replay.keys.is_empty() && self.subscribe_with(replay, None, over).is_ok()
+        let is_over = replay.keys.is_empty() && self.subscribe_with(replay, None, over).is_ok();
+        if is_over {
+            replay.ended(Resumed::Unsubscribed);
+        }
+        is_over
     }
 
     /// Queues what was missed, part by part, and is over when the session is subscribed.
@@ -133,7 +140,7 @@ impl Session {
                 Err(not_yet) => Err(not_yet),
             };
             match step {
-                Ok(()) => return,
+                Ok(()) => return replay.ended(Resumed::Recovered),
                 Err(NotYet::Lost | NotYet::LogEnded) => {
                     if self.go_back(&mut replay).await.is_err() {
                         return self.tell_of_hole(&mut replay).await;
@@ -189,10 +196,9 @@ impl Session {
         if !replay.pending.is_empty() {
             self.queue_part(replay).await;
         }
-        let (ring, patience) = (&self.services.ring, self.services.patience);
         let until = Instant::now() + AGAIN_FOR;
         loop {
-            match ring.read_log(&replay.exchange, position, patience).await {
+            match self.read_log(&replay.exchange, position).await {
                 Ok((log, cursor)) => {
                     (replay.log, replay.cursor) = (Some(log), cursor);
                     return Ok(());
@@ -216,12 +222,15 @@ impl Session {
 
     async fn queue_part(&self, replay: &mut Replay) {
         self.drop_ended(replay);
+        let before = replay.count;
         for event in mem::take(&mut replay.pending) {
             if let Some(frame) = replay.frame(&event) {
                 self.outbox.push(frame);
                 replay.count += 1;
             }
         }
+        let source = if replay.log.is_some() { Source::Log } else { Source::Buffer };
+        self.metrics().resumes.events[source].inc_by(replay.count - before);
         replay.queued = Some(replay.cursor.position);
         self.outbox.all_taken().await;
     }
@@ -247,7 +256,9 @@ impl Session {
             if bytes > self.outbox.part() && !since.events.is_empty() {
                 return Err(NotYet::More);
             }
-            frames.push(replay.over(frames.len() as u64, here));
+            let last = frames.len() as u64;
+            self.metrics().resumes.events[Source::Buffer].inc_by(last);
+            frames.push(replay.over(last, here));
             Ok(frames)
         })
     }
@@ -270,7 +281,7 @@ impl Session {
             let is_of_this = self.services.ring.gaps(&replay.exchange) == replay.gaps;
             let queued = replay.queued.filter(|_| is_of_this);
             if self.subscribe_with(replay, queued, gaps).is_ok() {
-                return;
+                return replay.ended(Resumed::Gap);
             }
             sleep(HUB_PAUSE).await;
         }
@@ -331,7 +342,16 @@ impl Replay {
             queued: None,
             count: 0,
             tag: None,
+            resume: None,
         }
+    }
+
+    pub(super) fn count_as(&mut self, resume: Resume) {
+        self.resume = Some(resume);
+    }
+
+    fn ended(&mut self, result: Resumed) {
+        self.resume.iter_mut().for_each(|resume| resume.ended(result));
     }
 
     pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {

@@ -82,6 +82,11 @@ impl Subscriptions {
         self.held.len()
     }
 
+    /// Those that have not received yet what they missed.
+    pub(super) fn catching_up(&self) -> usize {
+        self.held.len() - self.live.values().sum::<usize>()
+    }
+
     pub(super) fn take_topics(&mut self) -> Vec<Topic> {
         std::mem::take(self).held.into_keys().collect()
     }

@@ -153,6 +153,35 @@ test("a client that does not read is seen to be cut off", async (t) => {
   assertClean(page, gateway);
 });
 
+test("who came back is seen by what became of it, beside what is kept for them", async (t) => {
+  const { app, gateway, page } = await open(t);
+  app.allows = () => true;
+  const client = await connectClient(t, gateway);
+  client.send("Subscribe", { exchange: "widgets", routing_key: 1 });
+  const subscribed = await client.messages.next(({ event }) => event === "Subscribed", "Subscribed");
+  const after = subscribed.payload.id;
+  client.close();
+  await gateway.push("widgets", "1", "WidgetQtyChanged", { quantity: 7 });
+
+  const back = await connectClient(t, gateway);
+  back.send("Subscribe", { exchange: "widgets", routing_key: 1, after });
+  await back.messages.next(({ event }) => event === "Replayed", "Replayed");
+  back.send("Subscribe", { exchange: "gadgets", routing_keys: [1, 2], after });
+  await rowAppears(page, "resumes", "recovered", "after");
+  await rowAppears(page, "resumes", "unknown", "after");
+  await page.locator("#resumes .facts").getByText("0 under way · 1 event from memory, 0 from the log").waitFor();
+  await rowAppears(page, "buffer", "widgets", "2");
+  await page.locator("#buffer .facts").getByText("of 64 MiB").waitFor();
+
+  for (let n = 0; n < MANY; n++) await gateway.push("widgets", "2", "Large", LARGE);
+  await connectSlowClient(t, gateway, "widgets", "2", after);
+  await rowAppears(page, "sessions", "↻");
+  await page.locator("#resumes .facts").getByText("1 under way").waitFor();
+  const { SCREENSHOTS } = process.env;
+  if (SCREENSHOTS) await page.screenshot({ path: `${SCREENSHOTS}/console-resumes.png`, fullPage: true });
+  assertClean(page, gateway);
+});
+
 test("what is pushed in one panel is heard in the other", async (t) => {
   const { app, gateway, page } = await open(t);
   app.allows = () => true;

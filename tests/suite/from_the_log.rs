@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use lapin::BasicProperties;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -12,6 +13,7 @@ use crate::support::{
     fleet::Fleet,
     gateway::{Addresses, push_request},
     handler::proto::PushEventsRequest,
+    metrics::Scrape,
     program::Program,
     rabbitmq::RabbitMq,
     within,
@@ -158,15 +160,40 @@ async fn what_was_pushed_twice_is_missed_once() {
 }
 
 #[tokio::test]
-async fn behind_what_cannot_be_read_it_starts_all_the_same_and_tells_of_a_gap() {
+async fn what_cannot_be_read_is_stepped_over_in_the_past_too() {
     let broker = RabbitMq::shared().await;
     let mut fleet = Fleet::start(broker, 0).await;
     let exchange = fleet.exchange.clone();
     fleet.exchange = format!("{exchange};batch=off");
     fleet.add(broker, &[]).await;
     let after = position(&fleet[0], &exchange).await;
+    for end in [100, 200] {
+        push_large(&fleet[0], &exchange, end - 100..end).await;
+        broker.publish_bytes(&format!("myxi.in.{exchange}"), &[(b"\xff", b"{}")]).await;
+    }
+    push_large(&fleet[0], &exchange, 200..300).await;
+
+    // One has it in memory, the other reads it from the log.
+    fleet.add(broker, &[]).await;
+    fleet.add(broker, &[SMALL]).await;
+    for replica in &fleet.replicas[1..] {
+        let mut client = replica.client().await;
+        let subscribed = subscribe(&mut client, &exchange, Some(&after)).await;
+        assert_eq!(subscribed["recovered"], true, "{subscribed}");
+        assert_eq!(comes_back(&mut client, 300).await, 0);
+        assert!(client.quiet().await);
+    }
+}
+
+#[tokio::test]
+async fn what_a_newer_replica_wrote_is_told_as_a_gap_in_the_past_too() {
+    let broker = RabbitMq::shared().await;
+    let mut fleet = Fleet::start(broker, 1).await;
+    let exchange = fleet.exchange.clone();
+    let after = position(&fleet[0], &exchange).await;
     push(&fleet[0], &exchange, "1", 0..600, 100).await;
-    broker.publish_bytes(&format!("myxi.in.{exchange}"), &[(b"\xff", b"{}")]).await;
+    let newer = BasicProperties::default().with_type("myxi.of-tomorrow".into());
+    Program::connect(broker).await.publish_with(&exchange, "1", b"\0\x01", newer).await;
     push(&fleet[0], &exchange, "1", 600..800, 100).await;
 
     fleet.add(broker, &[]).await;
@@ -176,6 +203,8 @@ async fn behind_what_cannot_be_read_it_starts_all_the_same_and_tells_of_a_gap() 
     let gap = client.await_that(|message| message["event"] != "Event").await;
     assert_eq!(gap["event"], "Gap", "{gap}");
     let replayed = client.event("Replayed").await["payload"]["count"].as_u64();
+    let told = r#"myxi_resumes_total{asked="after",result="gap"}"#;
+    Scrape::of(&fleet[1]).await.shows([(told, 1), ("myxi_resumes_under_way", 0)]);
     receives(&mut client, 0..replayed.expect("a number")).await;
     push(&fleet[1], &exchange, "1", 800..803, 1).await;
     receives(&mut client, 800..803).await;

@@ -87,12 +87,39 @@ async fn a_log_that_is_cut_behind_a_stopped_replica_is_told_before_what_comes_ne
     // 30 MB: more than the sockets between hold, by far more than the log.
     push_with_bulk(&fleet[0], &name, 10..400).await;
     stopped.signal("CONT");
-    fleet[0].push(&name, "1", "Last", json!(0)).await;
 
+    // The gap is told with what comes behind the next marker.
     for client in &mut clients {
-        let heard = heard(client).await;
+        let heard = tokio::select! {
+            heard = heard(client) => heard,
+            () = push_on(&fleet[0], &name, "Last") => unreachable!(),
+        };
         nothing_is_missing_in_silence(&heard, 0, 399);
         assert!(heard.contains(&None), "nothing was lost: this test tests nothing");
+    }
+    let told = tokio::select! {
+        told = position_behind_a_gap(&mut clients[0]) => told,
+        () = push_on(&fleet[0], &name, "Event") => unreachable!(),
+    };
+    let mut elsewhere = fleet[0].client().await;
+    let after = json!({"exchange": name, "routing_key": "1", "after": told});
+    elsewhere.send(json!({"action": "Subscribe", "payload": after})).await;
+    assert_eq!(elsewhere.event("Subscribed").await["payload"]["recovered"], true);
+}
+
+/// Of the first event behind it.
+async fn position_behind_a_gap(client: &mut Client) -> String {
+    loop {
+        let message = client.positioned().await;
+        if message["event"] == "Event" {
+            return message["mq"]["id"].as_str().expect("a position").to_owned();
+        }
+    }
+}
+
+async fn push_on(replica: &Addresses, exchange: &str, event: &str) {
+    loop {
+        replica.push(exchange, "1", event, json!(0)).await;
     }
 }
 

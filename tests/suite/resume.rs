@@ -2,6 +2,7 @@
 //! go on live; or they are told at once that they do not.
 
 mod client;
+mod counted;
 mod past;
 mod refused;
 mod replays;

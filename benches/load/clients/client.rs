@@ -15,7 +15,7 @@ use super::{
         frames::{self, Frames},
         script::{self, Step},
     },
-    Unit,
+    Tally, Unit,
 };
 
 /// Source addresses that clients are spread over: each has 28,000 ports.
@@ -28,9 +28,7 @@ pub struct Client {
     repeat: Option<Rc<[u8]>>,
     /// When it was repeated, once somebody wants to know.
     repeated: Option<Instant>,
-    bytes: usize,
-    /// Messages.
-    pub received: u64,
+    pub tally: Tally,
 }
 
 impl Client {
@@ -57,8 +55,7 @@ impl Client {
             script: Some(Box::new(script)),
             repeat: None,
             repeated: None,
-            bytes: 0,
-            received: 0,
+            tally: Tally::default(),
         })
     }
 
@@ -81,8 +78,12 @@ impl Client {
         Ok(())
     }
 
+    pub fn say(&mut self, message: &[u8]) -> io::Result<()> {
+        self.stream.write_all(message)
+    }
+
     pub fn restart_count(&mut self) {
-        (self.received, self.bytes, self.repeated) = (0, 0, None);
+        (self.tally, self.repeated) = (Tally::default(), None);
     }
 
     /// How long the answer took that came now. Of the first one it is not known.
@@ -122,35 +123,32 @@ impl Client {
     }
 
     fn read(&mut self, bytes: &[u8], unit: Unit) -> io::Result<()> {
+        let tally = &mut self.tally;
         if let Some(script) = &mut self.script {
-            script.read(&mut self.frames, bytes).map_err(io::Error::other)?;
-            if script.is_done() {
+            let heard = |message: &[u8], awaits: bool| {
+                if !awaits || unit.looks_inside() {
+                    tally.add(unit, message, true);
+                }
+            };
+            script.read(&mut self.frames, bytes, heard).map_err(io::Error::other)?;
+            if script.is_over() {
                 self.script = None;
                 return Ok(());
             }
             return self.send();
         }
-        let before = self.received;
+        let before = tally.received;
         let mut pings = 0;
-        self.frames.read(bytes, |part| match unit {
-            _ if part.opcode == frames::PING => pings += usize::from(part.ends),
-            _ if !frames::is_data(part.opcode) => {}
-            Unit::Frame => self.received += u64::from(part.ends),
-            Unit::Line => {
-                let between = part.bytes.iter().filter(|byte| **byte == b'\n').count();
-                self.received += between as u64 + u64::from(part.ends);
-            }
-            Unit::Bytes(length) => {
-                let bytes = self.bytes + part.bytes.len();
-                (self.received, self.bytes) =
-                    (self.received + (bytes / length) as u64, bytes % length);
-            }
+        self.frames.read(bytes, |part| match part.opcode {
+            frames::PING => pings += usize::from(part.ends),
+            opcode if frames::is_data(opcode) => tally.add(unit, part.bytes, part.ends),
+            _ => {}
         });
         for _ in 0..pings {
             self.stream.write_all(&frames::frame(frames::PONG, b""))?;
         }
         if let Some(message) = &self.repeat {
-            for _ in before..self.received {
+            for _ in before..self.tally.received {
                 self.stream.write_all(message)?;
             }
         }

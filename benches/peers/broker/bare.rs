@@ -103,11 +103,29 @@ pub async fn paced(
     Ok((Measured { spent, latencies: latencies(&published, &readers, warm_up as usize) }, lag))
 }
 
+/// So many entries of a log of their own, from the first on.
+pub async fn from_the_log(entries: u64, setup: &Setup<'_>) -> anyhow::Result<Spent> {
+    let name = format!("deep-{:08x}", rand::random::<u32>());
+    let connection = setup.broker.connect().await?;
+    let channel = connection.create_channel().await?;
+    log::declare(&channel, &name).await?;
+    let mut publisher = Publisher::new(channel, &name).await?;
+    for _ in 0..entries {
+        publisher.publish(KEY).await?;
+    }
+    publisher.settle().await?;
+    let meter = Meter::start(setup.broker, &[]);
+    let reader = Reader::start(setup.broker.url(), &name, "first").await?;
+    all_have(&[reader], entries as usize).await?;
+    Ok(meter.stop(entries))
+}
+
 async fn start(broker: &RabbitMq, readers: usize) -> anyhow::Result<(Publisher, Vec<Reader>)> {
     let connection = broker.connect().await?;
     let channel = connection.create_channel().await?;
     log::declare(&channel, NAME).await?;
-    let readers = try_join_all((0..readers).map(|_| Reader::start(broker.url(), NAME))).await?;
+    let reader = || Reader::start(broker.url(), NAME, "next");
+    let readers = try_join_all((0..readers).map(|_| reader())).await?;
     Ok((Publisher::new(channel, NAME).await?, readers))
 }
 

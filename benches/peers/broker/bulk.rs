@@ -98,3 +98,19 @@ pub async fn push_for(
     let all = async { tokio::try_join!(waiting, push(apis, key, &over)) };
     Ok(within(time + DEADLINE, "events are pushed", all).await?.1)
 }
+
+/// As [`push`], exactly so many, which whole calls hold.
+pub async fn push_all(
+    events: u64,
+    apis: &[GatewayClient<Channel>],
+    key: &str,
+) -> anyhow::Result<()> {
+    let (left, over) = (Cell::new(events), Cell::new(false));
+    let next = || {
+        left.set(left.get() - 1);
+        over.set(left.get() == 0);
+        key.to_owned()
+    };
+    within(DEADLINE, "events are pushed", push(apis, next, &over)).await?;
+    Ok(())
+}

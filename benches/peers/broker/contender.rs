@@ -27,6 +27,10 @@ impl Build {
         Self { name, program, exchange: format!("{EXCHANGE}{options}") }
     }
 
+    pub fn with_batches() -> Self {
+        Self::now(GATEWAY, ";batch=on")
+    }
+
     pub fn without_batches() -> Self {
         Self::now(WITHOUT_BATCHES, ";batch=off")
     }
@@ -36,9 +40,9 @@ impl Contender {
     /// The gateway with batches and without, and where it is given, the one of before, which
     /// does not know the word.
     pub fn all(before: Option<PathBuf>) -> Vec<Self> {
-        let with_batches = Build::now(GATEWAY, ";batch=on");
-        let mut all =
-            vec![Self::Bare, Self::Gateway(with_batches), Self::Gateway(Build::without_batches())];
+        let builds = [Build::with_batches(), Build::without_batches()];
+        let mut all = vec![Self::Bare];
+        all.extend(builds.map(Self::Gateway));
         all.extend(before.map(|program| {
             Self::Gateway(Build { name: BEFORE, program, exchange: EXCHANGE.into() })
         }));

@@ -22,11 +22,22 @@ pub struct Replicas {
 impl Replicas {
     /// Returns when all have reached the broker.
     pub async fn start(build: &Build, count: usize, setup: &Setup<'_>) -> anyhow::Result<Self> {
+        Self::start_with(build, count, &[], setup).await
+    }
+
+    /// As [`Self::start`], with further flags.
+    pub async fn start_with(
+        build: &Build,
+        count: usize,
+        further: &[&str],
+        setup: &Setup<'_>,
+    ) -> anyhow::Result<Self> {
         let application = Application::start(setup.processors).await?;
         let (url, exchange) = (setup.broker.url(), format!("--exchange={}", build.exchange));
         let own = ["--worker-threads=1", "--rabbitmq-url", &url, &exchange];
         let given = setup.flags.iter().map(String::as_str);
-        let flags: Vec<&str> = own.into_iter().chain(given).collect();
+        let flags: Vec<&str> =
+            own.into_iter().chain(further.iter().copied()).chain(given).collect();
         let (mut gateways, mut apis) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let any_port = (Ipv4Addr::LOCALHOST, 0).into();

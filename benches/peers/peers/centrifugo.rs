@@ -1,7 +1,7 @@
 //! Centrifugo, alone with its memory engine: a subscription each over its JSON protocol,
 //! published to over its gRPC API; its RPCs proxied over gRPC to the application that the
-//! gateway's actions go to. Clients are anonymous and it asks nobody about them, which is
-//! the least that it does.
+//! gateway's actions go to; for clients that come back, with a history that they recover from.
+//! Clients are anonymous and it asks nobody about them, which is the least that it does.
 
 mod contract;
 mod proxied;
@@ -12,7 +12,7 @@ use std::{
     rc::Rc,
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tonic::{Request, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
@@ -24,7 +24,7 @@ use crate::{
     load::{
         Application, Scratch, ServerProcess, Step, Unit, free_ports, payload, step, text, upgrade,
     },
-    peer::{Forwarder, Forwarding, KEY, Peer, Publish, Running},
+    peer::{Forwarder, Forwarding, KEY, Keeper, Keeping, Peer, Publish, Running},
     placement::Placement,
 };
 
@@ -50,7 +50,25 @@ impl Peer for Centrifugo {
     }
 
     async fn start(&self, placement: &Placement) -> anyhow::Result<Running> {
-        let process = Process::start(None, &placement.server).await?;
+        self.start_with_history(0, placement).await
+    }
+
+    fn forwarder(&self) -> Option<&dyn Forwarder> {
+        Some(self)
+    }
+
+    fn keeper(&self) -> Option<&dyn Keeper> {
+        Some(self)
+    }
+}
+
+impl Centrifugo {
+    async fn start_with_history(
+        &self,
+        events: u64,
+        placement: &Placement,
+    ) -> anyhow::Result<Running> {
+        let process = Process::start(None, events, &placement.server).await?;
         let channel = Channel::from_shared(format!("http://{}", process.api))?.connect().await?;
         Ok(Running {
             process: process.server.id(),
@@ -62,9 +80,19 @@ impl Peer for Centrifugo {
             _alive: Box::new(process),
         })
     }
+}
 
-    fn forwarder(&self) -> Option<&dyn Forwarder> {
-        Some(self)
+#[async_trait(?Send)]
+impl Keeper for Centrifugo {
+    async fn start_keeping(&self, events: u64, placement: &Placement) -> anyhow::Result<Keeping> {
+        Ok(Keeping {
+            running: self.start_with_history(events, placement).await?,
+            enter,
+            come_back,
+            // The answer has them all.
+            messages: |_| 1,
+            all: |_| r#""recovered":true"#.into(),
+        })
     }
 }
 
@@ -72,7 +100,7 @@ impl Peer for Centrifugo {
 impl Forwarder for Centrifugo {
     async fn start_forwarding(&self, processors: &str) -> anyhow::Result<Forwarding> {
         let application = proxied::start(processors).await?;
-        let process = Process::start(Some(&application), processors).await?;
+        let process = Process::start(Some(&application), 0, processors).await?;
         let call = format!(r#"{{"id":3,"rpc":{{"method":"Echo","data":{}}}}}"#, payload());
         Ok(Forwarding {
             process: process.server.id(),
@@ -95,12 +123,17 @@ struct Process {
 }
 
 impl Process {
-    async fn start(application: Option<&Application>, processors: &str) -> anyhow::Result<Self> {
+    /// With a history of so many events, or none.
+    async fn start(
+        application: Option<&Application>,
+        history: u64,
+        processors: &str,
+    ) -> anyhow::Result<Self> {
         let install = "it with `go install github.com/centrifugal/centrifugo/v6@latest`";
         require("centrifugo", install)?;
         let [port, api_port] = free_ports()?;
         let scratch = Scratch::new("centrifugo")?;
-        let settings = settings(port, api_port, application).to_string();
+        let settings = settings(port, api_port, application, history).to_string();
         let settings = scratch.write("config.json", &settings)?;
         let mut command = Command::new("centrifugo");
         command.arg("--config").arg(settings);
@@ -112,7 +145,7 @@ impl Process {
     }
 }
 
-fn settings(port: u16, api_port: u16, application: Option<&Application>) -> Value {
+fn settings(port: u16, api_port: u16, application: Option<&Application>, history: u64) -> Value {
     let endpoint = application.map(|application| format!("grpc://{}", application.address));
     json!({
         "http_server": { "address": "127.0.0.1", "port": port },
@@ -123,11 +156,15 @@ fn settings(port: u16, api_port: u16, application: Option<&Application>) -> Valu
             "allow_anonymous_connect_without_token": true,
             // A ping would be counted as a message.
             "ping_interval": "10m",
+            "recovery_max_publication_limit": history,
         },
         "channel": {
             "without_namespace": {
                 "allow_subscribe_for_client": true,
                 "allow_subscribe_for_anonymous": true,
+                "history_size": history,
+                "history_ttl": if history > 0 { "1h" } else { "0s" },
+                "force_recovery": history > 0,
             },
         },
         "rpc": {
@@ -139,11 +176,26 @@ fn settings(port: u16, api_port: u16, application: Option<&Application>) -> Valu
 
 fn script(server: SocketAddr, key: &str) -> Rc<[Step]> {
     let subscribe = format!(r#"{{"id":2,"subscribe":{{"channel":"{key}"}}}}"#);
-    Rc::new([
+    let mut script = enter(server);
+    script.push(step(text(subscribe.as_bytes()), r#""subscribe":"#));
+    script.into()
+}
+
+fn enter(server: SocketAddr) -> Vec<Step> {
+    vec![
         upgrade(server, "/connection/websocket", None),
         step(text(br#"{"id":1,"connect":{}}"#), r#""connect":"#),
-        step(text(subscribe.as_bytes()), r#""subscribe":"#),
-    ])
+    ]
+}
+
+fn come_back(subscribed: &str) -> anyhow::Result<Vec<u8>> {
+    let answer = subscribed.lines().find(|line| line.contains(r#""subscribe":"#));
+    let answer: Value = serde_json::from_str(answer.context("an answer")?)?;
+    let (epoch, offset) = (&answer["subscribe"]["epoch"], &answer["subscribe"]["offset"]);
+    // What is nothing is not said.
+    let offset = offset.as_u64().unwrap_or_default();
+    let subscribe = json!({ "channel": KEY, "recover": true, "epoch": epoch, "offset": offset });
+    Ok(text(json!({ "id": 2, "subscribe": subscribe }).to_string().as_bytes()))
 }
 
 struct Publisher(Channel);

@@ -2,13 +2,17 @@
 
 use std::rc::Rc;
 
+use anyhow::Context;
 use async_trait::async_trait;
 use myxi::proto::gateway_client::GatewayClient;
 use tonic::transport::Channel;
 
 use crate::{
-    load::{Application, Gateway, Unit, event, myxi_script, payload, text},
-    peer::{Forwarder, Forwarding, KEY, Peer, Publish, Running},
+    load::{
+        Application, Gateway, Unit, event, myxi_entry, myxi_script, payload, position_in,
+        subscribe, text,
+    },
+    peer::{Forwarder, Forwarding, KEY, Keeper, Keeping, Peer, Publish, Running},
     placement::Placement,
     report::GATEWAY,
 };
@@ -46,6 +50,10 @@ impl Peer for Myxi {
     fn forwarder(&self) -> Option<&dyn Forwarder> {
         Some(self)
     }
+
+    fn keeper(&self) -> Option<&dyn Keeper> {
+        Some(self)
+    }
 }
 
 #[async_trait(?Send)]
@@ -62,6 +70,24 @@ impl Forwarder for Myxi {
             action: text(action.as_bytes()).into(),
             application,
             _alive: Box::new(gateway),
+        })
+    }
+}
+
+#[async_trait(?Send)]
+impl Keeper for Myxi {
+    /// As always.
+    async fn start_keeping(&self, _events: u64, placement: &Placement) -> anyhow::Result<Keeping> {
+        Ok(Keeping {
+            running: self.start(placement).await?,
+            enter: myxi_entry,
+            come_back: |subscribed| {
+                let position = position_in(subscribed).context("a position")?;
+                Ok(subscribe(KEY, Some(position)))
+            },
+            // Beside `Subscribed` and `Replayed`.
+            messages: |events| events + 2,
+            all: |events| format!(r#""count":{events}}}"#),
         })
     }
 }

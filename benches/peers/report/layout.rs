@@ -62,6 +62,11 @@ impl Column {
     const fn alone(self) -> Self {
         Self { compares: false, ..self }
     }
+
+    /// A ratio says something, though there is nothing to be reached.
+    const fn beside(self) -> Self {
+        Self { compares: true, ..self }
+    }
 }
 
 const LOAD: Column = column("load side, µs", 2, Shown);
@@ -152,6 +157,39 @@ pub fn layout(row: Row) -> (&'static str, Vec<Column>) {
                 column("CPU of one gateway each, µs", 1, Shown),
             ],
         ),
+        Row::Missed => {
+            ("A client comes back that missed 1,000 events, which are in memory", missed().into())
+        }
+        Row::MissedByMany => ("1,000 such clients at once", missed().into()),
+        Row::Deep => (
+            "Through RabbitMQ: a client comes back that missed 100,000 events, which are in the log",
+            vec![
+                column("s", 2, Shown),
+                column("events/s", 0, Shown).beside(),
+                BROKER_CPU.beside(),
+                GATEWAY_CPU,
+                LOAD,
+            ],
+        ),
+        Row::KilledReplica => (
+            "Through RabbitMQ: 10,000 clients of a replica that was killed come back to another",
+            vec![
+                column("all complete, s", 2, Shown).beside(),
+                column("gateway CPU a client, µs", 0, Shown).beside(),
+                column("events never received", 0, AtMost(0.0)).alone(),
+                column("received again", 0, AtMost(0.0)).alone(),
+            ],
+        ),
+        Row::RingMemory => (
+            "Through RabbitMQ: memory of what is kept for clients that come back",
+            vec![
+                column("empty, MiB", 1, Shown),
+                column("an event, bytes", 0, Shown),
+                column("a byte of it, bytes", 2, Shown),
+                column("full, MiB", 1, Shown),
+                column("and replayed, MiB", 1, Shown),
+            ],
+        ),
         Row::Idle => (
             "5,000 idle connections, authenticated and subscribed",
             vec![
@@ -185,6 +223,14 @@ pub fn layout(row: Row) -> (&'static str, Vec<Column>) {
             rates(Shown, Shown).into(),
         ),
     }
+}
+
+const fn missed() -> [Column; 3] {
+    [
+        column("all complete, ms", 2, Shown).beside(),
+        column("events/s", 0, Shown).beside(),
+        column("server CPU each, µs", 2, Shown).beside(),
+    ]
 }
 
 fn latencies() -> Vec<Column> {

@@ -14,7 +14,7 @@ use crate::{
     report::BEFORE,
 };
 
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 8] = [
     Row::Keys,
     Row::Callers,
     Row::OnePush,
@@ -22,6 +22,7 @@ const ROWS: [Row; 7] = [
     Row::Unwanted,
     Row::ThreeReplicas,
     Row::Fleet,
+    Row::Deep,
 ];
 
 impl Rows {
@@ -49,16 +50,20 @@ impl Rows {
     async fn pushed(&mut self, row: Row, contender: &Contender, broker: &RabbitMq, round: usize) {
         let name = contender.name();
         eprintln!("round {}, {row:?}, {name}", round + 1);
-        let setup = Setup {
+        let measured = broker::measure(row, contender, &self.setup(broker)).await;
+        match measured {
+            Ok(figures) => self.report.record(row, name, &figures),
+            Err(error) => self.report.failed(&format!("{name}, {row:?}"), &error),
+        }
+    }
+
+    pub(super) fn setup<'a>(&'a self, broker: &'a RabbitMq) -> Setup<'a> {
+        Setup {
             broker,
             time: self.time(),
             flags: &self.args.gateway_flags,
             processors: &self.together.server,
             fleet: self.args.fleet.max(1),
-        };
-        match broker::measure(row, contender, &setup).await {
-            Ok(figures) => self.report.record(row, name, &figures),
-            Err(error) => self.report.failed(&format!("{name}, {row:?}"), &error),
         }
     }
 

@@ -9,6 +9,7 @@ import * as format from "./format.js";
 import { Plots } from "./plots.js";
 import { offerExchanges, push } from "./push.js";
 import { Recent, SPAN_MS } from "./recent.js";
+import { resumeName, showResumes } from "./resumes.js";
 import { StatusStrip } from "./status.js";
 import { SESSION_COLUMNS, TOPIC_COLUMNS, button, pagedTable, showCounts } from "./tables.js";
 import { tail } from "./tail.js";
@@ -25,7 +26,7 @@ const away = document.getElementById("away");
 const figuresError = document.getElementById("figures-error");
 
 /** What the last minute brought; `connections`: the most that there were, from the history. */
-const lately = { errors: new Recent(), closed: new Recent(), actions: new Recent(), connections: 0 };
+const lately = { errors: new Recent(), closed: new Recent(), actions: new Recent(), resumes: new Recent(), connections: 0 };
 
 /** Whether the gateway answered when it was last asked. */
 let answers = false;
@@ -42,12 +43,14 @@ function overviewCame(overview) {
   lately.errors.add(overview.now_ms, counts(overview.errors, "code"));
   lately.closed.add(overview.now_ms, counts(overview.closed, "reason"));
   lately.actions.add(overview.now_ms, counts(overview.actions, "action"));
+  lately.resumes.add(overview.now_ms, new Map(overview.resumes.results.map((row) => [resumeName(row), row.count])));
 
   const verdicts = judge(overview, lately);
   strip.show(verdicts);
   plots.now(overview);
   plots.mark(verdicts);
   showCounts(overview, lately);
+  showResumes(overview.resumes, lately.resumes);
   suggestAddress(overview.clients);
   offerExchanges(overview.bus.exchanges.map(({ name }) => name));
   lastAnswer = overview.now_ms;
@@ -58,7 +61,7 @@ function overviewCame(overview) {
 /** Its counters and its events begin again. */
 function startedAnew(started) {
   startedMs = started;
-  for (const recent of [lately.errors, lately.closed, lately.actions]) recent.clear();
+  for (const recent of [lately.errors, lately.closed, lately.actions, lately.resumes]) recent.clear();
   lately.connections = 0;
   events.restart();
 }

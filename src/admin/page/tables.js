@@ -119,12 +119,24 @@ const nameAndError = {
   },
 };
 
+/** How many, with a mark while some of them have not received yet what they missed. */
+const subscriptions = {
+  draw(cell, { subscriptions: all, catching_up: late }) {
+    if (!cell.firstElementChild) cell.append(element("span", "late"), element("span"));
+    const [first, last] = cell.children;
+    setText(first, late > 0 ? "↻\u00a0" : "");
+    setText(last, format.count(all));
+    const title = late > 0 ? `${format.count(late)} of them still receive what they missed` : "";
+    if (cell.title !== title) cell.title = title;
+  },
+};
+
 export const SESSION_COLUMNS = [
   (session) => session.id,
   (session) => session.identity ?? format.NONE,
   (session) => session.remote,
   (session) => format.duration(session.age_ms),
-  (session) => format.count(session.subscriptions),
+  subscriptions,
   (session) => format.bytes(session.outbox_bytes),
 ];
 
@@ -168,7 +180,7 @@ function show(cell, text) {
 }
 
 /** Keeps the rows that are there, and changes only what reads differently. */
-function fill(body, rows, columns, nothing = "None since the start.") {
+export function fill(body, rows, columns, nothing = "None since the start.") {
   if (rows.length === 0) {
     const only = body.firstElementChild;
     if (only?.className === "nothing" && only.textContent === nothing) return;

@@ -203,8 +203,9 @@ impl Reader {
                     self.take(delivery, connection).await?;
                 }
                 None => {
-                    let position = self.trail.as_ref().and_then(Trail::position);
-                    self.tell_due_gap(position).await;
+                    if let Some(trail) = self.trail.as_ref().filter(|trail| trail.is_marked()) {
+                        self.tell_due_gap(trail.position()).await;
+                    }
                     self.heed(watchdog.tick(self.publisher.confirmed()))?;
                 }
             }
@@ -246,6 +247,7 @@ impl Reader {
                     let (exchange, last) = (&self.config.name, trail.last());
                     tracing::warn!(%exchange, last, offset, "the log was cut before it was read");
                     trail.cut_before(offset);
+                    self.next_marker = 0;
                     self.seen.forget();
                     self.gap_due = true;
                 }
@@ -267,6 +269,11 @@ impl Reader {
                 trail.pass(entry::of(&delivery, trail.marker())?);
                 self.gap_due = true;
                 self.skip(offset, SkipReason::Newer);
+            }
+            // Its position would say nothing to another replica. The gap comes with a marker.
+            Kind::Events if !trail.is_marked() => {
+                trail.pass(entry::of(&delivery, trail.marker())?);
+                self.gap_due = true;
             }
             Kind::Events => {
                 let entry = entry::of(&delivery, trail.marker())?;

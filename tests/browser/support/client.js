@@ -17,8 +17,8 @@ export async function connectClient(t, gateway) {
   return { id: welcome.payload.id, messages, send, close: () => socket.close(), closed };
 }
 
-/** Subscribes, hears that it is so, and never reads again. */
-export async function connectSlowClient(t, gateway, exchange, routing_key) {
+/** Subscribes, hears that it is so, and never reads again. `after`: where it was, if it comes back. */
+export async function connectSlowClient(t, gateway, exchange, routing_key, after) {
   const [host, port] = gateway.clients.split(":");
   const socket = connect(Number(port), host);
   // It is cut off in the end.
@@ -32,7 +32,7 @@ export async function connectSlowClient(t, gateway, exchange, routing_key) {
   const heard = new Seen();
   socket.on("data", (data) => heard.add(data.toString()));
   await heard.next((text) => text.includes("Welcome"), "Welcome");
-  socket.write(frame(JSON.stringify({ action: "Subscribe", payload: { exchange, routing_key } })));
+  socket.write(frame(JSON.stringify({ action: "Subscribe", payload: { exchange, routing_key, after } })));
   await heard.next((text) => text.includes("Subscribed"), "Subscribed");
   socket.pause();
 }

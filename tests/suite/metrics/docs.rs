@@ -76,7 +76,10 @@ fn the_dashboard_can_be_imported() {
     let panels = dashboard["panels"].as_array().expect("panels");
     let rows = panels.iter().filter(|panel| panel["type"] == "row");
     let rows: Vec<_> = rows.map(|row| row["title"].as_str().expect("a title")).collect();
-    assert_eq!(rows, ["Clients", "Actions", "Application", "Events", "Bus", "Process"]);
+    assert_eq!(
+        rows,
+        ["Clients", "Actions", "Application", "Events", "Coming back", "Bus", "Process"]
+    );
     let ids: BTreeSet<_> =
         panels.iter().map(|panel| panel["id"].as_u64().expect("an id")).collect();
     assert_eq!(ids.len(), panels.len(), "an id twice");

@@ -27,8 +27,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Returns when it reads.
-    pub async fn start(url: String, name: &str) -> anyhow::Result<Self> {
+    /// Returns when it reads, from the `first` entry or the `next` one on.
+    pub async fn start(url: String, name: &str, from: &'static str) -> anyhow::Result<Self> {
         let (running, stopped) = oneshot::channel::<()>();
         let (started, start) = oneshot::channel();
         let (received, receiver) = watch::channel(0);
@@ -43,7 +43,7 @@ impl Reader {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 tokio::select! {
-                    read = read(&url, log, note, started) => eprintln!("the reader: {read:?}"),
+                    read = read(&url, log, from, note, started) => eprintln!("the reader: {read:?}"),
                     _ = stopped => {}
                 }
             });
@@ -70,6 +70,7 @@ impl Reader {
 async fn read(
     url: &str,
     log: ShortString,
+    from: &str,
     note: impl Fn(),
     started: oneshot::Sender<()>,
 ) -> lapin::Result<()> {
@@ -77,7 +78,7 @@ async fn read(
     let channel = connection.create_channel().await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let mut arguments = FieldTable::default();
-    arguments.insert("x-stream-offset".into(), AMQPValue::LongString("next".into()));
+    arguments.insert("x-stream-offset".into(), AMQPValue::LongString(from.into()));
     let options = BasicConsumeOptions::default();
     let mut consumer = channel.basic_consume(log, "".into(), options, arguments).await?;
     let _ = started.send(());

@@ -1,11 +1,12 @@
 //! Looks into a log on connections of their own, which that may cost.
 
+use std::ops::Range;
+
 use tokio::time::Instant;
 
 use super::{
     PATIENCE, Reader,
     tail::{From, Tail},
-    trail::Trail,
 };
 use crate::{
     bus::{
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Entries next to each other that cannot be read and are stepped over in one go.
-const UNREADABLE_AT_ONCE: usize = 64;
+const UNREADABLE_AT_ONCE: u64 = 64;
 
 impl Reader {
     /// Something that cannot be read has cost the connection. At first it need not be what is
@@ -28,19 +29,42 @@ impl Reader {
         if !std::mem::replace(&mut self.careful, true) {
             return;
         }
-        let Some(last) = self.trail.as_ref().map(Trail::last) else { return };
-        let mut in_chunks = 0;
-        for suspect in (last + 1..).take(UNREADABLE_AT_ONCE) {
-            let from = From::Offset(suspect);
-            let read = read_apart(connection, &self.config.name, from).await;
-            let Some(unreadable) = read.err().and_then(|e| e.unreadable()) else { break };
-            self.skip(suspect, SkipReason::Unreadable);
-            self.trail.iter_mut().for_each(|trail| trail.step_over(suspect));
-            in_chunks += u32::from(unreadable == Unreadable::Chunk);
+        let Some(next) = self.trail.as_ref().map(|trail| trail.last() + 1) else { return };
+        let found = unreadable_from(next, connection, &self.config.name).await;
+        let Some(last) = found.offsets.clone().last() else { return };
+        found.offsets.for_each(|offset| self.skip(offset, SkipReason::Unreadable));
+        let Some(trail) = &mut self.trail else { return };
+        trail.step_over(last);
+        if found.may_hide_others {
+            trail.lose_marker();
+            self.next_marker = 0;
+            self.gap_due = true;
         }
-        // The last one was what cannot be read. Others may have been events before it.
-        self.gap_due |= in_chunks > 1;
     }
+}
+
+/// What cannot be read, up to something that can.
+pub(super) struct Unread {
+    pub offsets: Range<u64>,
+    /// The last of these was what cannot be read. Others may have been events before it, or
+    /// markers.
+    pub may_hide_others: bool,
+}
+
+/// From this offset on.
+pub(super) async fn unreadable_from(
+    first: u64,
+    connection: &BrokerConnection,
+    exchange: &Exchange,
+) -> Unread {
+    let (mut next, mut in_chunks) = (first, 0);
+    while next - first < UNREADABLE_AT_ONCE {
+        let read = read_apart(connection, exchange, From::Offset(next)).await;
+        let Some(unreadable) = read.err().and_then(|error| error.unreadable()) else { break };
+        next += 1;
+        in_chunks += u32::from(unreadable == Unreadable::Chunk);
+    }
+    Unread { offsets: first..next, may_hide_others: in_chunks > 1 }
 }
 
 /// Whether the log does not have any more what stood behind this offset.

@@ -32,6 +32,10 @@ pub(in crate::bus::rabbitmq) struct Past {
     exchange: Exchange,
     max_event_size: usize,
     tail: Tail,
+    /// Behind what was read, or stepped over.
+    next: u64,
+    /// Something that cannot be read may be near: entries are asked for one at a time.
+    careful: bool,
     /// Since the last marker; nothing before the first,
     trail: Option<Trail>,
     /// which must not stand behind this offset.
@@ -65,15 +69,33 @@ impl Past {
     ) -> Result<Self, BrokerError> {
         let (from, marker_by) = marker_in.into_inner();
         let tail = Tail::open(&connection, &exchange, From::Offset(from), PREFETCH).await?;
-        let (trail, seen, delivery) = Default::default();
-        Ok(Self { connection, exchange, max_event_size, tail, trail, marker_by, seen, delivery })
+        let (careful, trail, seen, delivery) = Default::default();
+        Ok(Self {
+            connection,
+            exchange,
+            max_event_size,
+            tail,
+            next: from,
+            careful,
+            trail,
+            marker_by,
+            seen,
+            delivery,
+        })
     }
 
     /// The next entry, as a listener is told of it. Where entries may be missing before it, that
     /// is an error, and nothing is to be read any further.
     pub(super) async fn next(&mut self) -> Result<LogEntry<'_>, BrokerError> {
         let (delivery, id) = loop {
-            let delivery = self.tail.next_within(PATIENCE, "an entry of the log").await?;
+            let delivery = match self.tail.next_within(PATIENCE, "an entry of the log").await {
+                Err(error) if error.unreadable().is_some() => {
+                    self.go_around(error).await?;
+                    continue;
+                }
+                read => read?,
+            };
+            self.next = entry::offset(&delivery)? + 1;
             if let Some(id) = self.pass(&delivery).await? {
                 break (delivery, id);
             }
@@ -85,6 +107,23 @@ impl Past {
             yield_now().await;
         }
         Ok(entry)
+    }
+
+    /// As where it is read live: what cannot be read is approached entry by entry, then stepped
+    /// over.
+    async fn go_around(&mut self, error: BrokerError) -> Result<(), BrokerError> {
+        if std::mem::replace(&mut self.careful, true) {
+            let unread = apart::unreadable_from(self.next, &self.connection, &self.exchange).await;
+            if unread.may_hide_others || unread.offsets.is_empty() {
+                return Err(error);
+            }
+            self.next = unread.offsets.end;
+            self.trail.iter_mut().for_each(|trail| trail.step_over(unread.offsets.end - 1));
+        }
+        self.connection = self.connection.open_another().await?;
+        let from = From::Offset(self.next);
+        self.tail = Tail::open(&self.connection, &self.exchange, from, 1).await?;
+        Ok(())
     }
 
     /// What it is known by, which nothing is before the first marker.

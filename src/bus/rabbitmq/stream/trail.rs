@@ -82,7 +82,17 @@ impl Trail {
     /// What stood before is gone, with markers that were not read.
     pub(super) fn cut_before(&mut self, offset: u64) {
         self.step_over(offset - 1);
+        self.lose_marker();
+    }
+
+    /// There may have been another one, by which others know what comes.
+    pub(super) fn lose_marker(&mut self) {
         self.marker.clear();
+    }
+
+    /// Whether others know what comes by the same entries.
+    pub(super) fn is_marked(&self) -> bool {
+        !self.marker.is_empty()
     }
 
     /// Where to begin to read again.
