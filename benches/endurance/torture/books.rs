@@ -20,9 +20,6 @@ pub struct Books {
     pub excuses: Vec<Excuse>,
     pub rounds: Vec<Round>,
     pub unreadable: Vec<Unreadable>,
-    /// Offsets of entries that a replica, past which the log was cut, has other positions for than
-    /// the rest: it cannot know the marker before them.
-    pub odd: Vec<(&'static str, u64)>,
     /// What was asked of the logs after somebody was told; nothing until it is answered.
     pub heads: Vec<Option<Head>>,
     /// How often which fault was done, by whom it befalls.
@@ -99,8 +96,8 @@ pub enum Heard {
     /// Its number.
     Event(usize),
     Told(Told),
-    /// It goes on in this session, where it was.
-    Back(usize),
+    /// It goes on in this session, behind this offset.
+    Back(usize, Option<u64>),
 }
 
 /// That events may be missing here.
@@ -200,7 +197,6 @@ impl Books {
             excuses: Vec::new(),
             rounds: Vec::new(),
             unreadable: Vec::new(),
-            odd: Vec::new(),
             heads: Vec::new(),
             faults: BTreeMap::new(),
             resumes: BTreeMap::new(),
@@ -281,25 +277,16 @@ impl Books {
         self.subscriptions.len() - 1
     }
 
-    pub fn is_back(&mut self, subscription: usize, session: usize) {
+    pub fn is_back(&mut self, subscription: usize, session: usize, place: Option<u64>) {
         let subscription = &mut self.subscriptions[subscription];
         subscription.session = session;
-        subscription.heard.push(Heard::Back(session));
+        subscription.heard.push(Heard::Back(session, place));
     }
 
     /// An event was heard at this position. Answers whether that is where it stands.
     pub fn stands_at(&mut self, number: usize, position: &str) -> bool {
         let event = &mut self.events[number];
-        let known = event.position.get_or_insert_with(|| position.into());
-        if **known == *position {
-            return true;
-        }
-        let (place, exchange) = (positions::read(position), event.topic.exchange());
-        let is_there = place.is_some() && positions::read(known) == place;
-        let cut = |excuse: &Excuse| !excuse.of_log && excuse.exchange == exchange;
-        let is_odd = is_there && self.excuses.iter().any(cut);
-        self.odd.extend(place.filter(|_| is_odd).map(|(offset, _)| (exchange, offset)));
-        is_odd
+        **event.position.get_or_insert_with(|| position.into()) == *position
     }
 
     pub fn resumed(&mut self, how: &'static str) {

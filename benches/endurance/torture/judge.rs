@@ -158,7 +158,7 @@ fn refused_and_heard(books: &Books) -> Findings {
     let mut numbers: Vec<_> = heard
         .filter_map(|heard| match heard {
             Heard::Event(number) => Some(*number),
-            Heard::Told(_) | Heard::Back(_) => None,
+            Heard::Told(_) | Heard::Back(..) => None,
         })
         .filter(|number| {
             books.events.get(*number).is_some_and(|event| event.outcome == Outcome::Refused)

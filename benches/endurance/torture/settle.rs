@@ -108,7 +108,7 @@ fn deaf(books: &Books, topic: Topic, event: usize, who: Who) -> Vec<usize> {
     let heard = |heard: &Heard| match *heard {
         Heard::Event(number) => number == event,
         Heard::Told(told) => told.at > pushed,
-        Heard::Back(_) => false,
+        Heard::Back(..) => false,
     };
     let is_deaf = |subscription: &Subscription| {
         let replica = books.sessions[subscription.session].replica;

@@ -196,7 +196,8 @@ impl Client<'_> {
         let mut books = self.world.books.borrow_mut();
         let number = match known {
             Some(number) => {
-                books.is_back(number, session);
+                let place = request.after.as_deref().and_then(positions::read);
+                books.is_back(number, session, place.map(|(offset, _)| offset));
                 number
             }
             None => {

@@ -55,9 +55,12 @@ pub async fn write(world: &World, fault: Fault) -> anyhow::Result<String> {
         }
     }
     sleep(fault.lasts / 2).await;
-    let mut books = world.books.borrow_mut();
-    let offsets = before..=books.reached(exchange);
-    books.unreadable.push(Unreadable { exchange, from, to: None, offsets });
+    // The others are known for what they are, and stepped over.
+    if fault.kind != Kind::StrangeEntries {
+        let mut books = world.books.borrow_mut();
+        let offsets = before..=books.reached(exchange);
+        books.unreadable.push(Unreadable { exchange, from, to: None, offsets });
+    }
     Ok(format!(" ({exchange})"))
 }
 

@@ -13,9 +13,6 @@ use super::{
 /// So many entries before a place the log is read to know it again.
 const READ_FROM: u64 = 2_000;
 
-/// As many entries at most stand between two markers, or not many more.
-const APART: u64 = 1_000;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// A fault, by its name.
@@ -27,8 +24,6 @@ pub enum Cause {
     NoMarker,
     /// What no gateway can read stands before the place, and nearer than it is read from.
     Unreadable,
-    /// The place is one that only the replica knows that gave it: the log was cut past it.
-    Odd,
     /// As many readings of the log were under way as may be.
     TooMany,
     /// Nobody ever heard what the broker had confirmed.
@@ -48,8 +43,7 @@ impl Cause {
             Self::Fault(name) => name,
             Self::Cut => "the log's head was cut past the place",
             Self::NoMarker => "the log has no marker before the place",
-            Self::Unreadable => "what stands before the place cannot be read",
-            Self::Odd => "the place was given by a replica past which the log was cut",
+            Self::Unreadable => "something near the place cannot be read",
             Self::TooMany => "the log was read by as many as may",
             Self::LogLost => "the log has lost what it had",
         }
@@ -85,12 +79,10 @@ impl Cause {
                 && entry.to.is_none_or(|to| told.at <= to)
                 && (nearest..=last + READ_FROM).contains(&place)
         };
-        let is_odd = |(of, offset): &(_, u64)| *of == exchange && offset.abs_diff(place) <= APART;
         match told.word {
             Word::Expired | Word::GapInReplay => Self::by_head(books, told, place)
                 .or_else(|| books.unreadable.iter().any(is_in_the_way).then_some(Self::Unreadable)),
-            Word::Unknown => books.odd.iter().any(is_odd).then_some(Self::Odd),
-            Word::Gap | Word::TooMany | Word::NoLog => None,
+            Word::Gap | Word::Unknown | Word::TooMany | Word::NoLog => None,
         }
     }
 
@@ -106,8 +98,8 @@ impl Cause {
 impl Reason {
     /// It was there and could have been read, or was not even missed.
     pub fn is_without_need(&self) -> bool {
-        use Cause::{NoMarker, Odd, TooMany, Unreadable};
-        let was_there = matches!(self.cause, None | Some(NoMarker | Unreadable | Odd | TooMany));
+        use Cause::{NoMarker, TooMany, Unreadable};
+        let was_there = matches!(self.cause, None | Some(NoMarker | Unreadable | TooMany));
         was_there || !self.missed
     }
 }

@@ -170,7 +170,7 @@ impl MadeUp {
         self.books.subscriptions[subscription].kept = true;
         self = self.ends();
         let session = self.books.opened("made up again", 1, false, self.at(9, 50));
-        self.books.is_back(subscription, session);
+        self.books.is_back(subscription, session, None);
         self
     }
 

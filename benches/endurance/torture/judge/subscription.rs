@@ -43,7 +43,7 @@ impl<'a> Hearing<'a> {
         for heard in &subscription.heard {
             match *heard {
                 Heard::Told(told) => gaps.push(Gap { told, heard: events.len() }),
-                Heard::Back(_) => {}
+                Heard::Back(..) => {}
                 Heard::Event(number) if places.contains_key(&number) => twice.push(number),
                 Heard::Event(number) => {
                     places.insert(number, events.len());

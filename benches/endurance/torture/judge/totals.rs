@@ -51,10 +51,6 @@ fn print_resumes(books: &Books) {
     let results = books.resumes.iter().map(|(result, count)| format!("{count} × {result}"));
     let results: Vec<_> = results.collect();
     println!("resumes: {}; {} events replayed", results.join(", "), books.replayed);
-    if !books.odd.is_empty() {
-        let odd = books.odd.len();
-        println!("{odd} times a replica, past which the log was cut, gave a position of its own");
-    }
 }
 
 /// What was said and why, in which round of faults, how often, and how often without need.

@@ -46,9 +46,9 @@ fn describe_one(books: &Books, heard: &Heard, is_it: bool) -> String {
             format!("{number} at {offset}:{place}")
         }
         Heard::Told(told) => format!("[{} by replica {}]", told.word.name(), told.replica),
-        Heard::Back(session) => {
-            let session = &books.sessions[*session];
-            format!("[back on replica {} as {}]", session.replica, session.id)
+        Heard::Back(session, place) => {
+            let (session, place) = (&books.sessions[*session], place.unwrap_or_default());
+            format!("[back behind {place} on replica {} as {}]", session.replica, session.id)
         }
     };
     if is_it { format!("> {what} <") } else { what }
