@@ -9,6 +9,7 @@ import { openOriginal } from "./support/original.js";
 import { connect, openLibrary } from "./support/page.js";
 import { freePort } from "./support/ports.js";
 import { RabbitMq } from "./support/rabbitmq.js";
+import { Publisher, RubyApplication } from "./support/ruby.js";
 
 const KEYS = [1, "two", 3];
 
@@ -129,6 +130,59 @@ async function until(what, tries = 600) {
     }
   }
 }
+
+// All of the original's but its server: page, blocks and publishers are as they were.
+test("a page, a handler in Ruby and bunny outlive gateway, application and broker", async (t) => {
+  const broker = await RabbitMq.start(t);
+  const app = await RubyApplication.start(t);
+  const flags = [
+    "--compatibility=myxi",
+    `--listen=127.0.0.1:${await freePort()}`,
+    `--rabbitmq-url=${broker.url}`,
+    "--exchange=widgets;kind=direct",
+  ];
+  const serve = () => Gateway.serve(t, app, flags);
+  const first = await serve();
+  const page = await openOriginal(t, `ws://${first.clients}/pushwss/`, KEYS);
+  await isWhole(page);
+  const publisher = await Publisher.connect(t, broker.url);
+  await assertHears(page, publisher);
+
+  await first.kill();
+  const closed = await page.evaluate(() => closes.length);
+  await serve();
+  await page.waitForFunction((before) => closes.length > before || socket.connected, closed);
+  await isWhole(page);
+  await assertHears(page, publisher);
+
+  await app.kill();
+  await app.restart();
+  await assertHears(page, publisher);
+  // Whoever clicks too early clicks again.
+  await until(() =>
+    page.evaluate(async () => {
+      socket.sendAction("Count", {});
+      await new Promise((resolve) => socket.on("SocketMessageReceived", resolve));
+      if (!heard.some(({ event }) => event === "Counted")) throw new Error("not counted");
+    }),
+  );
+
+  await broker.kill();
+  await broker.restart();
+  const again = await Publisher.connect(t, broker.url);
+  // It is bound anew some time after the broker is back.
+  await page.evaluate(() => void (events.length = 0));
+  await until(async () => {
+    await again.push("widgets", "1", "Changed", {});
+    if (!(await page.evaluate(() => events.length))) throw new Error("nothing was heard");
+  });
+  await isWhole(page);
+  await assertHears(page, again);
+  await assertHeardNothingNew(page);
+  const names = new Set((await errors(page)).map(({ payload }) => payload.error));
+  names.delete("ApplicationUnavailable");
+  assert.deepEqual([...names], []);
+});
 
 test("a page that has moved and one that has not hear the same of one gateway", async (t) => {
   const { gateway, page } = await start(t);

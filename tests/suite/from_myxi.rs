@@ -13,71 +13,11 @@ use crate::support::{
 
 const GUIDE: &str = include_str!("../../docs/from-myxi.md");
 
-/// Of Rails: the executor, and a model.
-const ENVIRONMENT: &str = r#"
-module Rails
-  Executor = Struct.new(:wrapped) do
-    def wrap
-      self.wrapped += 1
-      yield
-    end
-  end
-  Application = Struct.new(:executor)
-  def self.application = @application ||= Application.new(Executor.new(0))
-end
-
-User = Struct.new(:id, :token, :username) do
-  def self.find_by(wanted)
-    all = [new(7, 'sesame', 'adam')]
-    all.find { |user| wanted.all? { |name, value| user[name] == value } }
-  end
-end
-"#;
-
-/// Of the gem: where blocks are kept, and how they are called.
-const EXCHANGE: &str = r#"
-module Myxi
-  class Exchange
-    EXCHANGES = {}
-    def self.add(name, &block) = EXCHANGES[name] = new(block)
-    def initialize(block) = @block = block
-    def can_subscribe?(key, user) = @block.call(key, user)
-  end
-end
-"#;
-const ACTION: &str = r#"
-module Myxi
-  class Action
-    ACTIONS = {}
-    AuthRequired = Class.new(StandardError)
-    Environment = Struct.new(:session) do
-      def auth_required! = session.auth_object || raise(AuthRequired)
-    end
-    def self.add(name, &block) = ACTIONS[name] = new(block)
-    def initialize(block) = @block = block
-
-    def execute(session, payload)
-      Environment.new(session).instance_exec(session, payload, &@block)
-    rescue AuthRequired
-      session.send('Error', error: 'AuthRequired')
-    rescue StandardError => e
-      session.send('InternalError', error: e.class.to_s, message: e.message)
-    end
-  end
-end
-"#;
-
-/// Beside those of the guide.
-const FURTHER_ACTIONS: &str = r#"
-Myxi::Action.add(:Count) do |session, _|
-  auth_required!
-  session[:count] = (session[:count] || 0) + 1
-  session.send('Counted', count: session[:count], by: session.auth_object.username)
-end
-Myxi::Action.add(:Raise) { |_, payload| raise ArgumentError, payload['text'] }
-Myxi::Action.add(:Follow) { |session, payload| session.subscribe(:widgets, payload['id']) }
-Myxi::Action.add(:Leave) { |session, _| session.auth_object = nil }
-"#;
+/// What the guide's handler finds around it.
+const ENVIRONMENT: &str = include_str!("../original/environment.rb");
+const EXCHANGE: &str = include_str!("../original/exchange.rb");
+const ACTION: &str = include_str!("../original/action.rb");
+const FURTHER_ACTIONS: &str = include_str!("../original/further_actions.rb");
 
 /// The block of the guide's Ruby that begins with this file's name.
 fn file(name: &str) -> String {

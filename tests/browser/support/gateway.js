@@ -27,7 +27,8 @@ export class Gateway {
 
   /** `myxi serve` for this application; on free ports where the flags name none. */
   static serve(t, app, flags = []) {
-    return Gateway.#run(t, ["serve", `--action-handler=http://${app.address}`, "--exchange=widgets,gadgets", ...flags], []);
+    const exchanges = flags.some((flag) => flag.startsWith("--exchange=")) ? [] : ["--exchange=widgets,gadgets"];
+    return Gateway.#run(t, ["serve", `--action-handler=http://${app.address}`, ...exchanges, ...flags], []);
   }
 
   static demo(t, flags = []) {
