@@ -55,12 +55,11 @@ impl Session {
     /// Told, or sent away to come back and ask again: one that would not ask otherwise, and
     /// without the answer is nobody, or not subscribed.
     fn fail(&self, kind: ActionKind, message: &ClientMessage<'_>, error: &ClientError) -> Outcome {
-        let dialect = self.outbox.dialect();
         let begins = kind == ActionKind::Subscribe || self.snapshot().auth.is_none();
-        if begins && dialect.asks_when_connected(error) {
-            self.outbox.seal(Close::try_later());
+        if begins && self.sends_away(error) {
             return Outcome::Error(error.code());
         }
+        let dialect = self.outbox.dialect();
         for _ in 1..dialect.times(message, error) {
             if self.hears_no_more() {
                 break;
@@ -68,6 +67,15 @@ impl Session {
             self.tell_error(message.tag, error);
         }
         self.tell_error(message.tag, error)
+    }
+
+    /// Whether the client is sent away instead of being told of the error.
+    pub(super) fn sends_away(&self, error: &ClientError) -> bool {
+        let sends_away = self.outbox.dialect().asks_when_connected(error);
+        if sends_away {
+            self.outbox.seal(Close::try_later());
+        }
+        sends_away
     }
 
     /// Every error that a client is told goes through here.

@@ -123,6 +123,9 @@ impl Session {
                     key_error(ErrorCode::AlreadySubscribed, &topic, form)
                 }
             };
+            if self.sends_away(&error) {
+                return;
+            }
             self.tell_error(None, &error);
         }
     }

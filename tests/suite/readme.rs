@@ -170,15 +170,16 @@ struct Newcomer {
 struct Gateway {
     clients: String,
     grpc: String,
+    admin: String,
     _program: Program,
 }
 
 impl Gateway {
     /// Whoever starts it by hand sees it ready before the next command is typed.
     async fn ready(&self) {
-        let clients = self.clients.parse().expect("an address");
+        let admin = self.admin.parse().expect("an address");
         let ready = async {
-            while http::get(clients, "/health/ready", "localhost").await.0 != 200 {
+            while http::get(admin, "/health/ready", "localhost").await.0 != 200 {
                 sleep(Duration::from_millis(20)).await;
             }
         };
@@ -230,8 +231,8 @@ impl Newcomer {
         let listening = program.line(|line| line.contains("\"listening\""));
         let listening: Value = serde_json::from_str(&listening).expect("a line of JSON");
         let address = |name: &str| listening[name].as_str().expect("an address").to_owned();
-        let (clients, grpc) = (address("clients"), address("grpc"));
-        Gateway { clients, grpc, _program: program }
+        let (clients, grpc, admin) = (address("clients"), address("grpc"), address("admin"));
+        Gateway { clients, grpc, admin, _program: program }
     }
 
     fn python(&self, file: &str, gateway: &Gateway) -> Program {

@@ -14,7 +14,7 @@ use crate::support::{
     gateway::{Addresses, Gateway},
     handler::{
         TestHandler,
-        proto::{CheckSubscriptionsResponse, HandleActionResponse},
+        proto::{CheckSubscriptionsResponse, HandleActionResponse, Topic},
         reply,
     },
     rabbitmq::RabbitMq,
@@ -128,6 +128,24 @@ async fn a_broker_that_was_never_there_sends_away_whoever_subscribes() {
     assert_eq!(error["error"], "ExchangeUnavailable");
     authenticate(&mut page).await;
     is_sent_away(&mut page, "Subscribe", widgets(&[7])).await;
+}
+
+/// It would never hear of that, and nobody would ask for it again.
+#[tokio::test]
+async fn what_the_application_cannot_subscribe_it_to_sends_away_as_well() {
+    let app = application().await;
+    app.on("Follow", |_| {
+        let topic = Topic { exchange: "widgets".into(), routing_key: "7".into() };
+        Ok(HandleActionResponse { subscribe: vec![topic], ..Default::default() })
+    });
+    let flags = [FLAGS[0], FLAGS[1], "--rabbitmq-url=amqp://127.0.0.1:9"];
+    let gateway = Gateway::unready(&app, &flags).await;
+    let [mut documented, mut page] = both(&gateway).await;
+    documented.send(json!({"action": "Follow"})).await;
+    let error = documented.event("Error").await;
+    assert_eq!(error["payload"]["error"], "ExchangeUnavailable");
+    authenticate(&mut page).await;
+    is_sent_away(&mut page, "Follow", json!({})).await;
 }
 
 /// It would be the same the next time: pages would come for ever.
