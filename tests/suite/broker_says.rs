@@ -179,6 +179,7 @@ async fn without_the_right_to_bind_it_is_said_once_and_only_where_it_matters() {
     })
     .await;
     assert!(why.contains("ACCESS_REFUSED"), "{why}");
+    myxi.logged("cannot be bound").await;
     let lines = warnings(&myxi).into_iter().filter(bound).count();
     assert!((1..=3).contains(&lines), "{:#?}", myxi.log());
 }
