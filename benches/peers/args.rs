@@ -115,6 +115,14 @@ impl Args {
         [Server::Myxi].into_iter().chain(peers).collect()
     }
 
+    /// The same, in another order each time.
+    pub fn servers_of(&self, round: usize) -> Vec<Server> {
+        let mut servers = self.servers();
+        let first = round % servers.len();
+        servers.rotate_left(first);
+        servers
+    }
+
     pub fn rounds(&self) -> usize {
         if self.quick { 1 } else { self.rounds.max(1) }
     }

@@ -60,10 +60,7 @@ impl Rows {
     async fn beside_peers(&mut self) {
         let mut absent = BTreeSet::new();
         for round in 0..self.args.rounds() {
-            let mut servers = self.args.servers();
-            let first = round % servers.len();
-            servers.rotate_left(first);
-            for server in servers {
+            for server in self.args.servers_of(round) {
                 let peer = self.args.peer(server);
                 for life in Life::ALL {
                     if absent.contains(&server) || !self.wants_any(life.rows()) {

@@ -28,8 +28,8 @@ pub struct Inherited(BTreeMap<&'static str, Arc<TcpListener>>);
 pub struct InvalidSockets(pub Vec<String>);
 
 impl Inherited {
-    /// Takes what was handed to this process, once: the variables are gone then, which other
-    /// threads may not be reading.
+    /// Takes what was handed to this process, once: `LISTEN_FDS` is gone then, so no other thread
+    /// may read the environment meanwhile.
     pub fn take() -> Result<Self, InvalidSockets> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut handed = ListenFd::from_env();

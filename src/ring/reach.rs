@@ -30,22 +30,19 @@ impl Ring {
         position: Position,
         patience: Duration,
     ) -> Place {
-        let place = self.find(exchange, position);
-        if place != Place::Ahead {
+        let look = || Some(self.find(exchange, position)).filter(|place| *place != Place::Ahead);
+        if let Some(place) = look() {
             return place;
         }
         let shared = self.shared().zip(self.catching_up.get(exchange));
         let Some((log, catching_up)) = shared else { return Place::Unknown };
         let came = Instant::now();
-        let look = || self.find(exchange, position);
-        let reached = catching_up
-            .ahead
-            .until(position.entry().offset, || Some(look()).filter(|place| *place != Place::Ahead));
+        let reached = catching_up.ahead.until(position.entry().offset, look);
         let passed = async {
             if !self.marked(&*log, exchange, catching_up, came).await {
                 return pending().await;
             }
-            Some(look()).filter(|place| *place != Place::Ahead).unwrap_or(Place::Unknown)
+            look().unwrap_or(Place::Unknown)
         };
         match timeout(patience, select(pin!(reached), pin!(passed))).await {
             Ok(Either::Left((place, _)) | Either::Right((place, _))) => place,

@@ -232,9 +232,7 @@ impl Session {
             }
             Start::Replay(replay) => {
                 hub.acknowledge(&topic, form, &self.outbox, tag);
-                let mut state = self.lock();
-                let generation = state.subscriptions.insert(topic.clone(), kept, true, hold);
-                drop(state);
+                let generation = self.lock().subscriptions.insert(topic.clone(), kept, true, hold);
                 let expected = hub.expect(&topic);
                 replay.add(topic, form, generation, expected);
             }

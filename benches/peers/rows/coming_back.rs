@@ -23,10 +23,7 @@ impl Rows {
             return;
         }
         for round in 0..self.args.rounds() {
-            let mut servers = self.args.servers();
-            let first = round % servers.len();
-            servers.rotate_left(first);
-            for server in servers {
+            for server in self.args.servers_of(round) {
                 let peer = self.args.peer(server);
                 let Some(keeper) = peer.keeper() else { continue };
                 eprintln!("round {}, {server:?}, missed events", round + 1);
