@@ -839,8 +839,10 @@ def answers_that_nobody_takes(a):
 
 @attack(ends="open")
 def answers_taken_byte_by_byte(a):
+    """Its requests fit the connection's first window: how soon the gateway opens it is not
+    what is tried."""
     p = Peer(a, initial_window_size=1)
-    body = message(field(1, field(1, "widgets")) * 100)
+    body = message(field(1, field(1, "widgets")) * 40)
     for stream in streams(100):
         p.send(p.headers(stream, "PushEvents") + data(stream, body))
         a.frames += 2
