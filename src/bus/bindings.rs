@@ -69,6 +69,11 @@ impl Bindings {
         }
     }
 
+    /// Whether this exchange has some.
+    pub(crate) fn lead_to(&self, exchange: &Exchange) -> bool {
+        self.of(exchange).is_some()
+    }
+
     pub(super) fn of(&self, exchange: &Exchange) -> Option<&Arc<Keys>> {
         self.0.get(exchange)
     }

@@ -17,6 +17,8 @@
 //! for. And it takes a ring that has everything up to *here*: an entry is there before it is
 //! handed over.
 
+mod hole;
+
 use std::{collections::BTreeMap, mem, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::select;
@@ -25,9 +27,9 @@ use tokio::time::{Instant, sleep};
 use super::Session;
 use crate::{
     event::{Exchange, Position, Topic},
-    hub::{Expected, Hub, outbox::Outbox},
+    hub::{Expected, outbox::Outbox},
     metrics::{Resume, Resumed, Source},
-    protocol::{self, Frame, KeyForm, NotRecovered, RoutingKey, Tag},
+    protocol::{self, Frame, KeyForm, NotRecovered, Tag},
     ring::{Cursor, LogReader, Lost, NoReading, NotRead, Place, RingEvent, Span},
 };
 
@@ -81,6 +83,8 @@ enum NotYet {
     /// or to be read anew.
     LogEnded,
     Lost,
+    /// See [`Session::is_torn`].
+    Torn,
 }
 
 impl From<Lost> for NotYet {
@@ -146,6 +150,7 @@ impl Session {
                         return self.tell_of_hole(&mut replay).await;
                     }
                 }
+                Err(NotYet::Torn) => return self.tell_of_hole(&mut replay).await,
                 Err(NotYet::LogLags) => self.read_on(&replay).await,
                 Err(NotYet::HubLags) if replay.pending.is_empty() => sleep(HUB_PAUSE).await,
                 Err(NotYet::HubLags | NotYet::More) => self.queue_part(&mut replay).await,
@@ -155,6 +160,9 @@ impl Session {
 
     /// The next part; `Ok` where it is the last one by now.
     fn collect(&self, replay: &mut Replay) -> Result<(), NotYet> {
+        if self.is_torn(replay) {
+            return Err(NotYet::Torn);
+        }
         if !replay.pending.is_empty() {
             return Ok(());
         }
@@ -244,6 +252,10 @@ impl Session {
     /// Subscribes, in one step with what is left.
     fn join(&self, replay: &mut Replay) -> Result<(), NotYet> {
         self.subscribe_with(replay, replay.queued, |replay, here| {
+            // Whoever is told of a gap was subscribed before it.
+            if self.is_torn(replay) {
+                return Err(NotYet::Torn);
+            }
             let since = self.since(replay)?;
             if !since.is_all || since.events.len() > JOINING_MAX {
                 return Err(NotYet::More);
@@ -261,30 +273,6 @@ impl Session {
             frames.push(replay.over(last, here));
             Ok(frames)
         })
-    }
-
-    /// Something that was missed is not there any more.
-    async fn tell_of_hole(&self, replay: &mut Replay) {
-        replay.log = None;
-        self.outbox.all_taken().await;
-        // What was read before must not come behind it.
-        replay.expect_anew(&self.services.hub);
-        let gaps = |replay: &Replay, here| {
-            let gaps = replay.keys.values().map(|Key { topic, form, .. }| {
-                let key = RoutingKey { text: topic.routing_key(), form: *form };
-                protocol::gap(&topic.exchange, key, None)
-            });
-            Ok(gaps.chain([replay.over(0, here)]).collect())
-        };
-        loop {
-            // Behind a gap it may be a position of another log.
-            let is_of_this = self.services.ring.gaps(&replay.exchange) == replay.gaps;
-            let queued = replay.queued.filter(|_| is_of_this);
-            if self.subscribe_with(replay, queued, gaps).is_ok() {
-                return replay.ended(Resumed::Gap);
-            }
-            sleep(HUB_PAUSE).await;
-        }
     }
 
     /// Subscribes to what is held still, behind these frames, which lead to where the hub is: not
@@ -357,11 +345,6 @@ impl Replay {
     pub(super) fn add(&mut self, topic: Topic, form: KeyForm, generation: u64, expected: Expected) {
         let key = topic.shared_routing_key();
         self.keys.insert(key, Key { topic, form, generation, expected });
-    }
-
-    /// From now on, instead of before.
-    fn expect_anew(&mut self, hub: &Hub) {
-        self.keys.values_mut().for_each(|key| key.expected = hub.expect(&key.topic));
     }
 
     /// Of an event that is one, and still wanted.

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use crate::{
     bus::{MAX_EVENT_SIZE, Replica, event, exchange, topics},
+    from_the_log::push_large,
     support::{
         DEADLINE,
         bunny::Bunny,
@@ -46,6 +47,26 @@ impl Also {
         client.send(json!({"action": "Subscribe", "tag": 1, "payload": payload})).await;
         let told = client.positioned().await;
         (client, told)
+    }
+
+    /// A client of this key, and a position behind which nothing of it is missing in the log,
+    /// which is known a moment after somebody wanted it.
+    async fn whole_behind(&self, key: &str) -> (Client, Value) {
+        let mut client = self.replica.client().await;
+        client.subscribe(&self.exchange, key).await;
+        let whole = async {
+            loop {
+                client.send(json!({"action": "Ping"})).await;
+                let position =
+                    client.positioned().await["payload"]["positions"][&self.exchange].clone();
+                if self.back(key, &position).await.1["payload"]["recovered"] == true {
+                    break position;
+                }
+                sleep(POLL).await;
+            }
+        };
+        let position = within(DEADLINE, "a log that is whole", whole).await;
+        (client, position)
     }
 }
 
@@ -176,6 +197,44 @@ async fn an_exchange_that_a_publisher_made_anew_feeds_the_log_again_and_the_gap_
     assert_eq!((&gap["event"], gap["payload"]["id"].is_string()), (&json!("Gap"), true), "{gap}");
     bunny.publish(&also.exchange, json!(1), "Heard", json!(0)).await;
     assert_eq!(client.next().await["event"], "Heard");
+}
+
+/// Who catches up is not subscribed yet when others are told.
+#[tokio::test]
+async fn a_gap_is_told_to_who_was_led_across_it_too() {
+    let broker = RabbitMq::shared().await;
+    let also = Also::on(broker).await;
+    let mut witness = also.replica.client().await;
+    witness.subscribe(&also.exchange, "2").await;
+    let (mut keeper, position) = also.whole_behind("1").await;
+    // More than is sent to who does not read.
+    let pushing = push_large(&also.replica, &also.exchange, 0..1_000);
+    let reading = async {
+        for number in 0..1_000 {
+            assert_eq!(keeper.next().await["payload"]["number"], number);
+        }
+    };
+    tokio::join!(pushing, reading);
+    let (mut client, told) = also.back("1", &position).await;
+    assert_eq!(told["payload"]["recovered"], true, "{told}");
+    Program::connect(broker).await.delete_exchange(&also.exchange).await;
+    assert_eq!(witness.next().await["event"], "Gap");
+
+    let mut told = client.next().await;
+    for number in 0.. {
+        if told["event"] != "Event" {
+            break;
+        }
+        assert_eq!(told["payload"]["number"], number);
+        told = client.next().await;
+    }
+    let topic = json!({"exchange": also.exchange, "routing_key": "1"});
+    assert_eq!(told, json!({"event": "Gap", "payload": topic}));
+    assert_eq!(client.next().await["event"], "Replayed");
+    let mut bunny = bunny(broker).await;
+    bunny.publish(&also.exchange, json!(1), "Heard", json!(0)).await;
+    assert_eq!(client.next().await["event"], "Heard");
+    assert!(client.quiet().await);
 }
 
 #[tokio::test]
