@@ -18,27 +18,24 @@
 //! handed over.
 
 mod hole;
+mod log;
 
-use std::{collections::BTreeMap, mem, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
-use futures_util::future::select;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
+use self::log::BrokenOff;
 use super::Session;
 use crate::{
     event::{Exchange, Position, Topic},
     hub::{Expected, outbox::Outbox},
     metrics::{Resume, Resumed, Source},
-    protocol::{self, Frame, KeyForm, NotRecovered, Tag},
-    ring::{Cursor, LogReader, Lost, NoReading, NotRead, Place, RingEvent, Span},
+    protocol::{self, Frame, KeyForm, Tag},
+    ring::{Cursor, LogReader, Lost, NotRead, Place, RingEvent, Span},
 };
 
 /// How long a hub that lags is left alone. It never lags by more than its queue.
 const HUB_PAUSE: Duration = Duration::from_millis(2);
-
-/// How long a log that cannot be read is asked for again, so often.
-const AGAIN_FOR: Duration = Duration::from_secs(30);
-const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Events that may be looked up while the hub waits: more are a part of their own.
 const JOINING_MAX: usize = 64;
@@ -54,8 +51,7 @@ pub struct Replay {
     cursor: Cursor,
     /// What the cursor leads into, where it is not the ring.
     log: Option<LogReader>,
-    /// Where a reading of the log broke off last.
-    ended: Option<Position>,
+    broken_off: Option<BrokenOff>,
     pending: Vec<Arc<RingEvent>>,
     /// What was queued last, here or elsewhere; nothing where the latest events are wanted.
     queued: Option<Position>,
@@ -145,8 +141,8 @@ impl Session {
             };
             match step {
                 Ok(()) => return replay.ended(Resumed::Recovered),
-                Err(NotYet::Lost | NotYet::LogEnded) => {
-                    if self.go_back(&mut replay).await.is_err() {
+                Err(why @ (NotYet::Lost | NotYet::LogEnded)) => {
+                    if self.go_back(&mut replay, why).await.is_err() {
                         return self.tell_of_hole(&mut replay).await;
                     }
                 }
@@ -190,42 +186,6 @@ impl Session {
             None => Ok(self.services.ring.since(&replay.exchange, &keys, cursor, part)?),
             Some(log) => Ok(log.since(&keys, cursor, part)?),
         }
-    }
-
-    /// To the log: where the ring does not have any more what comes next, and where a reading
-    /// broke off that had led somewhere. Of what a reading does not have there is no other.
-    async fn go_back(&self, replay: &mut Replay) -> Result<(), NotYet> {
-        let position = replay.cursor.position;
-        match replay.log.take() {
-            None => {}
-            Some(_) if replay.ended != Some(position) => replay.ended = Some(position),
-            Some(_) => return Err(NotYet::Lost),
-        }
-        if !replay.pending.is_empty() {
-            self.queue_part(replay).await;
-        }
-        let until = Instant::now() + AGAIN_FOR;
-        loop {
-            match self.read_log(&replay.exchange, position).await {
-                Ok((log, cursor)) => {
-                    (replay.log, replay.cursor) = (Some(log), cursor);
-                    return Ok(());
-                }
-                Err(NoReading::Unavailable | NoReading::NotRecovered(NotRecovered::TooMany))
-                    if Instant::now() < until =>
-                {
-                    sleep(AGAIN_AFTER).await
-                }
-                Err(_) => return Err(NotYet::Lost),
-            }
-        }
-    }
-
-    /// Until there is more, in the log or in the ring.
-    async fn read_on(&self, replay: &Replay) {
-        let (Some(log), position) = (&replay.log, replay.cursor.position) else { return };
-        let here = self.services.ring.reached(&replay.exchange, position);
-        select(pin!(log.more(position)), pin!(here)).await;
     }
 
     async fn queue_part(&self, replay: &mut Replay) {
@@ -325,7 +285,7 @@ impl Replay {
             keys: BTreeMap::new(),
             cursor,
             log: None,
-            ended: None,
+            broken_off: None,
             pending: Vec::new(),
             queued: None,
             count: 0,

@@ -31,6 +31,8 @@ struct Weather {
     ring: usize,
     /// Replicas miss entries.
     gaps: bool,
+    /// Readings of the log break off, wherever they are.
+    breaks: bool,
     /// Where there are few, much is read that nobody wants.
     clients: usize,
 }
@@ -47,6 +49,8 @@ struct Item {
 struct Log {
     items: Vec<Item>,
     numbers: [u64; KEYS.len()],
+    /// Says where, if they do.
+    breaks: Option<SmallRng>,
 }
 
 impl Log {
@@ -83,6 +87,7 @@ impl World {
         let mut rng = SmallRng::seed_from_u64(seed);
         let log = Arc::<Mutex<Log>>::default();
         log.lock().unwrap().append(rng.random(), Vec::new(), 1);
+        log.lock().unwrap().breaks = weather.breaks.then(|| SmallRng::seed_from_u64(seed));
         let replicas = (0..REPLICAS).map(|_| Replica::new(&log, weather.ring)).collect();
         let keys = |rng: &mut SmallRng| {
             KEYS.into_iter().filter(|key| *key == "a" || rng.random()).collect::<Vec<_>>()
@@ -164,26 +169,47 @@ async fn play(seeds: std::ops::Range<u64>, weather: Weather) {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_missed_doubled_or_out_of_order_in_any_order_of_things() {
-    play(0..500, Weather { steps: 400, ring: 64 << 20, gaps: false, clients: 4 }).await;
+    play(0..500, Weather { steps: 400, ring: 64 << 20, gaps: false, breaks: false, clients: 4 })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_hardly_anybody_is_there_nobody_goes_back() {
-    play(40_000..40_500, Weather { steps: 400, ring: 64 << 20, gaps: false, clients: 1 }).await;
+    play(
+        40_000..40_500,
+        Weather { steps: 400, ring: 64 << 20, gaps: false, breaks: false, clients: 1 },
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_replicas_miss_entries_clients_are_told() {
-    play(10_000..10_500, Weather { steps: 400, ring: 64 << 20, gaps: true, clients: 4 }).await;
+    play(
+        10_000..10_500,
+        Weather { steps: 400, ring: 64 << 20, gaps: true, breaks: false, clients: 4 },
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_rings_turn_over_clients_are_told() {
-    play(20_000..20_010, Weather { steps: 10_000, ring: 0, gaps: true, clients: 4 }).await;
+    play(20_000..20_010, Weather { steps: 10_000, ring: 0, gaps: true, breaks: false, clients: 4 })
+        .await;
 }
 
 /// What no ring has any more is read from the log.
 #[tokio::test(start_paused = true)]
 async fn where_rings_turn_over_the_log_has_it_all() {
-    play(30_000..30_020, Weather { steps: 10_000, ring: 0, gaps: false, clients: 4 }).await;
+    play(
+        30_000..30_020,
+        Weather { steps: 10_000, ring: 0, gaps: false, breaks: false, clients: 4 },
+    )
+    .await;
+}
+
+/// As often as the broker falls, also where a reading has just begun.
+#[tokio::test(start_paused = true)]
+async fn where_readings_break_off_the_log_has_it_all() {
+    let weather = Weather { steps: 10_000, ring: 0, gaps: false, breaks: true, clients: 4 };
+    play(50_000..50_010, weather).await;
 }

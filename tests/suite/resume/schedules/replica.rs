@@ -186,14 +186,19 @@ impl SharedLog for Shared {
 
     async fn read(&self, _: &Exchange, offset: u64) -> Result<Box<dyn LogReading>, NotRead> {
         let from = |item: &Item| item.entry.offset + 10 < offset;
-        let next = self.0.lock().unwrap().items.partition_point(from);
-        Ok(Box::new(Reading { log: self.0.clone(), next, bodies: Vec::new() }))
+        let mut log = self.0.lock().unwrap();
+        let next = log.items.partition_point(from);
+        let behind = log.items.partition_point(|item| item.entry.offset <= offset);
+        let ends_at = log.breaks.as_mut().map(|rng| behind + rng.random_range(0..10));
+        Ok(Box::new(Reading { log: self.0.clone(), next, ends_at, bodies: Vec::new() }))
     }
 }
 
 struct Reading {
     log: Arc<Mutex<Log>>,
     next: usize,
+    /// There it breaks off.
+    ends_at: Option<usize>,
     /// Of the entry that was read last.
     bodies: Vec<String>,
 }
@@ -202,6 +207,9 @@ struct Reading {
 impl LogReading for Reading {
     async fn next(&mut self) -> Result<LogEntry<'_>, NotRead> {
         loop {
+            if self.ends_at == Some(self.next) {
+                return Err(NotRead::Unavailable);
+            }
             let item = self.log.lock().unwrap().items.get(self.next).cloned();
             if let Some(Item { entry, events }) = item {
                 self.next += 1;
