@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    bus::{MAX_EVENT_SIZE, Replica, event, exchange, topics},
+    bus::{MAX_EVENT_SIZE, Notice, Replica, event, exchange, topics},
     from_the_log::push_large,
     support::{
         DEADLINE,
@@ -197,6 +197,28 @@ async fn an_exchange_that_a_publisher_made_anew_feeds_the_log_again_and_the_gap_
     assert_eq!((&gap["event"], gap["payload"]["id"].is_string()), (&json!("Gap"), true), "{gap}");
     bunny.publish(&also.exchange, json!(1), "Heard", json!(0)).await;
     assert_eq!(client.next().await["event"], "Heard");
+}
+
+/// Though the next probe finds its way again.
+#[tokio::test]
+async fn a_probe_that_came_back_is_told_as_a_gap() {
+    let (broker, name) = (RabbitMq::shared().await, unique(LEGACY));
+    let replica = replica(broker, &name).attached(1).await;
+    let _held = hold(&replica, &name).await;
+    let program = Program::connect(broker).await;
+    let came_back = async {
+        let feeds = || replica.bus.status().problems.iter().all(|why| !why.contains("feeding"));
+        while feeds() {
+            // Others mend it when they publish.
+            program.unbind(&name).await;
+        }
+        program.bind(&name).await;
+    };
+    within(DEADLINE, "a probe comes back", came_back).await;
+    match replica.notice().await {
+        Notice::Gap(of) => assert_eq!(of.as_str(), name),
+        other => panic!("{other:?} instead of a gap"),
+    }
 }
 
 /// Who catches up is not subscribed yet when others are told.

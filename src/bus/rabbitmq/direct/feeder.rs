@@ -104,7 +104,7 @@ impl Feeder {
         self.feeding.problem.set(None);
         tokio::select! {
             error = binder.run() => error,
-            error = self.watch(connection) => error,
+            error = self.watch(connection, anew) => error,
         }
     }
 
@@ -139,12 +139,14 @@ impl Feeder {
     }
 
     /// Proves what was bound, and returns when the bindings are gone.
-    async fn watch(&self, connection: &BrokerConnection) -> BrokerError {
+    async fn watch(&self, connection: &BrokerConnection, anew: &mut bool) -> BrokerError {
         loop {
             let _ = timeout(PROBE_INTERVAL, self.keys.unproven()).await;
             match self.probe(false).await {
                 Ok(true) => {}
                 Ok(false) => {
+                    // Others may have shared its fate, whatever becomes of the next one.
+                    *anew = true;
                     return BrokerError::Unexpected("the exchange was made anew".into());
                 }
                 // If the exchange is not there, the next one is returned once it is.
