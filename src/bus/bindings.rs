@@ -4,6 +4,7 @@
 //! nobody has held for a while.
 
 mod keys;
+mod proofs;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -220,6 +221,16 @@ mod tests {
         keys.read("second", at(3));
         assert_eq!(whole(&["1", "2"]), Whole::Since(at(3)));
 
+        // A reader that lags reads what was published long before.
+        let _three = hold("3").await;
+        (0..5).for_each(|n| keys.prove(&format!("further {n}"), false));
+        let _four = hold("4").await;
+        (5..50).for_each(|n| keys.prove(&format!("further {n}"), false));
+        keys.read("further 0", at(4));
+        assert_eq!((whole(&["3"]), whole(&["4"])), (Whole::Since(at(4)), Whole::Unknown));
+        keys.read("further 5", at(5));
+        assert_eq!(whole(&["1", "4"]), Whole::Since(at(5)));
+
         // The broker has forgotten all of it.
         keys.begin_anew();
         keys.open();
@@ -227,8 +238,9 @@ mod tests {
         world.bind();
         keys.prove("lost on its way", true);
         keys.prove("third", false);
-        assert!(keys.read("third", at(4)), "the gap is still to be told");
-        assert_eq!(whole(&["1", "2"]), Whole::Since(at(4)));
+        assert!(!keys.read("further 49", at(6)), "it was published before");
+        assert!(keys.read("third", at(7)), "the gap is still to be told");
+        assert_eq!(whole(&["1", "2"]), Whole::Since(at(7)));
         keys.interrupt();
         assert_eq!(whole(&["1"]), Whole::Unknown);
     }

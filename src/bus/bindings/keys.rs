@@ -13,7 +13,10 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::Instant};
 
-use super::NotBound;
+use super::{
+    NotBound,
+    proofs::{Proofs, Proven},
+};
 use crate::event::{Position, Topic};
 
 /// Pages come and go, and a client that lost its connection is back soon.
@@ -40,19 +43,9 @@ struct Table {
     /// What is bound is read.
     open: bool,
     /// Of exchanges with a log.
-    proof: Option<Proof>,
+    proofs: Proofs,
     /// So many were made.
     bindings: u64,
-}
-
-/// A marker on its way into the log.
-#[derive(Debug)]
-struct Proof {
-    marker: Box<str>,
-    /// What was bound before it was published, and by which binding.
-    bound: Vec<(Arc<str>, u64)>,
-    /// Before it events may be missing.
-    gap: bool,
 }
 
 #[derive(Debug, Default)]
@@ -116,7 +109,7 @@ impl Keys {
     pub(in crate::bus) fn begin_anew(&self) {
         let mut table = self.lock();
         table.open = false;
-        table.proof = None;
+        table.proofs.forget();
         table.keys.retain(|_, key| key.holders > 0);
         for key in table.keys.values_mut() {
             (key.bound, key.wanted, key.whole_since) = (false, true, None);
@@ -189,25 +182,19 @@ impl Keys {
     /// log, all that is bound by now is whole, and perhaps a gap is to be told of what was before.
     pub(in crate::bus) fn prove(&self, marker: &str, gap: bool) {
         let mut table = self.lock();
-        let unproven = table.keys.iter().filter(|(_, key)| key.bound && key.whole_since.is_none());
-        let bound = unproven.map(|(name, key)| (name.clone(), key.binding)).collect();
-        let gap = gap || table.proof.as_ref().is_some_and(|proof| proof.gap);
-        table.proof = Some(Proof { marker: marker.into(), bound, gap });
+        let bindings = table.bindings;
+        table.proofs.add(marker, bindings, gap);
     }
 
     /// A marker was read in the log. Answers whether a gap is to be told.
     pub(in crate::bus) fn read(&self, marker: &str, at: Position) -> bool {
         let mut table = self.lock();
-        let Some(proof) = table.proof.take_if(|proof| *proof.marker == *marker) else {
-            return false;
-        };
-        for (name, binding) in proof.bound {
-            let key = table.keys.get_mut(&name).filter(|key| key.bound && key.binding == binding);
-            if let Some(key) = key {
-                key.whole_since.get_or_insert(at);
-            }
+        let Some(Proven { bindings, gap }) = table.proofs.read(marker) else { return false };
+        let proven = |key: &&mut Key| key.bound && key.binding <= bindings;
+        for key in table.keys.values_mut().filter(proven) {
+            key.whole_since.get_or_insert(at);
         }
-        proof.gap
+        gap
     }
 
     /// It is another log, or entries of it are missing.
