@@ -197,6 +197,7 @@ impl EventBus for RabbitMqBus {
         let until = deadline.min(Instant::now() + PUBLISH_DEADLINE);
         tokio::join!(self.window.close(until), self.questions_window.close(until));
         self.tasks.lock().abort_all();
+        join_all(self.exchanges.values().map(|lane| lane.leave(deadline))).await;
         join_all(self.links().map(|(_, link)| link.close(deadline))).await;
     }
 }

@@ -44,7 +44,7 @@ struct Table {
     open: bool,
     /// Of exchanges with a log.
     proofs: Proofs,
-    /// So many were made.
+    /// The number of the last one that was made.
     bindings: u64,
 }
 
@@ -54,12 +54,21 @@ struct Key {
     /// Nobody has held it since.
     idle_since: Option<Instant>,
     bound: bool,
-    /// Tells its binding from those before.
+    /// The number of its binding.
     binding: u64,
     /// It is among those to be bound, or being bound.
     wanted: bool,
     /// From there on all that was published to it is in the log, where there is one.
     whole_since: Option<Position>,
+}
+
+/// What is to be bound together.
+#[derive(Debug)]
+pub(in crate::bus) struct Wanted {
+    pub names: Vec<Arc<str>>,
+    /// The number of the binding. None that may have been unbound has the same: the broker may
+    /// carry that out late.
+    pub binding: u64,
 }
 
 impl Keys {
@@ -133,20 +142,19 @@ impl Keys {
     }
 
     /// Some that are to be bound, so many at most.
-    pub(in crate::bus) fn take_wanted(&self, most: usize) -> Vec<Arc<str>> {
+    pub(in crate::bus) fn take_wanted(&self, most: usize) -> Wanted {
         let mut table = self.lock();
         let count = most.min(table.wanted.len());
-        table.wanted.drain(..count).collect()
+        Wanted { names: table.wanted.drain(..count).collect(), binding: table.bindings + 1 }
     }
 
-    pub(in crate::bus) fn bound(&self, names: &[Arc<str>]) {
+    pub(in crate::bus) fn bound(&self, wanted: &Wanted) {
         let mut table = self.lock();
-        table.bindings += 1;
-        let binding = table.bindings;
-        for name in names {
+        table.bindings = wanted.binding;
+        for name in &wanted.names {
             // None is forgotten on its way.
             if let Some(key) = table.keys.get_mut(name) {
-                (key.bound, key.binding, key.wanted) = (true, binding, false);
+                (key.bound, key.binding, key.wanted) = (true, wanted.binding, false);
             }
         }
         drop(table);
@@ -154,18 +162,27 @@ impl Keys {
         self.unproven.notify_one();
     }
 
-    /// Some that nobody has held for a while: not bound any more, as far as anybody is told.
-    pub(in crate::bus) fn take_idle(&self, most: usize) -> Vec<Arc<str>> {
-        let is_idle = |key: &Key| {
-            key.bound && key.idle_since.is_some_and(|since| since.elapsed() >= UNBIND_AFTER)
-        };
+    /// Some that nobody has held for a while, with the number of their binding: not bound any
+    /// more, as far as anybody is told.
+    pub(in crate::bus) fn take_idle(&self, most: usize) -> Vec<(Arc<str>, u64)> {
+        let is_idle = |key: &Key| key.idle_since.is_some_and(|it| it.elapsed() >= UNBIND_AFTER);
+        self.take_bound(most, is_idle)
+    }
+
+    /// The same of any: nobody is here any more.
+    pub(in crate::bus) fn take_any(&self, most: usize) -> Vec<(Arc<str>, u64)> {
+        self.take_bound(most, |_| true)
+    }
+
+    fn take_bound(&self, most: usize, fits: impl Fn(&Key) -> bool) -> Vec<(Arc<str>, u64)> {
         let mut table = self.lock();
-        let idle = table.keys.iter().filter(|(_, key)| is_idle(key));
-        let idle: Vec<_> = idle.take(most).map(|(name, _)| name.clone()).collect();
-        for name in &idle {
+        let taken = table.keys.iter().filter(|(_, key)| key.bound && fits(key));
+        let taken = taken.take(most).map(|(name, key)| (name.clone(), key.binding));
+        let taken: Vec<_> = taken.collect();
+        for (name, _) in &taken {
             table.keys.remove(name);
         }
-        idle
+        taken
     }
 
     /// Resolves when something is to be bound.

@@ -20,7 +20,7 @@ struct Proof {
 /// What is known where a marker is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Proven {
-    /// So many bindings had been made.
+    /// The number of the last binding that had been made.
     pub bindings: u64,
     /// Before it events may be missing, which nobody was told.
     pub gap: bool,

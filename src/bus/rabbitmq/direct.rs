@@ -106,7 +106,7 @@ impl Reader {
         let target = Target::Queue(name.clone());
         let binder = Binder::new(connection.channel().await?, exchange, target, keys);
         // Under a key that nobody else knows.
-        binder.bind(&[name.as_str().into()]).await?;
+        binder.bind_beside(name.as_str()).await?;
         binder.bind_wanted().await?;
         let probe = Probe::new(self.publisher.clone(), exchange, name);
         probe.publish().await?;

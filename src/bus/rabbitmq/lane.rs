@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     BrokerUrl, ExchangeConfig,
@@ -24,7 +24,7 @@ pub(super) struct Lane {
     pub reading: Link,
     pub health: Arc<Health>,
     /// What feeds its log beside those who publish to it.
-    feeding: Option<(Link, Arc<Feeding>)>,
+    feeder: Option<Arc<Feeder>>,
 }
 
 /// What all lanes of a bus have.
@@ -78,38 +78,36 @@ impl Lane {
             };
             tasks.spawn(reader.run());
         }
-        let feeding = (kind.has_log() && kind.has_bindings()).then(|| {
+        let feeder = (kind.has_log() && kind.has_bindings()).then(|| {
             let purpose = format!("feeding {name}");
-            let link = connect(&shared.urls, shared.replica, &purpose, tasks);
-            let feeding = Arc::new(Feeding::new(&name));
-            let feeder = Feeder {
+            let feeder = Arc::new(Feeder {
+                link: connect(&shared.urls, shared.replica, &purpose, tasks),
+                feeding: Feeding::new(&name),
                 exchange: name,
                 replica: shared.replica,
-                link: link.clone(),
                 publisher: shared.asking.clone(),
                 keys: keys.unwrap_or_default(),
-                feeding: feeding.clone(),
-            };
-            tasks.spawn(feeder.run());
-            (link, feeding)
+            });
+            tasks.spawn(feeder.clone().run());
+            feeder
         });
-        Self { publisher, reading, health, feeding }
+        Self { publisher, reading, health, feeder }
     }
 
     /// Its connections, with their purpose.
     pub(super) fn links(&self) -> impl Iterator<Item = (&'static str, &Link)> {
-        let feeding = self.feeding.iter().map(|(link, _)| ("feeding", link));
+        let feeding = self.feeder.iter().map(|feeder| ("feeding", &feeder.link));
         [("reading", &self.reading)].into_iter().chain(feeding)
     }
 
     pub(super) fn attached_once(&self) -> bool {
-        let begun = |(_, feeding): &(Link, Arc<Feeding>)| feeding.begun.load(Relaxed);
-        self.health.attached.load(Relaxed) && self.feeding.as_ref().is_none_or(begun)
+        let begun = |feeder: &Arc<Feeder>| feeder.feeding.begun.load(Relaxed);
+        self.health.attached.load(Relaxed) && self.feeder.as_ref().is_none_or(begun)
     }
 
     pub(super) fn status(&self, name: &Exchange) -> ExchangeStatus {
         let reading = self.health.problem.get().is_none();
-        let feeding = self.feeding.as_ref().is_none_or(|(_, one)| one.problem.get().is_none());
+        let feeding = self.feeding_problem().is_none();
         let connected = self.links().all(|(_, link)| link.problem().is_none());
         ExchangeStatus {
             name: name.clone(),
@@ -122,9 +120,19 @@ impl Lane {
     pub(super) fn problems(&self) -> impl Iterator<Item = (&'static str, String)> {
         let publishing = self.publisher.problem().map(|reason| ("publishing", reason));
         let reading = self.health.problem.get().map(|reason| ("reading", reason));
-        let feeding = self.feeding.as_ref().and_then(|(_, feeding)| feeding.problem.get());
-        let feeding = feeding.map(|reason| ("feeding", reason));
+        let feeding = self.feeding_problem().map(|reason| ("feeding", reason));
         publishing.into_iter().chain(reading).chain(feeding)
+    }
+
+    fn feeding_problem(&self) -> Option<String> {
+        self.feeder.as_ref()?.feeding.problem.get()
+    }
+
+    /// When nothing runs any more, and its connections are still there.
+    pub(super) async fn leave(&self, deadline: Instant) {
+        if let Some(feeder) = &self.feeder {
+            feeder.leave(deadline).await;
+        }
     }
 }
 

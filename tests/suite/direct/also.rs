@@ -6,7 +6,7 @@ use std::time::Duration;
 use lapin::BasicProperties;
 use myxi::internals::bus::rabbitmq::{ExchangeConfig, ExchangeKind};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     bus::{MAX_EVENT_SIZE, Notice, Replica, event, exchange, topics},
@@ -171,6 +171,23 @@ async fn a_binding_is_one_replicas_and_an_event_comes_once_however_many_there_ar
     assert_eq!(stays.names_until("four").await, ["three"]);
 }
 
+#[tokio::test]
+async fn a_replica_that_stops_takes_its_bindings_with_it() {
+    let (broker, name) = (RabbitMq::shared().await, unique(LEGACY));
+    let leaves = replica(broker, &name).attached(1).await;
+    let stays = replica(broker, &name).attached(1).await;
+    let _held = tokio::join!(hold(&leaves, &name), hold(&stays, &name));
+    let bound = async || broker.bindings(&name, "myxi.in.").await.len();
+    // And for the probe of each.
+    assert_eq!(bound().await, 4);
+    leaves.bus.close(Instant::now() + DEADLINE).await;
+    assert_eq!(bound().await, 2);
+    let body = json!({"event": "Changed"}).to_string();
+    let published = BasicProperties::default();
+    Program::connect(broker).await.publish_to(&name, "shared", body.as_bytes(), published).await;
+    assert_eq!(stays.names(1).await, ["Changed"]);
+}
+
 /// Once it can be held, which is soon.
 async fn hold(replica: &Replica, name: &str) -> Vec<myxi::internals::bus::Hold> {
     let held = async {
@@ -267,8 +284,13 @@ async fn after_a_broker_has_come_back_the_log_is_fed_again_and_the_gap_is_told()
     client.subscribe(&also.exchange, "1").await;
     broker.kill().await;
     also.replica.health_becomes("degraded").await;
+    // What is bound already need not be bound, whatever the broker will know of it.
+    let mut other = also.replica.client().await;
+    other.subscribe(&also.exchange, "1").await;
     broker.restart().await;
-    assert_eq!(client.next().await["event"], "Gap");
+    for client in [&mut client, &mut other] {
+        assert_eq!(client.next().await["event"], "Gap");
+    }
     let mut bunny = bunny(&broker).await;
     bunny.publish(&also.exchange, json!(1), "Heard", json!(0)).await;
     assert_eq!(client.next().await["event"], "Heard");

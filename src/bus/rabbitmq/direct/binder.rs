@@ -32,6 +32,9 @@ const UNBOUND_AT_ONCE: usize = 50;
 /// How often it is looked what nobody holds any more.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The number of a binding that is not among those that are held.
+const BESIDE: u64 = 0;
+
 pub(super) struct Binder {
     channel: Channel,
     exchange: ShortString,
@@ -66,7 +69,7 @@ impl Binder {
                 return error;
             }
             if Instant::now() >= look_at {
-                match self.unbind_idle().await {
+                match self.unbind(self.keys.take_idle(UNBOUND_AT_ONCE)).await {
                     // There may be more.
                     Ok(UNBOUND_AT_ONCE) => continue,
                     Ok(_) => look_at = Instant::now() + LOOK_INTERVAL,
@@ -81,15 +84,20 @@ impl Binder {
     pub(super) async fn bind_wanted(&self) -> Result<(), BrokerError> {
         loop {
             let wanted = self.keys.take_wanted(AT_ONCE);
-            if wanted.is_empty() {
+            if wanted.names.is_empty() {
                 return Ok(());
             }
-            self.bind(&wanted).await?;
+            self.bind(&wanted.names, wanted.binding).await?;
             self.keys.bound(&wanted);
         }
     }
 
-    pub(super) async fn bind(&self, keys: &[Arc<str>]) -> Result<(), BrokerError> {
+    /// What nobody need hold, and is not unbound before the end.
+    pub(super) async fn bind_beside(&self, key: &str) -> Result<(), BrokerError> {
+        self.bind(&[key.into()], BESIDE).await
+    }
+
+    async fn bind(&self, keys: &[Arc<str>], number: u64) -> Result<(), BrokerError> {
         let bind = async |key: &Arc<str>| {
             let (exchange, key) = (self.exchange.clone(), short(key));
             match &self.target {
@@ -98,7 +106,7 @@ impl Binder {
                     self.channel.queue_bind(queue.clone(), exchange, key, options, arguments).await
                 }
                 Target::Log(input, replica) => {
-                    let (input, arguments) = (input.clone(), of_replica(*replica));
+                    let (input, arguments) = (input.clone(), one_binding(*replica, number));
                     let options = ExchangeBindOptions::default();
                     self.channel.exchange_bind(input, exchange, key, options, arguments).await
                 }
@@ -107,10 +115,16 @@ impl Binder {
         within("binding keys", try_join_all(keys.iter().map(bind))).await.map(drop)
     }
 
-    /// Answers how many there were.
-    async fn unbind_idle(&self) -> Result<usize, BrokerError> {
-        let idle = self.keys.take_idle(UNBOUND_AT_ONCE);
-        let unbind = async |key: &Arc<str>| {
+    /// All that was bound, also beside what was held.
+    pub(super) async fn unbind_all(&self, beside: &str) -> Result<(), BrokerError> {
+        self.unbind(vec![(beside.into(), BESIDE)]).await?;
+        while self.unbind(self.keys.take_any(UNBOUND_AT_ONCE)).await? > 0 {}
+        Ok(())
+    }
+
+    /// These, by the numbers of their bindings. Answers how many there were.
+    async fn unbind(&self, keys: Vec<(Arc<str>, u64)>) -> Result<usize, BrokerError> {
+        let unbind = async |(key, number): &(Arc<str>, u64)| {
             let (exchange, key) = (self.exchange.clone(), short(key));
             match &self.target {
                 Target::Queue(queue) => {
@@ -118,21 +132,23 @@ impl Binder {
                     self.channel.queue_unbind(queue.clone(), exchange, key, arguments).await
                 }
                 Target::Log(input, replica) => {
-                    let (input, arguments) = (input.clone(), of_replica(*replica));
+                    let (input, arguments) = (input.clone(), one_binding(*replica, *number));
                     let options = ExchangeUnbindOptions::default();
                     self.channel.exchange_unbind(input, exchange, key, options, arguments).await
                 }
             }
         };
-        within("unbinding keys", try_join_all(idle.iter().map(unbind))).await?;
-        Ok(idle.len())
+        within("unbinding keys", try_join_all(keys.iter().map(unbind))).await?;
+        Ok(keys.len())
     }
 }
 
-/// Bindings that differ in nothing else are two.
-fn of_replica(replica: ReplicaId) -> FieldTable {
+/// Bindings that differ in nothing else are two. So one that is to be unbound, and who knows when,
+/// is not the one that is made meanwhile.
+fn one_binding(replica: ReplicaId, number: u64) -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-myxi-replica".into(), AMQPValue::LongString(replica.to_string().into()));
+    arguments.insert("x-myxi-binding".into(), AMQPValue::LongLongInt(number as i64));
     arguments
 }
 

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::binder::{Binder, Target};
 use crate::{
@@ -42,6 +42,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Markers that prove what was bound are so far apart at least.
 const PROOF_INTERVAL: Duration = Duration::from_millis(500);
 
+/// What a replica that stops may take to unbind what it has bound.
+const LEAVING_MAX: Duration = Duration::from_secs(2);
+
 pub(in crate::bus::rabbitmq) struct Feeder {
     pub exchange: Exchange,
     pub replica: ReplicaId,
@@ -49,7 +52,7 @@ pub(in crate::bus::rabbitmq) struct Feeder {
     /// For which it is no fault that something is returned.
     pub publisher: Publisher,
     pub keys: Arc<Keys>,
-    pub feeding: Arc<Feeding>,
+    pub feeding: Feeding,
 }
 
 /// What others see of a [`Feeder`].
@@ -68,7 +71,7 @@ impl Feeding {
 }
 
 impl Feeder {
-    pub(in crate::bus::rabbitmq) async fn run(self) {
+    pub(in crate::bus::rabbitmq) async fn run(self: Arc<Self>) {
         let (mut link, mut backoff) = (self.link.clone(), backoff());
         let mut anew = true;
         while let Some(connection) = link.connection().await {
@@ -115,13 +118,11 @@ impl Feeder {
         anew: &mut bool,
     ) -> Result<Binder, BrokerError> {
         topology::ensure_direct(connection, &self.exchange).await?;
-        let target = Target::Log(topology::input_exchange(&self.exchange), self.replica);
-        let (channel, keys) = (connection.channel().await?, self.keys.clone());
-        let binder = Binder::new(channel, &self.exchange, target, keys);
+        let binder = self.binder(connection).await?;
         *anew = *anew || !self.probe(false).await?;
         if *anew {
             self.keys.begin_anew();
-            binder.bind(&[self.probe_key().into()]).await?;
+            binder.bind_beside(&self.probe_key()).await?;
         } else {
             self.keys.go_on();
         }
@@ -136,6 +137,11 @@ impl Feeder {
         }
         self.keys.open();
         Ok(binder)
+    }
+
+    async fn binder(&self, connection: &BrokerConnection) -> Result<Binder, BrokerError> {
+        let target = Target::Log(topology::input_exchange(&self.exchange), self.replica);
+        Ok(Binder::new(connection.channel().await?, &self.exchange, target, self.keys.clone()))
     }
 
     /// Proves what was bound, and returns when the bindings are gone.
@@ -173,6 +179,20 @@ impl Feeder {
             Ok(()) => Ok(true),
             Err(NotPublished::Unroutable) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// When it runs no more: takes the bindings with it, as many as there is time for.
+    pub(in crate::bus::rabbitmq) async fn leave(&self, deadline: Instant) {
+        let leaving = async {
+            let Some(connection) = self.link.clone().connection().await else { return Ok(()) };
+            self.binder(&connection).await?.unbind_all(&self.probe_key()).await
+        };
+        let until = deadline.min(Instant::now() + LEAVING_MAX);
+        let left = timeout_at(until, leaving).await;
+        if !matches!(left, Ok(Ok(()))) {
+            let exchange = &self.exchange;
+            tracing::warn!(%exchange, "not all bindings could be taken away: some are left behind");
         }
     }
 
