@@ -1,33 +1,32 @@
 //! Binds what is held, many keys at once, and unbinds what nobody has held for a while, on a
 //! channel of its own: a broker takes its time for each.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use futures_util::future::try_join_all;
+use futures_util::{TryStreamExt, stream::FuturesUnordered};
 use lapin::{
     Channel,
     options::{ExchangeBindOptions, ExchangeUnbindOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     bus::{
         Keys,
-        rabbitmq::{
-            connection::{BrokerError, within},
-            topology,
-        },
+        rabbitmq::{connection::BrokerError, topology},
     },
     event::Exchange,
     ids::ReplicaId,
 };
 
-/// Asked for at once; the broker takes them one after another.
-const AT_ONCE: usize = 250;
+/// Asked for at once, to bind or to unbind; the broker takes them one after another, and whoever
+/// wants another one waits for them.
+const AT_ONCE: usize = 50;
 
-/// Who wants something bound waits for as many at most.
-const UNBOUND_AT_ONCE: usize = 50;
+/// How long a broker may take for one of them. A connection that is given up for a slow one brings
+/// it more to do, and one that is dead its heartbeat shows.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it is looked what nobody holds any more.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -63,33 +62,42 @@ impl Binder {
 
     /// Until that fails.
     pub(super) async fn run(&self) -> BrokerError {
+        match self.take_turns().await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn take_turns(&self) -> Result<Infallible, BrokerError> {
         let mut look_at = Instant::now() + LOOK_INTERVAL;
         loop {
-            if let Err(error) = self.bind_wanted().await {
-                return error;
-            }
+            let mut is_more = self.bind_some().await?;
             if Instant::now() >= look_at {
-                match self.unbind(self.keys.take_idle(UNBOUND_AT_ONCE)).await {
-                    // There may be more.
-                    Ok(UNBOUND_AT_ONCE) => continue,
-                    Ok(_) => look_at = Instant::now() + LOOK_INTERVAL,
-                    Err(error) => return error,
+                match self.unbind(self.keys.take_idle(AT_ONCE)).await? {
+                    AT_ONCE => is_more = true,
+                    _ => look_at = Instant::now() + LOOK_INTERVAL,
                 }
             }
-            let _ = timeout_at(look_at, self.keys.due()).await;
+            if !is_more {
+                let _ = timeout_at(look_at, self.keys.due()).await;
+            }
         }
     }
 
     /// All that is to be bound by now.
     pub(super) async fn bind_wanted(&self) -> Result<(), BrokerError> {
-        loop {
-            let wanted = self.keys.take_wanted(AT_ONCE);
-            if wanted.names.is_empty() {
-                return Ok(());
-            }
+        while self.bind_some().await? {}
+        Ok(())
+    }
+
+    /// Some of that. Answers whether there may be more.
+    async fn bind_some(&self) -> Result<bool, BrokerError> {
+        let wanted = self.keys.take_wanted(AT_ONCE);
+        if !wanted.names.is_empty() {
             self.bind(&wanted.names, wanted.binding).await?;
             self.keys.bound(&wanted);
         }
+        Ok(wanted.names.len() == AT_ONCE)
     }
 
     /// What nobody need hold, and is not unbound before the end.
@@ -112,13 +120,13 @@ impl Binder {
                 }
             }
         };
-        within("binding keys", try_join_all(keys.iter().map(bind))).await.map(drop)
+        all_of("binding keys", keys.iter().map(bind)).await
     }
 
     /// All that was bound, also beside what was held.
     pub(super) async fn unbind_all(&self, beside: &str) -> Result<(), BrokerError> {
         self.unbind(vec![(beside.into(), BESIDE)]).await?;
-        while self.unbind(self.keys.take_any(UNBOUND_AT_ONCE)).await? > 0 {}
+        while self.unbind(self.keys.take_any(AT_ONCE)).await? > 0 {}
         Ok(())
     }
 
@@ -138,8 +146,24 @@ impl Binder {
                 }
             }
         };
-        within("unbinding keys", try_join_all(keys.iter().map(unbind))).await?;
+        all_of("unbinding keys", keys.iter().map(unbind)).await?;
         Ok(keys.len())
+    }
+}
+
+/// What a broker answers one by one, each soon after the one before.
+async fn all_of(
+    what: &'static str,
+    calls: impl Iterator<Item = impl Future<Output = lapin::Result<()>>>,
+) -> Result<(), BrokerError> {
+    let mut calls: FuturesUnordered<_> = calls.collect();
+    loop {
+        match timeout(PATIENCE, calls.try_next()).await {
+            Ok(Ok(Some(()))) => {}
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => return Err(BrokerError::Timeout(what)),
+        }
     }
 }
 
@@ -155,4 +179,37 @@ fn one_binding(replica: ReplicaId, number: u64) -> FieldTable {
 /// A topic's key is one; were it not, an empty one is better than a panic.
 fn short(key: &str) -> ShortString {
     ShortString::try_new(key).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_may_be_slow_as_long_as_it_answers() {
+        let answer = |nth| async move {
+            sleep(nth * PATIENCE / 2).await;
+            Ok(())
+        };
+        all_of("binding keys", (1..=250).map(answer)).await.expect("they are bound");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_answers_no_more_is_given_up() {
+        let answer = |nth| async move {
+            if nth > 10 {
+                return pending().await;
+            }
+            sleep(nth * PATIENCE / 2).await;
+            Ok(())
+        };
+        let began = Instant::now();
+        let given_up = all_of("binding keys", (1..=20).map(answer)).await;
+        assert!(matches!(given_up, Err(BrokerError::Timeout("binding keys"))));
+        assert!(began.elapsed().abs_diff(6 * PATIENCE) < Duration::from_secs(1));
+    }
 }
