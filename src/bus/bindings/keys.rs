@@ -141,11 +141,19 @@ impl Keys {
         self.changed.notify_waiters();
     }
 
-    /// Some that are to be bound, so many at most.
+    /// Some that are to be bound, so many at most. Who has given up waiting keeps nobody waiting.
     pub(in crate::bus) fn take_wanted(&self, most: usize) -> Wanted {
         let mut table = self.lock();
-        let count = most.min(table.wanted.len());
-        Wanted { names: table.wanted.drain(..count).collect(), binding: table.bindings + 1 }
+        let mut names = Vec::new();
+        while names.len() < most
+            && let Some(name) = table.wanted.pop_front()
+        {
+            match table.keys.get(&name) {
+                Some(key) if key.holders > 0 => names.push(name),
+                _ => drop(table.keys.remove(&name)),
+            }
+        }
+        Wanted { names, binding: table.bindings + 1 }
     }
 
     pub(in crate::bus) fn bound(&self, wanted: &Wanted) {
