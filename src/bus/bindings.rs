@@ -76,6 +76,12 @@ impl Bindings {
         self.of(exchange).is_some()
     }
 
+    /// Everything is read, though nobody binds anything.
+    #[cfg(test)]
+    pub(crate) fn open_all(&self) {
+        self.0.values().for_each(|keys| keys.open());
+    }
+
     pub(super) fn of(&self, exchange: &Exchange) -> Option<&Arc<Keys>> {
         self.0.get(exchange)
     }

@@ -1,8 +1,12 @@
 //! How a session comes to be subscribed: the client asks and the application decides, or the
 //! application wants it so.
 
-use std::{collections::HashSet, vec};
+use std::{
+    collections::{HashMap, HashSet},
+    vec,
+};
 
+use futures_util::future::join_all;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
@@ -46,7 +50,8 @@ impl Session {
             KeySelection::Named(keys) => keys,
         };
         self.check_key_count(&keys)?;
-        let candidates = self.candidates(&exchange, &keys);
+        let of_exchange = keys.iter().map(|key| (Ok(exchange.clone()), *key));
+        let candidates = self.candidates(of_exchange);
         let reason = match request.past {
             Past::Nothing => CheckReason::Subscribe,
             Past::After(_) | Past::Last(_) => CheckReason::Resume,
@@ -91,35 +96,26 @@ impl Session {
         Ok(outcome)
     }
 
-    /// The application's wishes: they count as allowed. What cannot be is told to the client.
+    /// The application's wishes, in its order: they count as allowed. What cannot be is told to the
+    /// client.
     pub(super) async fn add_subscriptions(&self, wanted: &[(String, String)]) {
-        // Those next to each other are bound together.
-        for wanted in wanted.chunk_by(|(one, _), (other, _)| one == other) {
-            self.add_to_one(wanted).await;
-        }
-    }
-
-    /// Of one exchange.
-    async fn add_to_one(&self, wanted: &[(String, String)]) {
-        let sent = wanted.iter().map(|(_, key)| to_raw_value(key).expect("text always serializes"));
-        let sent: Vec<_> = sent.collect();
-        let keys: Vec<_> = sent.iter().map(|key| &**key).collect();
-        let candidates = match self.ready_exchange(&wanted[0].0) {
-            Ok(exchange) => self.candidates(&exchange, &keys),
-            Err(error) => keys.iter().map(|_| Candidate::Refused(error.clone())).collect(),
-        };
-        let topics: Vec<_> = to_ask(&candidates).cloned().collect();
-        let mut holds = self.hold(&topics).await;
+        let as_sent = |key| to_raw_value(key).expect("text always serializes");
+        let sent: Vec<_> = wanted.iter().map(|(_, key)| as_sent(key)).collect();
+        let exchanges = wanted.iter().map(|(name, _)| self.ready_exchange(name));
+        let candidates = self.candidates(exchanges.zip(sent.iter().map(|key| &**key)));
+        let mut holds = self.hold_each(to_ask(&candidates)).await;
         for candidate in candidates {
-            let error = match (candidate, &mut holds) {
-                (Candidate::Refused(error), _) => error,
-                (Candidate::Ask(topic, form), Ok(holds)) => {
-                    let hold = holds.next().unwrap_or_default();
-                    self.start(topic, form, None, &mut Start::Live(None), hold);
-                    continue;
-                }
-                (Candidate::Ask(..), Err(error)) => error.clone(),
-                (Candidate::Known(topic, form), _) => {
+            let error = match candidate {
+                Candidate::Refused(error) => error,
+                Candidate::Ask(topic, form) => match holds.next() {
+                    Some(Err(error)) => error,
+                    held => {
+                        let hold = held.and_then(Result::ok).unwrap_or_default();
+                        self.start(topic, form, None, &mut Start::Live(None), hold);
+                        continue;
+                    }
+                },
+                Candidate::Known(topic, form) => {
                     key_error(ErrorCode::AlreadySubscribed, &topic, form)
                 }
             };
@@ -128,6 +124,26 @@ impl Session {
             }
             self.tell_error(None, &error);
         }
+    }
+
+    /// Each of these topics, in their order. All exchanges are waited for at once.
+    async fn hold_each<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a Topic> + Clone,
+    ) -> vec::IntoIter<Result<Hold, ClientError>> {
+        let mut of_exchanges: HashMap<&Exchange, Vec<Topic>> = HashMap::new();
+        for topic in topics.clone() {
+            of_exchanges.entry(&topic.exchange).or_default().push(topic.clone());
+        }
+        let hold = async |(exchange, topics): (_, Vec<_>)| (exchange, self.hold(&topics).await);
+        let held = join_all(of_exchanges.into_iter().map(hold)).await;
+        let mut held: HashMap<_, _> = held.into_iter().collect();
+        let of_topic = |topic: &Topic| match held.get_mut(&topic.exchange) {
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(holds)) => Ok(holds.next().unwrap_or_default()),
+            None => Ok(Hold::default()),
+        };
+        topics.map(of_topic).collect::<Vec<_>>().into_iter()
     }
 
     /// What is published to these topics, which are of one exchange, comes to this replica.
@@ -150,13 +166,20 @@ impl Session {
         }
     }
 
-    fn candidates(&self, exchange: &Exchange, keys: &[&RawValue]) -> Vec<Candidate> {
+    fn candidates<'a>(
+        &self,
+        keys: impl Iterator<Item = (Result<Exchange, ClientError>, &'a RawValue)>,
+    ) -> Vec<Candidate> {
         let state = self.lock();
         let mut asked: HashSet<Topic> = HashSet::new();
-        let mut candidate = |sent: &RawValue| {
-            let (topic, form) = match KeyForm::read(exchange, sent) {
+        let candidate = |(exchange, sent): (Result<Exchange, ClientError>, &RawValue)| {
+            let exchange = match exchange {
+                Ok(exchange) => exchange,
+                Err(error) => return Candidate::Refused(error),
+            };
+            let (topic, form) = match KeyForm::read(&exchange, sent) {
                 Ok(read) => read,
-                Err(error) => return Candidate::Refused(invalid_key(exchange, sent, &error)),
+                Err(error) => return Candidate::Refused(invalid_key(&exchange, sent, &error)),
             };
             let held = state.subscriptions.held();
             if held.contains_key(&topic) || asked.contains(&topic) {
@@ -169,7 +192,7 @@ impl Session {
             asked.insert(topic.clone());
             Candidate::Ask(topic, form)
         };
-        keys.iter().map(|sent| candidate(sent)).collect()
+        keys.map(candidate).collect()
     }
 
     /// One call for all keys; none where there is nothing left to ask. The outer error is
@@ -246,7 +269,7 @@ fn allowed(candidates: &[Candidate], decisions: &[Decision]) -> Vec<Topic> {
     decided.filter(|(_, decision)| **decision == Decision::Allow).map(|(t, _)| t.clone()).collect()
 }
 
-fn to_ask(candidates: &[Candidate]) -> impl Iterator<Item = &Topic> {
+fn to_ask(candidates: &[Candidate]) -> impl Iterator<Item = &Topic> + Clone {
     candidates.iter().filter_map(|candidate| match candidate {
         Candidate::Ask(topic, _) => Some(topic),
         Candidate::Refused(_) | Candidate::Known(..) => None,

@@ -25,6 +25,7 @@ use crate::{
         Action, ActionReply, Admission, Application, ApplicationError, CheckReason, ClientInfo,
         Decision, SessionSnapshot,
     },
+    bus::Bindings,
     event::{Entry, Exchange, Position, Topic},
     hub::{Hub, Interest, outbox::Outbox},
     ids::{ReplicaId, SessionIds},
@@ -129,6 +130,8 @@ impl Socket for Wire {
 struct App {
     hangs: AtomicBool,
     denies: AtomicBool,
+    /// What its answers subscribe to.
+    wishes: Mutex<Vec<(String, String)>>,
 }
 
 #[async_trait]
@@ -141,7 +144,7 @@ impl Application for App {
         if self.hangs.load(Ordering::Relaxed) {
             return pending().await;
         }
-        Ok(ActionReply::default())
+        Ok(ActionReply { subscribe: self.wishes.lock().unwrap().clone(), ..ActionReply::default() })
     }
 
     async fn check_subscriptions(
@@ -174,15 +177,19 @@ impl Driven {
     async fn start() -> Self {
         let (app, wire) = (Arc::<App>::default(), Wire::default());
         let exchange = Exchange::new("widgets").expect("a name");
+        let slow = ["slow", "slower"].map(|name| Exchange::new(name).expect("a name"));
         let metrics = Arc::new(Metrics::new(ErrorCode::NAMES));
-        let hub = Hub::new(Interest::new([exchange.clone()]), OUTBOX, metrics.clone());
+        let exchanges = || slow.iter().chain([&exchange]);
+        let hub = Hub::new(Interest::new(exchanges().cloned()), OUTBOX, metrics.clone());
         let at = Position::end_of(Entry { offset: 0, hash: 0 });
-        hub.attached(&exchange, Some(at));
+        exchanges().for_each(|exchange| hub.attached(exchange, Some(at)));
+        let bindings = Bindings::new(slow.clone());
+        bindings.open_all();
         let ring = Ring::new([exchange], OUTBOX);
         let services = Services {
             hub: Arc::new(hub),
             ring: Arc::new(ring),
-            bindings: Default::default(),
+            bindings,
             patience: Duration::from_secs(1),
             application: app.clone(),
             max_subscriptions: 10,
@@ -285,6 +292,29 @@ async fn actions_are_answered_one_after_another() {
     for tag in 0..5 {
         assert_eq!(driven.wire.text().await, format!(r#"{{"event":"Done","tag":{tag}}}"#));
     }
+}
+
+/// Of two exchanges where nobody binds anything.
+#[tokio::test(start_paused = true)]
+async fn what_the_application_adds_waits_for_all_exchanges_at_once() {
+    let driven = Driven::start().await;
+    let wishes = [("slow", "1"), ("widgets", "2"), ("slower", "3"), ("slow", "4"), ("none", "5")];
+    let wishes = wishes.map(|(exchange, key)| (exchange.into(), key.into()));
+    *driven.app.wishes.lock().unwrap() = wishes.to_vec();
+    let since = Instant::now();
+    driven.wire.act(r#"{"action":"Follow","tag":1}"#);
+    for (told, exchange) in [
+        ("ExchangeUnavailable", "slow"),
+        ("Subscribed", "widgets"),
+        ("ExchangeUnavailable", "slower"),
+        ("ExchangeUnavailable", "slow"),
+        ("InvalidExchangeName", "none"),
+    ] {
+        let text = driven.wire.text().await;
+        let quoted = [told, exchange].map(|word| format!("\"{word}\""));
+        assert!(quoted.iter().all(|word| text.contains(word)), "{text}");
+    }
+    assert!(since.elapsed().abs_diff(Duration::from_secs(5)) < Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
