@@ -31,7 +31,7 @@ pub(super) use self::{
     message::outgoing,
 };
 use super::{
-    ExchangeConfig,
+    ExchangeConfig, PUBLISH_DEADLINE,
     connection::{BrokerConnection, BrokerError},
     health::Health,
     publisher::Publisher,
@@ -98,6 +98,8 @@ impl Reader {
 
     /// Begins to read, binds what is held, and makes sure that it comes.
     async fn attach(&self, connection: &BrokerConnection) -> Result<Attached, BrokerError> {
+        // Nothing is bound that no probe could follow: an alarm may last, and each attempt costs.
+        self.publisher.may_publish(Instant::now() + PUBLISH_DEADLINE).await?;
         topology::ensure(connection, &self.config).await?;
         let exchange = &self.config.name;
         let name = topology::new_direct_queue(exchange, self.replica);

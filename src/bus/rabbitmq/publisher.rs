@@ -20,7 +20,7 @@ use std::sync::{
 
 use tokio::{
     sync::{mpsc, watch},
-    time::Instant,
+    time::{Duration, Instant, sleep, timeout_at},
 };
 
 use self::{
@@ -57,6 +57,9 @@ impl Pace {
     /// The window is the bound.
     const SINGLES: Self = Self { in_flight: usize::MAX, message: Bounds { items: 1, bytes: 0 } };
 }
+
+/// An alarm that is over is looked for so often by who waits for that.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What one caller publishes together.
 pub(super) struct Call {
@@ -108,6 +111,13 @@ impl Publisher {
 
     /// The same of anything. Does not wait.
     fn admit(&self, content: Content) -> Result<Admitted, NotPublished> {
+        self.check()?;
+        let size = content.size();
+        Ok(Admitted { size, permits: self.quota.admit(size)?, content })
+    }
+
+    /// Whether anything may be published now, and why not.
+    fn check(&self) -> Result<(), NotPublished> {
         if self.link.is_blocked() {
             return Err(NotPublished::Overloaded("the broker holds publishers back"));
         }
@@ -119,8 +129,7 @@ impl Publisher {
             let reason = self.problem.get().unwrap_or_else(|| NOT_CONNECTED_YET.into());
             return Err(NotPublished::Unavailable(reason));
         }
-        let size = content.size();
-        Ok(Admitted { size, permits: self.quota.admit(size)?, content })
+        Ok(())
     }
 
     /// From now on they have their place in the order. Does not wait.
@@ -145,6 +154,18 @@ impl Publisher {
 
     pub(super) fn problem(&self) -> Option<String> {
         self.link.problem().or_else(|| self.problem.get())
+    }
+
+    /// Waits until something may be published, as long as an alarm lasts, too; by then it answers
+    /// why nothing may.
+    pub(super) async fn may_publish(&self, deadline: Instant) -> Result<(), NotPublished> {
+        let _ = timeout_at(deadline, self.ready()).await;
+        loop {
+            match self.check() {
+                Err(_) if Instant::now() < deadline => sleep(LOOK_AGAIN).await,
+                checked => return checked,
+            }
+        }
     }
 
     /// Waits until something can be published.

@@ -122,6 +122,45 @@ async fn nothing_can_be_held_while_the_broker_is_away() {
     drop(held);
 }
 
+/// Nothing could show where it leads, and to bind it is much work for a broker that is short.
+#[tokio::test]
+async fn while_publishers_are_held_back_nothing_is_bound() {
+    let mut broker = RabbitMq::exclusive().await;
+    let name = unique(LEGACY);
+    let replica = Replica::direct(&[&broker.legacy_url()], &[&name]).attached(1).await;
+    let keys: Vec<_> = (0..1_000).map(|n| n.to_string()).collect();
+    let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+    let held = replica.bindings.hold(&topics(&name, &keys)).await.expect("bound");
+    broker.block_publishers().await;
+    // It says so to who publishes.
+    let held_back = async {
+        while !replica.bus.status().blocked {
+            let _ = replica.publish(event(&name, "k", "held back")).await;
+        }
+    };
+    within(DEADLINE, "an alarm", held_back).await;
+    for connection in broker.connections("reading").await {
+        broker.ctl(&["close_connection", &connection, "a test"]).await;
+    }
+    replica.status_becomes("connected again", |status| status.reconnects > 0).await;
+    let bound = async || broker.bindings(&name, "myxi.direct.").await.len();
+    let gone = async { while bound().await > 0 {} };
+    within(DEADLINE, "nothing is bound", gone).await;
+    // Each look takes longer than another attempt would.
+    for _ in 0..5 {
+        assert_eq!(bound().await, 0);
+    }
+    broker.unblock_publishers().await;
+    let told_of_gap = async {
+        // What was written may be delivered.
+        while let Notice::Event(_) = replica.notice().await {}
+    };
+    within(DEADLINE, "a gap", told_of_gap).await;
+    replica.publish_until_ok(|| event(&name, "999", "heard")).await;
+    replica.names_until("heard").await;
+    drop(held);
+}
+
 /// What waits on the broker has a bound, and what is dropped past it is told.
 #[tokio::test]
 async fn what_a_replica_was_too_slow_for_is_told_as_a_gap() {

@@ -117,6 +117,8 @@ impl Feeder {
         connection: &BrokerConnection,
         anew: &mut bool,
     ) -> Result<Binder, BrokerError> {
+        // Nothing is bound that no probe could follow: an alarm may last, and each attempt costs.
+        self.publisher.may_publish(Instant::now() + PUBLISH_DEADLINE).await?;
         topology::ensure_direct(connection, &self.exchange).await?;
         let binder = self.binder(connection).await?;
         *anew = *anew || !self.probe(false).await?;
