@@ -405,6 +405,8 @@ async fn a_broker_that_comes_back_under_a_reading_costs_nothing() {
     assert_eq!(subscribed["recovered"], true, "{subscribed}");
 
     broker.kill().await;
+    // As long as a broker may take to start.
+    client.patience = 3 * DEADLINE;
     let (first, ()) = tokio::join!(comes_back(&mut client, 1_500), broker.restart());
     assert_eq!(first, 0);
     fleet[0].ready().await;

@@ -8,9 +8,9 @@ use tokio::time::{Duration, Instant, sleep};
 use super::{NotYet, Replay};
 use crate::{event::Position, protocol::NotRecovered, ring::NoReading, session::Session};
 
-/// How long a log that cannot be read is asked for again, so often, before what stands there is
-/// given up.
-const AGAIN_FOR: Duration = Duration::from_secs(30);
+/// How long a log that cannot be read is asked for again, so often: a broker that restarts takes
+/// less, and what stands there is there still.
+const AGAIN_FOR: Duration = Duration::from_secs(120);
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Where a reading of the log broke off, and nothing was read since.
