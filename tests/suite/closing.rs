@@ -1,6 +1,12 @@
 //! How connections end: the closing handshake from either side, and every close code.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::json;
 use socket2::SockRef;
@@ -169,13 +175,22 @@ async fn a_tagged_action_that_only_closes_is_done_first() {
         let disconnect = Disconnect { code: 4321, reason: "left".into() };
         Ok(HandleActionResponse { disconnect: Some(disconnect), ..Default::default() })
     });
+    let bought = Arc::new(AtomicBool::new(false));
+    let buys = bought.clone();
+    app.on("Buy", move |_| {
+        buys.store(true, Ordering::Relaxed);
+        Ok(HandleActionResponse::default())
+    });
     let gateway = Gateway::start(&app).await;
     let mut client = gateway.client().await;
     client.send_text(r#"{"action":"Leave","tag":1}"#).await;
     // Never carried out: the connection is closed before its turn.
-    client.send_text(r#"{"action":"Ping","tag":2}"#).await;
+    client.send_text(r#"{"action":"Buy","tag":2}"#).await;
+    client.send_text(r#"{"action":"Ping","tag":3}"#).await;
     assert_eq!(client.text().await, r#"{"event":"Done","tag":1}"#);
     assert_eq!(client.closed().await, closed(4321, "left"));
+    told(&app).await;
+    assert!(!bought.load(Ordering::Relaxed));
 }
 
 #[tokio::test]
