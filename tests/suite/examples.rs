@@ -65,7 +65,26 @@ macro_rules! in_languages {
     };
 }
 
-in_languages!(Python);
+in_languages!(Python Node Go Java Ruby Rust);
+
+/// The crate is built here with what the gateway is built with: its own file asks for the same.
+#[test]
+fn the_crate_in_rust_asks_for_what_it_was_built_with() {
+    let wants = |toml: &str, name: &str| {
+        let line = toml.lines().find_map(|line| line.strip_prefix(&format!("{name} = ")))?;
+        line.split('"')
+            .find(|part| part.starts_with(|c: char| c.is_ascii_digit()))
+            .map(str::to_owned)
+    };
+    let (gateway, chat) =
+        (include_str!("../../Cargo.toml"), include_str!("../../examples/rust/Cargo.toml"));
+    let (_, dependencies) = chat.split_once("dependencies]").expect("a section");
+    let names: Vec<_> = dependencies.lines().filter_map(|line| line.split_once(" = ")).collect();
+    assert!(!names.is_empty());
+    for (name, _) in names {
+        assert_eq!(wants(chat, name), wants(gateway, name), "{name}");
+    }
+}
 
 /// A client that has been greeted, and is this user.
 async fn user(example: &Example, name: &str) -> Client {

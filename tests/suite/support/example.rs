@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::Stdio,
     thread,
     time::Duration,
 };
@@ -25,19 +25,41 @@ pub const GATEWAY_TOKEN: &str = "of-the-handler";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
     Python,
+    Node,
+    Go,
+    Java,
+    Ruby,
+    Rust,
 }
 
 impl Language {
-    /// Where `tests/runtimes/build` has built it.
+    /// Where it was built: in a copy by `tests/runtimes/build`, but for Rust.
     fn directory(self) -> PathBuf {
-        built(&format!("examples/{}", format!("{self:?}").to_lowercase()))
+        match self {
+            Self::Rust => Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/rust"),
+            _ => built(&format!("examples/{}", format!("{self:?}").to_lowercase())),
+        }
     }
 
-    /// The README's second block: the first builds, and the third runs its own tests.
+    /// The README's second block: the first builds, and the third runs its own tests. In Rust it is
+    /// what cargo has built beside the tests.
     fn start_command(self) -> String {
+        if self == Self::Rust {
+            let beside = Path::new(env!("CARGO_BIN_EXE_myxi")).with_file_name("examples");
+            return beside.join("chat").display().to_string();
+        }
         let readme = fs::read_to_string(self.directory().join("README.md")).expect("a README");
         let block = readme.split("```sh\n").nth(2).expect("three blocks");
         block.split("\n```").next().expect("an end").to_owned()
+    }
+
+    /// How it ends after `SIGTERM`.
+    fn status_when_stopped(self) -> i32 {
+        match self {
+            // The JVM says so after every shutdown by a signal.
+            Self::Java => 143,
+            _ => 0,
+        }
     }
 }
 
@@ -92,8 +114,10 @@ impl Example {
         self.process.kill().await.expect("killed");
     }
 
-    pub async fn ended(&mut self) -> ExitStatus {
-        within(DEADLINE, "the handler's end", self.process.wait()).await.expect("awaited")
+    pub async fn ends_well(&mut self) {
+        let status = within(DEADLINE, "the handler's end", self.process.wait()).await;
+        let code = status.expect("awaited").code();
+        assert_eq!(code, Some(self.language.status_when_stopped()), "{:?}", self.language);
     }
 
     /// Waits until it takes no connection any more.
@@ -151,6 +175,8 @@ fn spawn(language: Language, listen: &str, pushes_to: &str, directory: &Path) ->
     command.current_dir(language.directory()).kill_on_drop(true);
     command.env("LISTEN", listen).env("MYXI_GATEWAY", pushes_to);
     command.env("MYXI_ACTION_HANDLER_TOKEN", HANDLER_TOKEN).env("MYXI_GRPC_TOKEN", GATEWAY_TOKEN);
+    // It starts many times, and each time for a short while.
+    command.env("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC");
     // Python's is the one of the tests, and a proxy is none for what is on this machine.
     let python = PathBuf::from(python());
     let mut path = vec![python.parent().expect("a folder").to_owned()];
