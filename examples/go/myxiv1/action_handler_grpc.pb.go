@@ -66,6 +66,7 @@ type ActionHandlerClient interface {
 	//	INVALID_ARGUMENT    InvalidPayload, with the status message
 	//	DEADLINE_EXCEEDED   ActionTimeout, outcome unknown
 	//	UNAVAILABLE         ApplicationUnavailable, outcome unknown
+	//	CANCELLED           the same
 	//	RESOURCE_EXHAUSTED  Busy, outcome unknown
 	//	any other           InternalError, outcome unknown, without the message
 	//
@@ -75,7 +76,7 @@ type ActionHandlerClient interface {
 	// ApplicationUnavailable (outcome unknown), and the gateway is degraded.
 	//
 	// None of these makes an action retryable, because gRPC runtimes send statuses by
-	// themselves: UNAVAILABLE when a server is stopped and its handlers go on,
+	// themselves: UNAVAILABLE or CANCELLED when a server is stopped and its handlers go on,
 	// RESOURCE_EXHAUSTED in place of a reply over their message limit. Where nothing
 	// happened, say so with HandleActionResponse.error and its `retryable`.
 	HandleAction(ctx context.Context, in *HandleActionRequest, opts ...grpc.CallOption) (*HandleActionResponse, error)
@@ -167,6 +168,7 @@ type ActionHandlerServer interface {
 	//	INVALID_ARGUMENT    InvalidPayload, with the status message
 	//	DEADLINE_EXCEEDED   ActionTimeout, outcome unknown
 	//	UNAVAILABLE         ApplicationUnavailable, outcome unknown
+	//	CANCELLED           the same
 	//	RESOURCE_EXHAUSTED  Busy, outcome unknown
 	//	any other           InternalError, outcome unknown, without the message
 	//
@@ -176,7 +178,7 @@ type ActionHandlerServer interface {
 	// ApplicationUnavailable (outcome unknown), and the gateway is degraded.
 	//
 	// None of these makes an action retryable, because gRPC runtimes send statuses by
-	// themselves: UNAVAILABLE when a server is stopped and its handlers go on,
+	// themselves: UNAVAILABLE or CANCELLED when a server is stopped and its handlers go on,
 	// RESOURCE_EXHAUSTED in place of a reply over their message limit. Where nothing
 	// happened, say so with HandleActionResponse.error and its `retryable`.
 	HandleAction(context.Context, *HandleActionRequest) (*HandleActionResponse, error)

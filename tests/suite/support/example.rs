@@ -2,6 +2,8 @@
 
 use std::{
     fs::{self, File},
+    net::SocketAddr,
+    ops::Range,
     path::{Path, PathBuf},
     process::Stdio,
     thread,
@@ -9,14 +11,15 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpStream, UnixStream},
+    net::{TcpListener, TcpStream, UnixStream},
     process::{Child, Command},
     time::sleep,
 };
 
-use super::{
-    DEADLINE, TempDir, handler::free_address, process::Myxi, python::python, runtime::built, within,
-};
+use super::{DEADLINE, TempDir, process::Myxi, python::python, runtime::built, within};
+
+/// Linux gives those from 32768 on.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// What the gateway shows to the handler, and the handler to the gateway.
 const HANDLER_TOKEN: &str = "of-the-gateway";
@@ -86,7 +89,7 @@ impl Example {
     pub async fn start(language: Language, place: Place, pushes_to: Option<&str>) -> Self {
         let directory = TempDir::new("example");
         let listen = match place {
-            Place::Tcp => free_address().to_string(),
+            Place::Tcp => lasting_address().await.to_string(),
             Place::Unix => format!("unix:{}", directory.path().join("handler.sock").display()),
         };
         let gateway = gateway(&listen, HANDLER_TOKEN).await;
@@ -145,11 +148,23 @@ impl Example {
 }
 
 impl Drop for Example {
-    /// What it said is of interest where a test fails.
+    /// What they said is of interest where a test fails.
     fn drop(&mut self) {
         if thread::panicking() {
             let said = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
             eprintln!("the handler in {:?} said:\n{said}", self.language);
+            eprintln!("and its gateway:\n{}", self.gateway.log().join("\n"));
+        }
+    }
+}
+
+/// Of none of the ports that the system gives to whoever asks for any: the handler comes to it late,
+/// and a second time, and this machine has others.
+async fn lasting_address() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], rand::random_range(PORTS)));
+        if TcpListener::bind(address).await.is_ok() {
+            return address;
         }
     }
 }
