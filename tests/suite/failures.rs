@@ -89,7 +89,7 @@ async fn each_status_of_an_action_has_its_error() {
         (Code::DeadlineExceeded, unknown("ActionTimeout")),
         (Code::Unavailable, unknown("ApplicationUnavailable")),
         (Code::ResourceExhausted, unknown("Busy")),
-        (Code::Cancelled, unknown("InternalError")),
+        (Code::Cancelled, unknown("ApplicationUnavailable")),
         (Code::Unknown, unknown("InternalError")),
         (Code::NotFound, unknown("InternalError")),
         (Code::AlreadyExists, unknown("InternalError")),
@@ -113,6 +113,7 @@ async fn each_status_of_a_check_fails_the_subscribe_and_none_denies() {
     for (code, expected) in [
         (Code::DeadlineExceeded, retryable("ActionTimeout")),
         (Code::Unavailable, retryable("ApplicationUnavailable")),
+        (Code::Cancelled, retryable("ApplicationUnavailable")),
         (Code::ResourceExhausted, retryable("Busy")),
         (Code::PermissionDenied, final_("InternalError")),
         (Code::Unauthenticated, retryable("ApplicationUnavailable")),

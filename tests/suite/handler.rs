@@ -259,7 +259,7 @@ async fn each_status_of_an_action_means_what_the_contract_says() {
         (Code::DeadlineExceeded, "Timeout"),
         (Code::Unavailable, "Unavailable"),
         (Code::ResourceExhausted, "Exhausted"),
-        (Code::Cancelled, "Failed"),
+        (Code::Cancelled, "Unavailable"),
         (Code::Unknown, "Failed"),
         (Code::NotFound, "Failed"),
         (Code::AlreadyExists, "Failed"),
@@ -277,7 +277,8 @@ async fn each_status_of_an_action_means_what_the_contract_says() {
             Err(ApplicationError::InvalidPayload(heard)) => assert_eq!(heard, message),
             // As it came, for the log.
             Err(ApplicationError::Unavailable(heard)) => {
-                assert_eq!(heard, format!("it answered UNAVAILABLE: {message}"));
+                let name = if code == Code::Cancelled { "CANCELLED" } else { "UNAVAILABLE" };
+                assert_eq!(heard, format!("it answered {name}: {message}"));
             }
             Err(ApplicationError::Exhausted(heard)) => {
                 assert_eq!(heard, format!("it answered RESOURCE_EXHAUSTED: {message}"));

@@ -24,6 +24,7 @@ mod delivery;
 mod demo;
 mod direct;
 mod drain;
+mod examples;
 mod failures;
 mod fleet;
 mod from_myxi;

@@ -28,9 +28,12 @@ impl CallFailure {
                     let status: &str = CallStatus::from(code).into();
                     let answer = format!("it answered {status}: {message}");
                     match code {
-                        Code::Unavailable | Code::Unimplemented | Code::Unauthenticated => {
-                            ApplicationError::Unavailable(answer)
-                        }
+                        // The last is what gRPC's core answers to calls that come while its
+                        // server is being stopped.
+                        Code::Unavailable
+                        | Code::Unimplemented
+                        | Code::Unauthenticated
+                        | Code::Cancelled => ApplicationError::Unavailable(answer),
                         Code::ResourceExhausted => ApplicationError::Exhausted(answer),
                         _ => ApplicationError::Failed(answer),
                     }
