@@ -18,7 +18,6 @@ mod status;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use self::{bindings::Keys, seen::SeenIds, skipped::SkipCounts, status::Lag};
 pub(crate) use self::{
     bindings::Whole,
     skipped::Skipped,
@@ -30,6 +29,12 @@ pub use self::{
     shared_log::{LogReading, NotRead, SharedLog},
     skipped::SkipReason,
     status::BusStatus,
+};
+use self::{
+    bindings::{Keys, Numbered},
+    seen::SeenIds,
+    skipped::SkipCounts,
+    status::Lag,
 };
 use crate::event::{Entry, Event, Exchange, InvalidEvent, OutgoingEvent, Position, RawEvent};
 

@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-pub(super) use self::keys::Keys;
+pub(super) use self::keys::{Keys, Numbered};
 use crate::event::{Exchange, Position, Topic};
 
 /// From a wish to its binding. One that is under way by then is made all the same, for who asks
@@ -120,14 +120,17 @@ mod tests {
 
         /// What a reader does.
         fn bind(&self) -> Vec<Arc<str>> {
-            let mut wanted = self.keys.take_wanted(usize::MAX);
+            let wanted = self.keys.take_wanted(usize::MAX);
             self.keys.bound(&wanted);
-            wanted.names.sort();
-            wanted.names
+            let mut names: Vec<_> = wanted.into_iter().map(|(name, _)| name).collect();
+            names.sort();
+            names
         }
 
-        fn take_idle(&self) -> Vec<Arc<str>> {
-            self.keys.take_idle(9).into_iter().map(|(name, _)| name).collect()
+        fn unbind_idle(&self) -> Vec<Arc<str>> {
+            let idle = self.keys.idle(9);
+            self.keys.unbound(idle.len());
+            idle.into_iter().map(|(name, _)| name).collect()
         }
 
         /// Of keys that are bound already.
@@ -174,7 +177,7 @@ mod tests {
             tokio::task::yield_now().await;
             let wanted = world.keys.take_wanted(2);
             world.keys.bound(&wanted);
-            wanted.names
+            wanted.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
         });
         assert_eq!((held.expect("bound").len(), bound), (2, names(&["3", "4"])));
         // It was asked for already, and somebody may ask again.
@@ -201,15 +204,15 @@ mod tests {
         .0;
         drop(first);
         tokio::time::advance(2 * UNBIND_AFTER).await;
-        assert_eq!(world.take_idle(), names(&[]));
+        assert_eq!(world.unbind_idle(), names(&[]));
         drop(second);
-        assert_eq!(world.take_idle(), names(&[]));
+        assert_eq!(world.unbind_idle(), names(&[]));
         tokio::time::advance(UNBIND_AFTER / 2).await;
         drop(world.hold(&["1"]));
         tokio::time::advance(UNBIND_AFTER / 2).await;
-        assert_eq!(world.take_idle(), names(&[]));
+        assert_eq!(world.unbind_idle(), names(&[]));
         tokio::time::advance(UNBIND_AFTER / 2).await;
-        assert_eq!(world.take_idle(), names(&["1"]));
+        assert_eq!(world.unbind_idle(), names(&["1"]));
         // Whoever comes now needs another binding.
         let mut again = std::pin::pin!(world.bindings.hold(&asked));
         assert!(again.as_mut().now_or_never().is_none());
@@ -224,22 +227,61 @@ mod tests {
         let asked = topics(&["1"]);
         let mut before = 0;
         for _ in 0..3 {
-            let (held, binding) = tokio::join!(world.bindings.hold(&asked), async {
+            let (held, bound) = tokio::join!(world.bindings.hold(&asked), async {
                 tokio::task::yield_now().await;
-                // What failed is tried again as it was.
+                // What failed is tried again as it was, and so is what may be forgotten.
                 let failed = world.keys.take_wanted(9);
                 world.keys.go_on();
-                let wanted = world.keys.take_wanted(9);
-                assert_eq!((&wanted.names, wanted.binding), (&failed.names, failed.binding));
-                world.keys.bound(&wanted);
-                wanted.binding
+                assert_eq!(world.keys.take_wanted(9), failed);
+                world.keys.begin_anew();
+                world.keys.open();
+                assert_eq!(world.keys.take_wanted(9), failed);
+                world.keys.bound(&failed);
+                failed
             });
+            let binding = bound[0].1;
             assert!(binding > before);
             drop(held);
             tokio::time::advance(UNBIND_AFTER).await;
-            assert_eq!(world.keys.take_idle(9), [("1".into(), binding)]);
+            assert_eq!(world.keys.idle(9), bound);
+            world.keys.unbound(1);
             before = binding;
         }
+    }
+
+    /// Whatever became of it: its holders gave up, or nobody answered.
+    #[tokio::test(start_paused = true)]
+    async fn what_the_broker_may_have_bound_is_unbound_some_time() {
+        let world = World::new();
+        let (asked, under_way) = (topics(&["1", "2"]), async {
+            tokio::task::yield_now().await;
+            world.keys.take_wanted(1)
+        });
+        let (given_up, under_way) = tokio::join!(world.bindings.hold(&asked), under_way);
+        assert_eq!(given_up.err(), Some(NotBound));
+        world.keys.begin_anew();
+        world.keys.open();
+        assert_eq!(world.keys.take_wanted(9), []);
+        tokio::time::advance(UNBIND_AFTER).await;
+        assert_eq!(world.keys.idle(9), under_way);
+        // Until it is answered.
+        assert_eq!(world.keys.idle(9), under_way);
+        world.keys.unbound(1);
+        assert_eq!(world.keys.idle(9), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_takes_all_away_and_holds_nothing_any_more() {
+        let world = World::new();
+        let asked = topics(&["1", "2"]);
+        let (held, ()) = tokio::join!(world.bindings.hold(&asked), async {
+            tokio::task::yield_now().await;
+            world.keys.bound(&world.keys.take_wanted(1));
+            world.keys.take_wanted(1);
+            assert_eq!(world.keys.any(9).len(), 2);
+        });
+        assert_eq!(held.err(), Some(NotBound));
+        assert_eq!(world.bindings.hold(&asked).await.err(), Some(NotBound));
     }
 
     #[tokio::test(start_paused = true)]

@@ -41,6 +41,11 @@ impl Proofs {
         read.reduce(|before, last| Proven { gap: before.gap || last.gap, ..last })
     }
 
+    /// It was not published.
+    pub(super) fn take_back(&mut self, marker: &str) {
+        self.0.retain(|proof| *proof.marker != *marker);
+    }
+
     pub(super) fn forget(&mut self) {
         self.0.clear();
     }

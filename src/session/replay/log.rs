@@ -27,6 +27,9 @@ impl Session {
     /// broke off. One that ended tells nothing of the next, however often the broker falls. Who
     /// found a hole may have been left behind; whoever finds one there again has found one.
     pub(super) async fn go_back(&self, replay: &mut Replay, why: NotYet) -> Result<(), NotYet> {
+        if !replay.pending.is_empty() {
+            self.queue_part(replay).await;
+        }
         let (position, now) = (replay.cursor.position, Instant::now());
         let mut until = now + AGAIN_FOR;
         if replay.log.take().is_some() {
@@ -41,9 +44,6 @@ impl Session {
             if before.is_some() {
                 sleep(AGAIN_AFTER).await;
             }
-        }
-        if !replay.pending.is_empty() {
-            self.queue_part(replay).await;
         }
         loop {
             match self.read_log(&replay.exchange, position).await {

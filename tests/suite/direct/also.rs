@@ -174,7 +174,8 @@ async fn a_binding_is_one_replicas_and_an_event_comes_once_however_many_there_ar
 
 #[tokio::test]
 async fn a_replica_that_stops_takes_its_bindings_with_it() {
-    let (broker, name) = (RabbitMq::shared().await, unique(LEGACY));
+    // Which has nothing else to do: there is little time.
+    let (broker, name) = (&RabbitMq::exclusive().await, unique(LEGACY));
     let leaves = replica(broker, &name).attached(1).await;
     let stays = replica(broker, &name).attached(1).await;
     let _held = tokio::join!(hold(&leaves, &name), hold(&stays, &name));
@@ -237,6 +238,8 @@ async fn a_probe_that_came_back_is_told_as_a_gap() {
         Notice::Gap(of) => assert_eq!(of.as_str(), name),
         other => panic!("{other:?} instead of a gap"),
     }
+    // What was bound all the time was not bound twice: the key, and one for the probe.
+    assert_eq!(broker.bindings(&name, "myxi.in.").await.len(), 2);
 }
 
 /// Who catches up is not subscribed yet when others are told.

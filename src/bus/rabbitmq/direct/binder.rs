@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     bus::{
-        Keys,
+        Keys, Numbered,
         rabbitmq::{connection::BrokerError, topology},
     },
     event::Exchange,
@@ -73,7 +73,7 @@ impl Binder {
         loop {
             let mut is_more = self.bind_some().await?;
             if Instant::now() >= look_at {
-                match self.unbind(self.keys.take_idle(AT_ONCE)).await? {
+                match self.unbind(&self.keys.idle(AT_ONCE)).await? {
                     AT_ONCE => is_more = true,
                     _ => look_at = Instant::now() + LOOK_INTERVAL,
                 }
@@ -93,20 +93,20 @@ impl Binder {
     /// Some of that. Answers whether there may be more.
     async fn bind_some(&self) -> Result<bool, BrokerError> {
         let wanted = self.keys.take_wanted(AT_ONCE);
-        if !wanted.names.is_empty() {
-            self.bind(&wanted.names, wanted.binding).await?;
+        if !wanted.is_empty() {
+            self.bind(&wanted).await?;
             self.keys.bound(&wanted);
         }
-        Ok(wanted.names.len() == AT_ONCE)
+        Ok(wanted.len() == AT_ONCE)
     }
 
     /// What nobody need hold, and is not unbound before the end.
     pub(super) async fn bind_beside(&self, key: &str) -> Result<(), BrokerError> {
-        self.bind(&[key.into()], BESIDE).await
+        self.bind(&[(key.into(), BESIDE)]).await
     }
 
-    async fn bind(&self, keys: &[Arc<str>], number: u64) -> Result<(), BrokerError> {
-        let bind = async |key: &Arc<str>| {
+    async fn bind(&self, keys: &[Numbered]) -> Result<(), BrokerError> {
+        let bind = async |(key, number): &Numbered| {
             let (exchange, key) = (self.exchange.clone(), short(key));
             match &self.target {
                 Target::Queue(queue) => {
@@ -114,7 +114,7 @@ impl Binder {
                     self.channel.queue_bind(queue.clone(), exchange, key, options, arguments).await
                 }
                 Target::Log(input, replica) => {
-                    let (input, arguments) = (input.clone(), one_binding(*replica, number));
+                    let (input, arguments) = (input.clone(), one_binding(*replica, *number));
                     let options = ExchangeBindOptions::default();
                     self.channel.exchange_bind(input, exchange, key, options, arguments).await
                 }
@@ -125,14 +125,20 @@ impl Binder {
 
     /// All that was bound, also beside what was held.
     pub(super) async fn unbind_all(&self, beside: &str) -> Result<(), BrokerError> {
-        self.unbind(vec![(beside.into(), BESIDE)]).await?;
-        while self.unbind(self.keys.take_any(AT_ONCE)).await? > 0 {}
+        self.ask_to_unbind(&[(beside.into(), BESIDE)]).await?;
+        while self.unbind(&self.keys.any(AT_ONCE)).await? > 0 {}
         Ok(())
     }
 
-    /// These, by the numbers of their bindings. Answers how many there were.
-    async fn unbind(&self, keys: Vec<(Arc<str>, u64)>) -> Result<usize, BrokerError> {
-        let unbind = async |(key, number): &(Arc<str>, u64)| {
+    /// Those that are to leave. Answers how many there were.
+    async fn unbind(&self, keys: &[Numbered]) -> Result<usize, BrokerError> {
+        self.ask_to_unbind(keys).await?;
+        self.keys.unbound(keys.len());
+        Ok(keys.len())
+    }
+
+    async fn ask_to_unbind(&self, keys: &[Numbered]) -> Result<(), BrokerError> {
+        let unbind = async |(key, number): &Numbered| {
             let (exchange, key) = (self.exchange.clone(), short(key));
             match &self.target {
                 Target::Queue(queue) => {
@@ -146,8 +152,7 @@ impl Binder {
                 }
             }
         };
-        all_of("unbinding keys", keys.iter().map(unbind)).await?;
-        Ok(keys.len())
+        all_of("unbinding keys", keys.iter().map(unbind)).await
     }
 }
 

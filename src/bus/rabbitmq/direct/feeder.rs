@@ -125,6 +125,10 @@ impl Feeder {
         if *anew {
             self.keys.begin_anew();
             binder.bind_beside(&self.probe_key()).await?;
+            // The rest would lead nowhere either, each time anew.
+            if !self.probe(false).await? {
+                return Err(leads_nowhere());
+            }
         } else {
             self.keys.go_on();
         }
@@ -132,7 +136,7 @@ impl Feeder {
         if *anew {
             // What is missing is told where this marker is read.
             if !self.probe(self.feeding.begun.load(Relaxed)).await? {
-                return Err(BrokerError::Unexpected("what is bound leads nowhere".into()));
+                return Err(leads_nowhere());
             }
             self.feeding.begun.store(true, Relaxed);
             *anew = false;
@@ -177,7 +181,11 @@ impl Feeder {
         let routing_key = self.probe_key().into();
         let _ = timeout(PUBLISH_DEADLINE, self.publisher.ready()).await;
         let marker = Message { exchange, routing_key, ..marker };
-        match self.publisher.publish(marker, Instant::now() + PUBLISH_DEADLINE).await {
+        let published = self.publisher.publish(marker, Instant::now() + PUBLISH_DEADLINE).await;
+        if !matches!(published, Ok(()) | Err(NotPublished::Unconfirmed)) {
+            self.keys.take_back(&id);
+        }
+        match published {
             Ok(()) => Ok(true),
             Err(NotPublished::Unroutable) => Ok(false),
             Err(error) => Err(error),
@@ -187,12 +195,13 @@ impl Feeder {
     /// When it runs no more: takes the bindings with it, as many as there is time for.
     pub(in crate::bus::rabbitmq) async fn leave(&self, deadline: Instant) {
         let leaving = async {
-            let Some(connection) = self.link.clone().connection().await else { return Ok(()) };
-            self.binder(&connection).await?.unbind_all(&self.probe_key()).await
+            let Some(connection) = self.link.clone().connection().await else { return Ok(false) };
+            self.binder(&connection).await?.unbind_all(&self.probe_key()).await.map(|()| true)
         };
         let until = deadline.min(Instant::now() + LEAVING_MAX);
-        let left = timeout_at(until, leaving).await;
-        if !matches!(left, Ok(Ok(()))) {
+        let left: Result<Result<bool, BrokerError>, _> = timeout_at(until, leaving).await;
+        let may_be_bound = self.feeding.begun.load(Relaxed);
+        if may_be_bound && !matches!(left, Ok(Ok(true))) {
             let exchange = &self.exchange;
             tracing::warn!(%exchange, "not all bindings could be taken away: some are left behind");
         }
@@ -201,4 +210,8 @@ impl Feeder {
     fn probe_key(&self) -> String {
         format!("myxi.probe.{}", self.replica)
     }
+}
+
+fn leads_nowhere() -> BrokerError {
+    BrokerError::Unexpected("what is bound leads nowhere".into())
 }
