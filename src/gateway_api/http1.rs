@@ -1,0 +1,83 @@
+//! Connections over HTTP/1.1: the deadlines and the end of each. What is asked over them is
+//! for [`Connect`] to answer.
+
+use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+
+use http::{HeaderValue, Request, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tonic::body::Body;
+
+use super::{connect::Connect, connection::CallerConnection};
+
+/// For a request's head, and for the next request after an answer.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Of a request's head, and of what is read of a body at once.
+const REQUEST_BUFFER: usize = 16 << 10;
+
+/// Kept no longer than this, so that one whose answers nobody reads frees its place.
+const CONNECTION_TIME: Duration = Duration::from_secs(300);
+
+/// What is being answered at a connection's end may take so long.
+const FINISH_TIME: Duration = Duration::from_secs(3);
+
+/// Clones serve the same.
+#[derive(Clone)]
+pub(super) struct Http1 {
+    pub connect: Arc<Connect>,
+    /// Changes, or is gone, when the listener ends; held by every connection until its own end.
+    pub stopping: watch::Receiver<()>,
+}
+
+impl Http1 {
+    /// In a task of its own. Where it is crowded, a connection is for one request: those who
+    /// keep theirs must not keep others out.
+    pub(super) fn serve(&self, connection: CallerConnection, crowded: bool) {
+        tokio::spawn(self.clone().live(connection, crowded));
+    }
+
+    async fn live(self, connection: CallerConnection, crowded: bool) {
+        let Self { connect, mut stopping } = self;
+        let peer = connection.peer();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let connect = connect.clone();
+            request.extensions_mut().insert(peer);
+            Box::pin(async move {
+                let mut response = connect.answer(request.map(Body::new)).await;
+                if crowded {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            })
+        });
+        let mut serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(REQUEST_BUFFER)
+            .serve_connection(TokioIo::new(connection), service);
+        let ended = tokio::select! {
+            ended = poll_fn(|cx| serving.poll_without_shutdown(cx)) => Some(ended),
+            _ = stopping.changed() => None,
+            () = sleep(CONNECTION_TIME) => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended.is_ok(),
+            None => {
+                Pin::new(&mut serving).graceful_shutdown();
+                let rest = poll_fn(|cx| serving.poll_without_shutdown(cx));
+                matches!(timeout(FINISH_TIME, rest).await, Ok(Ok(())))
+            }
+        };
+        if ended {
+            // Who was refused may be sending still, and must not lose the answer to a reset.
+            serving.into_parts().io.into_inner().linger().await;
+        }
+        drop(stopping);
+    }
+}
