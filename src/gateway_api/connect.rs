@@ -15,7 +15,7 @@ mod refusal;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Extensions, HeaderValue, Method, StatusCode, header};
+use http::{Extensions, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use tokio::time::timeout_at;
 use tonic::{Status, body::Body};
@@ -32,6 +32,8 @@ use super::{
     routes::{HttpRequest, HttpResponse},
 };
 use crate::{metrics::CallRefused, proto::gateway_server::Gateway};
+
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 pub(super) struct Connect {
     api: GatewayApi,
@@ -85,7 +87,9 @@ impl Connect {
             CallRefused::Method => {
                 refusal.with_status(StatusCode::METHOD_NOT_ALLOWED).with(header::ALLOW, "POST")
             }
-            CallRefused::ContentType => refusal.with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            CallRefused::ContentType => refusal
+                .with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+                .with(ACCEPT_POST, codec::CONTENT_TYPES),
             CallRefused::NoToken | CallRefused::WrongToken => {
                 refusal.with(header::WWW_AUTHENTICATE, "Bearer")
             }

@@ -15,7 +15,7 @@ use tonic::body::Body;
 use super::{connect::Connect, connection::CallerConnection};
 
 /// For a request's head, and for the next request after an answer.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Of a request's head, and of what is read of a body at once.
 const REQUEST_BUFFER: usize = 16 << 10;
@@ -62,22 +62,17 @@ impl Http1 {
             .max_buf_size(REQUEST_BUFFER)
             .serve_connection(TokioIo::new(connection), service);
         let ended = tokio::select! {
-            ended = poll_fn(|cx| serving.poll_without_shutdown(cx)) => Some(ended),
-            _ = stopping.changed() => None,
-            () = sleep(CONNECTION_TIME) => None,
+            _ = poll_fn(|cx| serving.poll_without_shutdown(cx)) => true,
+            _ = stopping.changed() => false,
+            () = sleep(CONNECTION_TIME) => false,
         };
-        let ended = match ended {
-            Some(ended) => ended.is_ok(),
-            None => {
-                Pin::new(&mut serving).graceful_shutdown();
-                let rest = poll_fn(|cx| serving.poll_without_shutdown(cx));
-                matches!(timeout(FINISH_TIME, rest).await, Ok(Ok(())))
-            }
-        };
-        if ended {
-            // Who was refused may be sending still, and must not lose the answer to a reset.
-            serving.into_parts().io.into_inner().linger().await;
+        if !ended {
+            Pin::new(&mut serving).graceful_shutdown();
+            let rest = poll_fn(|cx| serving.poll_without_shutdown(cx));
+            let _ = timeout(FINISH_TIME, rest).await;
         }
+        // Who was refused may be sending still, and must not lose the answer to a reset.
+        serving.into_parts().io.into_inner().linger().await;
         drop(stopping);
     }
 }

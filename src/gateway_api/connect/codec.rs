@@ -10,6 +10,7 @@ use crate::gateway_api::serve::MESSAGE_MAX;
 
 const JSON: &str = "application/json";
 const PROTO: &str = "application/proto";
+pub(super) const CONTENT_TYPES: &str = "application/json, application/proto";
 
 /// JSON in a string of JSON may take twice its bytes.
 const JSON_MAX: usize = 2 * MESSAGE_MAX;

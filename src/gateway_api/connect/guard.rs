@@ -36,8 +36,7 @@ fn is_for_us<B>(request: &Request<B>) -> bool {
 fn is_no_name(authority: &[u8]) -> bool {
     let authority = str::from_utf8(authority).ok();
     let Some((host, _)) = authority.and_then(host::split_port) else { return false };
-    host.eq_ignore_ascii_case("localhost")
-        || host::without_brackets(host).parse::<IpAddr>().is_ok()
+    host.eq_ignore_ascii_case("localhost") || host::without_brackets(host).parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]

@@ -61,7 +61,8 @@ fn timeout(headers: &HeaderMap) -> Result<Duration, Status> {
         text.len() <= TIMEOUT_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit())
     });
     let milliseconds = digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| {
-        let problem = format!("Connect-Timeout-Ms must be a number of 1 to {TIMEOUT_DIGITS} digits");
+        let problem =
+            format!("Connect-Timeout-Ms must be a number of 1 to {TIMEOUT_DIGITS} digits");
         Status::invalid_argument(problem)
     })?;
     Ok(Duration::from_millis(milliseconds).min(REQUEST_TIMEOUT))

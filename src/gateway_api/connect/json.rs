@@ -154,9 +154,8 @@ fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, String> {
         let any = serde_json::from_slice::<&RawValue>(text).map_err(problem);
         return Err(any.map_or_else(not_json, |_| "the message must be a JSON object".into()));
     }
-    serde_json::from_slice(text).map_err(|error| {
-        if error.is_data() { problem(error) } else { not_json(problem(error)) }
-    })
+    serde_json::from_slice(text)
+        .map_err(|error| if error.is_data() { problem(error) } else { not_json(problem(error)) })
 }
 
 fn not_json(problem: String) -> String {
