@@ -13,11 +13,10 @@ from pathlib import Path
 
 import grpc
 from connectrpc.client import ConnectClientSync
-from connectrpc.code import Code
 from connectrpc.compat import google_protobuf_binary_codec, google_protobuf_json_codec
 from connectrpc.compression.gzip import GzipCompression
 from connectrpc.errors import ConnectError
-from connectrpc.method import IdempotencyLevel, MethodInfo
+from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from google.protobuf.json_format import MessageToDict
 
 sys.path.append(str(Path(__file__).parents[2] / "proto"))
@@ -30,8 +29,14 @@ headers = {"authorization": f"Bearer {token[0]}"} if token else {}
 
 
 def method(name: str) -> MethodInfo:
-    request, response = (getattr(protos, name + kind) for kind in ("Request", "Response"))
-    return MethodInfo(name, "myxi.v1.Gateway", request, response, IdempotencyLevel.UNKNOWN)
+    return MethodInfo(
+        name=name,
+        service_name="myxi.v1.Gateway",
+        input=getattr(protos, name + "Request"),
+        output=getattr(protos, name + "Response"),
+        idempotency_level=IdempotencyLevel.UNKNOWN,
+        stream_type=StreamType.UNARY,
+    )
 
 
 def call(client: ConnectClientSync, name: str, timeout_ms: int = PATIENCE_MS, **fields) -> None:
