@@ -284,6 +284,27 @@ async fn connections_that_do_nothing_keep_nobody_out_and_are_ended() {
     assert_serves(&gateway).await;
 }
 
+/// Of a thousand places half are taken: who keeps one then keeps it from others.
+#[tokio::test]
+async fn where_it_is_crowded_a_connection_is_for_one_request() {
+    rlimit::increase_nofile_limit(u64::MAX).expect("descriptors");
+    let gateway = TestGateway::start(None).await;
+    let roomy = ask_kept(&gateway).await;
+    assert_eq!(roomy.header("connection"), None, "{roomy:?}");
+    let mut taken = Vec::new();
+    for _ in 0..501 {
+        taken.push(connect(gateway.address).await);
+    }
+    let crowded = ask_kept(&gateway).await;
+    assert_eq!(crowded.header("connection"), Some("close"), "{crowded:?}");
+}
+
+async fn ask_kept(gateway: &TestGateway) -> Response {
+    let mut stream = connect(gateway.address).await;
+    stream.write_all(kept_request(&event().to_string()).as_bytes()).await.expect("sent");
+    next_response(&mut stream).await
+}
+
 /// Whoever does not read what was answered holds no more than its place, and not for ever; that
 /// others are answered meanwhile is what matters.
 #[tokio::test]
