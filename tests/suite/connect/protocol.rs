@@ -227,23 +227,34 @@ async fn a_connection_is_kept_for_further_requests_and_answers_them_in_order() {
 }
 
 #[tokio::test]
-async fn it_stops_when_told_though_a_connection_is_kept() {
+async fn it_stops_when_told_though_connections_are_kept_and_what_is_under_way_is_answered() {
     let mut gateway = TestGateway::start(None).await;
     let mut kept = TcpStream::connect(gateway.address).await.expect("a connection");
-    kept.write_all(kept_request(&event().to_string()).as_bytes()).await.expect("sent");
-    assert_eq!(next_response(&mut kept).await.status, 200);
+    let mut asking = TcpStream::connect(gateway.address).await.expect("a connection");
+    for stream in [&mut kept, &mut asking] {
+        stream.write_all(kept_request(&event().to_string()).as_bytes()).await.expect("sent");
+        assert_eq!(next_response(stream).await.status, 200);
+    }
     let _silent = TcpStream::connect(gateway.address).await.expect("a connection");
     let mut begun = TcpStream::connect(gateway.address).await.expect("a connection");
     begun.write_all(b"POST / HTTP/1.1\r\n").await.expect("sent");
-    // What is asked before is answered, and that it was the last.
-    let mut hanging = event();
-    hanging["exchange"] = "slow".into();
-    kept.write_all(kept_request(&hanging.to_string()).as_bytes()).await.expect("sent");
-    assert_eq!(next_response(&mut kept).await.status, 500);
+    let request = kept_request(&event().to_string());
+    let request = request.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+    let (head, body) = request.split_at(request.find('{').expect("a body"));
+    asking.write_all(head.as_bytes()).await.expect("sent");
+    let mut go_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    within(DEADLINE, "to be asked for the body", asking.read_exact(&mut go_on)).await.expect("it");
+    assert!(go_on.starts_with(b"HTTP/1.1 100 "), "{}", go_on.escape_ascii());
 
     gateway.shutdown.take().expect("it runs").send(()).expect("it runs");
+    tokio::select! {
+        biased;
+        ended = within(DEADLINE, "the end", kept.read_u8()) => assert!(ended.is_err()),
+        _ = &mut gateway.server => panic!("it waits for those that know nothing of its end"),
+    }
+    asking.write_all(body.as_bytes()).await.expect("sent");
+    let last = next_response(&mut asking).await;
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")), "{last:?}");
     timeout(DEADLINE, &mut gateway.server).await.expect("it stops").expect("without a panic");
-    let ended = within(DEADLINE, "the end", kept.read_u8()).await;
-    assert!(ended.is_err(), "it is closed");
     assert!(TcpStream::connect(gateway.address).await.is_err(), "nobody listens");
 }
