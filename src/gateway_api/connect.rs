@@ -10,6 +10,7 @@ mod codec;
 mod guard;
 mod head;
 mod json;
+mod message;
 mod refusal;
 
 use std::sync::Arc;

@@ -5,7 +5,10 @@ use http::{Extensions, HeaderMap, header::CONTENT_TYPE};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::json::{FromJson, ToJson};
+use super::{
+    json::{FromJson, ToJson},
+    message::FromMessage,
+};
 use crate::gateway_api::serve::MESSAGE_MAX;
 
 const JSON: &str = "application/json";
@@ -59,17 +62,16 @@ impl Codec {
     }
 
     /// `extensions`: what goes with the request to its handler.
-    pub(super) fn read<M: Message + Default + FromJson>(
+    pub(super) fn read<M: FromJson + FromMessage>(
         self,
         body: Bytes,
         extensions: Extensions,
     ) -> Result<Request<M>, Status> {
         let message = match self {
-            Self::Json => M::from_json(&body).map_err(Status::invalid_argument)?,
-            Self::Proto => M::decode(body)
-                .map_err(|error| Status::invalid_argument(format!("the body: {error}")))?,
+            Self::Json => M::from_json(&body),
+            Self::Proto => M::from_message(body),
         };
-        let mut request = Request::new(message);
+        let mut request = Request::new(message.map_err(Status::invalid_argument)?);
         *request.extensions_mut() = extensions;
         Ok(request)
     }

@@ -240,6 +240,22 @@ async fn a_bomb_of_gzip_is_refused_at_the_limit_of_what_it_becomes() {
     assert_eq!(response.status, 200, "{response:?}");
 }
 
+/// Of two bytes each, they would take fifty times as much once they are read.
+#[tokio::test]
+async fn millions_of_empty_events_are_refused_before_there_are_as_many() {
+    let app = TestHandler::start().await;
+    let myxi = Myxi::serve(&app, &["--exchange=widgets"]).await;
+    let proto = b"\x0a\0".repeat(2_200_000);
+    let json = [&b"{\"events\":["[..], &b"{},".repeat(2_900_000), b"{}]}"].concat();
+    for (content_type, body) in [("application/proto", proto), (JSON.1, json)] {
+        let headers = [HOST, ("Content-Type", content_type)];
+        let response = post(myxi.grpc(), "PushEvents", &headers, body).await;
+        assert_refused(&response, 400, "invalid_argument", "1 to 1000 events");
+    }
+    let peak = Process(myxi.pid()).peak();
+    assert!(peak < 256 << 20, "{peak}");
+}
+
 /// A compressed byte counts as what it may become, until that is known.
 #[tokio::test]
 async fn the_bodies_under_way_are_bounded_together_whoever_sends_them() {
