@@ -181,7 +181,9 @@ class Peer:
             self.send(unchecked(SETTINGS, ACK, 0, b""))
         self.socket.settimeout(self.STUCK_THOUGH_IT_READS if reads else self.STUCK)
         if reads:
-            self.reader = threading.Thread(target=self.read, daemon=True)
+            # Its own, which an end of this one does not take from it.
+            reading = self.socket.dup()
+            self.reader = threading.Thread(target=self.read, args=[reading], daemon=True)
             self.reader.start()
 
     def take(self, count: int) -> bytes:
@@ -189,9 +191,8 @@ class Peer:
         self.received += taken
         return taken
 
-    def read(self) -> None:
+    def read(self, reading: socket.socket) -> None:
         """Keeps the last of what comes: that is where an end is explained."""
-        reading = self.socket.dup()
         reading.settimeout(60)
         try:
             while piece := reading.recv(1 << 16):

@@ -821,8 +821,8 @@ mod on_rabbitmq {
             back.store(true, Ordering::Relaxed);
             publishing.publish_until_ok(|| event(&name, "k", "last")).await;
             let after = reading.names_until("last").await;
-            // Some seconds, three times over for a machine that has other things to do.
-            assert!(began.elapsed() < Duration::from_secs(15), "took {:?}", began.elapsed());
+            // Some seconds, ten times over for a machine that has other things to do.
+            assert!(began.elapsed() < Duration::from_secs(45), "took {:?}", began.elapsed());
             [before, after].concat()
         };
         let (confirmed, read) = tokio::join!(publish, interrupt);
