@@ -46,9 +46,8 @@ async fn drip(mut stream: TcpStream, bit: &[u8]) -> String {
             if stream.write_all(bit).await.is_err() {
                 break;
             }
-            match timeout(DRIP, stream.read_buf(&mut said)).await {
-                Ok(Ok(0) | Err(_)) => break,
-                Ok(Ok(_)) | Err(_) => {}
+            if let Ok(Ok(0) | Err(_)) = timeout(DRIP, stream.read_buf(&mut said)).await {
+                break;
             }
         }
     })
