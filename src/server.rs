@@ -12,7 +12,7 @@ use anyhow::Context;
 use tokio::{sync::watch, task::JoinSet};
 
 use self::{
-    accepting::accept,
+    accepting::{accept, attached},
     drain::Drain,
     parts::{Applications, Runtimes, access, bindings, exchanges, logs, sessions, start_bus},
 };
@@ -106,7 +106,14 @@ impl Server {
         let (stop_accepting, accepting_stopped) = watch::channel(false);
         let bounds = bounds(&config);
         let handshakes = bounds.handshakes.clone();
-        tasks.spawn(accept(clients, bounds, workers, accepting_stopped));
+        let handed_over = inherited.get(CLIENTS).is_some();
+        let of_bus = health.clone();
+        let begin = async move {
+            if handed_over {
+                attached(&of_bus).await;
+            }
+        };
+        tasks.spawn(accept(clients, begin, bounds, workers, accepting_stopped));
         let (stop_grpc, grpc_stopped) = watch::channel(false);
         let peers = Peers::new(replica, directory.clone(), replicas);
         let max_event_size = config.limits.max_event_size;

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     event::PushedAt,
+    hub::outbox::Signal,
     protocol::{Close, Frame},
 };
 
@@ -193,9 +194,13 @@ impl<'a, S: Socket> Driver<'a, S> {
     }
 
     /// One action at a time, and none while its replies could not be queued: a client that
-    /// asks faster than it reads waits for itself.
+    /// asks faster than it reads waits for itself. None behind one that sent the client away.
     fn acting(&mut self) -> Option<&mut BoxFuture<'static, ()>> {
-        let acts = !matches!(self.phase, Phase::Closing { .. } | Phase::Ended(_));
+        let acts = match self.phase {
+            Phase::Open | Phase::Draining => self.session.outbox().signal() != Signal::Sealed,
+            Phase::ClosedByClient { .. } => true,
+            Phase::Closing { .. } | Phase::Ended(_) => false,
+        };
         if self.acting.is_none()
             && acts
             && !self.session.outbox().is_half_full()

@@ -1,9 +1,16 @@
 //! How connections end: the closing handshake from either side, and every close code.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::json;
 use socket2::SockRef;
+use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use tonic::Code;
 
@@ -162,20 +169,40 @@ async fn an_action_may_close_the_connection_after_what_it_answers() {
     }
 }
 
+/// What waits for its turn behind it is not begun.
 #[tokio::test]
-async fn a_tagged_action_that_only_closes_is_done_first() {
+async fn a_tagged_action_that_only_closes_is_done_and_is_the_last() {
     let app = TestHandler::start().await;
-    app.on("Leave", |_| {
-        let disconnect = Disconnect { code: 4321, reason: "left".into() };
-        Ok(HandleActionResponse { disconnect: Some(disconnect), ..Default::default() })
+    let read = Arc::new(Notify::new());
+    let leave = read.clone();
+    app.on_async("Leave", move |_| {
+        let read = leave.clone();
+        async move {
+            read.notified().await;
+            let disconnect = Disconnect { code: 4321, reason: "left".into() };
+            Ok(HandleActionResponse { disconnect: Some(disconnect), ..Default::default() })
+        }
+    });
+    let bought = Arc::new(AtomicBool::new(false));
+    let buys = bought.clone();
+    app.on("Buy", move |_| {
+        buys.store(true, Ordering::Relaxed);
+        Ok(HandleActionResponse::default())
     });
     let gateway = Gateway::start(&app).await;
     let mut client = gateway.client().await;
-    client.send_text(r#"{"action":"Leave","tag":1}"#).await;
-    // Never carried out: the connection is closed before its turn.
-    client.send_text(r#"{"action":"Ping","tag":2}"#).await;
-    assert_eq!(client.text().await, r#"{"event":"Done","tag":1}"#);
+    for (tag, action) in ["Leave", "Buy", "Ping"].into_iter().enumerate() {
+        client.send(json!({"action": action, "tag": tag})).await;
+    }
+    client.send_message(Message::Ping("read?".into())).await;
+    let pong = client.message().await;
+    assert!(matches!(pong, Some(Ok(Message::Pong(_)))), "{pong:?}");
+
+    read.notify_one();
+    assert_eq!(client.text().await, r#"{"event":"Done","tag":0}"#);
     assert_eq!(client.closed().await, closed(4321, "left"));
+    told(&app).await;
+    assert!(!bought.load(Ordering::Relaxed));
 }
 
 #[tokio::test]

@@ -135,6 +135,37 @@ async fn who_was_accepted_before_the_end_is_let_in() {
     assert_eq!(myxi.ended().await.code(), Some(0));
 }
 
+/// A successor that cannot reach its broker leaves the clients to whoever serves them, but not for
+/// ever: there may be nobody.
+#[tokio::test]
+async fn a_successor_takes_no_client_before_its_bus_is_there() {
+    let app = TestHandler::start().await;
+    let (clients, at) = socket();
+    let sockets = [("clients", &clients)];
+    let mut old = Myxi::over(&sockets, &app, &ANYWHERE).await;
+    old.ready().await;
+    let of_old = replica(&connect(at).await);
+    // It takes connections, and says nothing.
+    let broker = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("--rabbitmq-url=amqp://{}", broker.local_addr().expect("an address"));
+    let new = Myxi::over(&sockets, &app, &[&ANYWHERE[..], &[&url]].concat()).await;
+
+    let mut connected = Vec::new();
+    for _ in 0..20 {
+        let client = connect(at).await;
+        if new.log().iter().any(|line| line.contains("accepting clients, though")) {
+            break;
+        }
+        assert_eq!(replica(&client), of_old, "after {} others", connected.len());
+        connected.push(client);
+    }
+    assert!(!connected.is_empty(), "none in time");
+    new.logged("accepting clients, though the bus is not attached").await;
+    old.signal("TERM");
+    assert_eq!(old.ended().await.code(), Some(0));
+    assert_ne!(replica(&connect(at).await), of_old);
+}
+
 const CLIENTS: usize = 1_000;
 /// Of them so many connect at the same time.
 const AT_ONCE: usize = 50;
@@ -210,6 +241,11 @@ async fn an_upgrade_refuses_nobody() {
     client.subscribe("widgets", "1").await;
     new.push("widgets", "1", "Changed", json!({})).await;
     client.event("Changed").await;
+}
+
+/// Whose session it is.
+fn replica(client: &Client) -> String {
+    client.id[..8].to_owned()
 }
 
 /// A connection that is refused or reset is none.
