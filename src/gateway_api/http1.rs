@@ -1,10 +1,25 @@
 //! Connections over HTTP/1.1: the deadlines and the end of each. What is asked over them is
 //! for [`Connect`] to answer.
 
-use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, header};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     sync::watch,
@@ -47,9 +62,14 @@ impl Http1 {
         let service = service_fn(move |mut request: Request<Incoming>| {
             let connect = connect.clone();
             request.extensions_mut().insert(peer);
+            let ended = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+            let watched = ended.clone();
+            let request = request.map(|body| Body::new(Watched { body, ended: watched }));
             Box::pin(async move {
-                let mut response = connect.answer(request.map(Body::new)).await;
-                if crowded {
+                let mut response = connect.answer(request).await;
+                // Where a body was not read to its end, nothing can follow: whoever keeps
+                // connections is told so.
+                if crowded || !ended.load(Ordering::Relaxed) {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);
                 }
@@ -74,5 +94,35 @@ impl Http1 {
         // Who was refused may be sending still, and must not lose the answer to a reset.
         serving.into_parts().io.into_inner().linger().await;
         drop(stopping);
+    }
+}
+
+/// A request's body, and whether it was read to its end.
+struct Watched {
+    body: Incoming,
+    ended: Arc<AtomicBool>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

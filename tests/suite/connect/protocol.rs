@@ -226,6 +226,35 @@ async fn a_connection_is_kept_for_further_requests_and_answers_them_in_order() {
     }
 }
 
+/// A client that keeps connections must not ask on one that is about to be closed.
+#[tokio::test]
+async fn who_is_refused_before_the_body_was_read_is_told_that_the_connection_ends() {
+    let gateway = TestGateway::start(None).await;
+    let whole = kept_request(&event().to_string());
+    let head = &whole[..whole.find('{').expect("a body")];
+    for refused in [
+        head.replace("Host: localhost", "Host: attacker.example"),
+        head.replace("application/json", "text/plain"),
+        head.replace("PushEvent", "Nothing"),
+        head.replace("\r\n\r\n", "\r\nConnect-Protocol-Version: 2\r\n\r\n"),
+    ] {
+        let mut stream = TcpStream::connect(gateway.address).await.expect("a connection");
+        stream.write_all(refused.as_bytes()).await.expect("sent");
+        let response = next_response(&mut stream).await;
+        assert!(response.status >= 400, "{response:?}");
+        assert_eq!(response.header("connection"), Some("close"), "{response:?}");
+    }
+    // Where nothing is left to be read, it stays.
+    let mut stream = TcpStream::connect(gateway.address).await.expect("a connection");
+    let empty = whole.replace(&whole[whole.find("Content-Length").expect("it")..], "\r\n");
+    let wrong = kept_request("{}");
+    for (request, status) in [(&*empty, 400), (&*wrong, 400), (&*whole, 200)] {
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let response = next_response(&mut stream).await;
+        assert_eq!((response.status, response.header("connection")), (status, None));
+    }
+}
+
 #[tokio::test]
 async fn it_stops_when_told_though_connections_are_kept_and_what_is_under_way_is_answered() {
     let mut gateway = TestGateway::start(None).await;
