@@ -59,12 +59,16 @@ impl Http1 {
     async fn live(self, connection: CallerConnection, crowded: bool) {
         let Self { connect, mut stopping } = self;
         let peer = connection.peer();
+        let under_way = Arc::new(AtomicBool::new(false));
+        let asked = under_way.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let connect = connect.clone();
             request.extensions_mut().insert(peer);
             let ended = Arc::new(AtomicBool::new(request.body().is_end_stream()));
             let watched = ended.clone();
             let request = request.map(|body| Body::new(Watched { body, ended: watched }));
+            let asked = asked.clone();
+            asked.store(true, Ordering::Relaxed);
             Box::pin(async move {
                 let mut response = connect.answer(request).await;
                 // Where a body was not read to its end, nothing can follow: whoever keeps
@@ -73,6 +77,7 @@ impl Http1 {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);
                 }
+                asked.store(false, Ordering::Relaxed);
                 Ok::<_, Infallible>(response)
             })
         });
@@ -89,11 +94,14 @@ impl Http1 {
         if !ended {
             Pin::new(&mut serving).graceful_shutdown();
             let rest = poll_fn(|cx| serving.poll_without_shutdown(cx));
-            let _ = timeout(FINISH_TIME, rest).await;
+            // A head that has only begun is waited for by nobody.
+            let time = if under_way.load(Ordering::Relaxed) { FINISH_TIME } else { Duration::ZERO };
+            let _ = timeout(time, rest).await;
         }
+        // All is answered: the listener's end waits for no peer that lingers.
+        drop(stopping);
         // Who was refused may be sending still, and must not lose the answer to a reset.
         serving.into_parts().io.into_inner().linger().await;
-        drop(stopping);
     }
 }
 

@@ -124,6 +124,8 @@ pub async fn serve(
         });
     let server = async {
         let result = server.await;
+        // Also where the server has ended by itself.
+        http1_ended.send_replace(());
         http1_ended.closed().await;
         result
     };

@@ -156,6 +156,7 @@ async fn a_session_is_sent_events_and_closed_on_this_replica_and_on_others() {
         (json!({"sessionId": "42"}), "session_id"),
         (json!({"sessionId": gateway.local.id.to_string(), "code": 1.5}), "code must be"),
         (json!({"sessionId": gateway.local.id.to_string(), "code": -1}), "code must be"),
+        (json!({"sessionId": gateway.local.id.to_string(), "code": "+4001"}), "code must be"),
         (json!({"sessionId": gateway.local.id.to_string(), "code": 1001}), "code must be"),
         (json!({"sessionId": gateway.local.id.to_string(), "why": 1}), "`why`"),
     ];

@@ -29,7 +29,11 @@ pub(super) async fn read(body: Body, head: &Head) -> Result<Bytes, Status> {
         Ok(_) | Err(_) => Status::invalid_argument("the body broke off"),
     })?;
     let sent = sent.to_bytes();
-    if head.compressed { decompress(&sent, head).map(Bytes::from) } else { Ok(sent) }
+    if head.compressed && !sent.is_empty() {
+        decompress(&sent, head).map(Bytes::from)
+    } else {
+        Ok(sent)
+    }
 }
 
 fn decompress(sent: &[u8], head: &Head) -> Result<Vec<u8>, Status> {

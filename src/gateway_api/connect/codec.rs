@@ -15,7 +15,8 @@ const JSON: &str = "application/json";
 const PROTO: &str = "application/proto";
 pub(super) const CONTENT_TYPES: &str = "application/json, application/proto";
 
-/// JSON in a string of JSON may take twice its bytes.
+/// JSON in a string of JSON may take twice its bytes; what is escaped beyond need takes more, and
+/// must be less.
 const JSON_MAX: usize = 2 * MESSAGE_MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -174,7 +174,10 @@ fn number(name: &str, sent: Member<'_>) -> Result<u32, String> {
     let Some(sent) = sent else { return Ok(0) };
     let text = sent.get();
     let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    digits.parse().map_err(|_| format!("{name} must be a whole number"))
+    let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| format!("{name} must be a whole number"))
 }
 
 /// JSON text: a string is that already, whatever else is written is it.

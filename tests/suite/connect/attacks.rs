@@ -153,7 +153,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read_or_where_it_goes_ove
     let gateway = TestGateway::start(None).await;
     // It says so itself: whoever waits to be asked for it hears why, and who sends on all the
     // same does, too.
-    for sent in [0, 900_000] {
+    for sent in [0, 64 << 10] {
         let mut stream = connect(gateway.address).await;
         let more = format!("Content-Length: {}\r\n\r\n", BODY_MAX + 1);
         let request = [head(&more).into_bytes(), vec![b' '; sent]].concat();
@@ -316,8 +316,10 @@ async fn where_it_is_crowded_a_connection_is_for_one_request() {
     let roomy = ask_kept(&gateway).await;
     assert_eq!(roomy.header("connection"), None, "{roomy:?}");
     let mut taken = Vec::new();
-    for _ in 0..501 {
-        taken.push(connect(gateway.address).await);
+    for _ in 0..600 {
+        let mut stream = connect(gateway.address).await;
+        stream.write_all(b"POST ").await.expect("sent");
+        taken.push(stream);
     }
     let crowded = ask_kept(&gateway).await;
     assert_eq!(crowded.header("connection"), Some("close"), "{crowded:?}");

@@ -18,8 +18,12 @@ use crate::{
     gateway_api::{self, TestGateway},
     support::{
         DEADLINE,
-        handler::proto::{PushEventRequest, PushEventResponse},
+        handler::{
+            TestHandler,
+            proto::{PushEventRequest, PushEventResponse},
+        },
         http::Response,
+        process::Myxi,
         within,
     },
 };
@@ -71,6 +75,9 @@ async fn a_body_may_be_compressed_with_gzip_and_with_nothing_else() {
     let proto = gzip(&gateway_api::event("widgets").encode_to_vec());
     let headers = [HOST, PROTO, ("Content-Encoding", "gzip")];
     assert_eq!(post(gateway.address, "PushEvent", &headers, proto).await.status, 200);
+    // A message without anything may have no bytes, compressed or not.
+    let nothing = post(gateway.address, "PushEvent", &headers, "").await;
+    assert_refused(&nothing, 400, "invalid_argument", "exchange");
     assert_eq!(gateway.bus.published.lock().unwrap().len(), 4);
 }
 
@@ -286,4 +293,23 @@ async fn it_stops_when_told_though_connections_are_kept_and_what_is_under_way_is
     assert_eq!((last.status, last.header("connection")), (200, Some("close")), "{last:?}");
     timeout(DEADLINE, &mut gateway.server).await.expect("it stops").expect("without a panic");
     assert!(TcpStream::connect(gateway.address).await.is_err(), "nobody listens");
+}
+
+/// Whoever has asked for nothing is not waited for, nor complained of as a call that was cut off.
+#[tokio::test]
+async fn a_stop_waits_for_no_connection_without_a_request() {
+    let app = TestHandler::start().await;
+    let mut myxi = Myxi::serve(&app, &["--exchange=widgets"]).await;
+    let mut kept = TcpStream::connect(myxi.grpc()).await.expect("a connection");
+    kept.write_all(kept_request(&event().to_string()).as_bytes()).await.expect("sent");
+    assert_eq!(next_response(&mut kept).await.status, 200);
+    let mut begun = TcpStream::connect(myxi.grpc()).await.expect("a connection");
+    begun.write_all(b"POST / HTTP/1.1\r\nHost: local").await.expect("sent");
+    // It is read by the time that a later one is answered.
+    let response = post(myxi.grpc(), "PushEvent", &[HOST, JSON], event().to_string()).await;
+    assert_eq!(response.status, 200);
+    myxi.signal("TERM");
+    assert!(myxi.ended().await.success());
+    let log = myxi.log().join("\n");
+    assert!(!log.contains("cut off"), "{log}");
 }
