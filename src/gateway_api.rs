@@ -1,16 +1,20 @@
 //! What an application may ask of the gateway: to push events, and to reach single sessions.
-//! It asks over gRPC ([`service`]), an operator in the console; both put into their own words
-//! what is decided here.
+//! It asks over gRPC ([`service`]) or with plain HTTP ([`connect`]), an operator in the console;
+//! they put into their own words what is decided here.
 //!
 //! It knows the bus and the peers only: even a single replica publishes through the bus,
 //! so that there is one path for every event.
 
+mod accept;
 mod callers;
 mod command;
+mod connect;
 mod connection;
+mod http1;
 mod load;
 pub(crate) mod peers;
 mod push;
+mod routes;
 mod serve;
 mod service;
 

@@ -23,7 +23,7 @@
 //! | `hub` | who is subscribed to what, and each session's outbox | ids event metrics protocol |
 //! | `session` | one client: what it holds, what its messages mean, the task it lives in | time ids complaints event metrics protocol application bus ring hub |
 //! | `edge` | the clients' listener: handshakes and the WebSocket | complaints net metrics protocol application health session |
-//! | `gateway_api` | the `Gateway` service: pushing, and sessions by their ids | ids complaints proto net event metrics protocol bus session |
+//! | `gateway_api` | the `Gateway` service: pushing, and sessions by their ids | text ids complaints proto net event metrics protocol bus session |
 //! | `workers` | the runtimes that sessions live on, and what the bus tells them | net event metrics application bus ring hub session edge |
 //! | `admin` | the operator's listener: console, metrics, health | text time ids complaints logging net event metrics bus health ring hub session gateway_api workers |
 //! | `config` | flags and environment, checked | logging net event protocol application bus edge |
@@ -55,6 +55,8 @@
 //!   `bus/rabbitmq/publisher/driver.rs`, publishing; who connects: `bus/rabbitmq/supervisor.rs`
 //! - what a client that comes back receives: `session/replay.rs`; from where: `ring.rs`, and
 //!   `ring/log.rs` for what is not in memory any more
+//! - why a push by HTTP was refused: `gateway_api/connect/guard.rs` (a page), `connect/json.rs` (its
+//!   words)
 //! - what a drain does, in order: `server/drain.rs`
 //! - what a flag becomes: `config/flags.rs` → `config/check.rs` → `server/parts.rs`
 //!

@@ -69,11 +69,11 @@ pub(super) struct ListenerFlags {
     #[arg(long, env = "MYXI_LISTEN", value_name = "IP:PORT")]
     #[arg(default_value = default::LISTEN)]
     pub listen: Given,
-    /// Where the application pushes events (gRPC). Anything but loopback needs --grpc-token
+    /// Where the application pushes events (gRPC, or JSON by HTTP). Anything but loopback needs --grpc-token
     #[arg(long, env = "MYXI_GRPC_LISTEN", value_name = "IP:PORT")]
     #[arg(default_value = default::GRPC_LISTEN)]
     pub grpc_listen: Given,
-    /// The bearer token that the application must send with its gRPC calls. Prefer the
+    /// The bearer token that the application must send with its calls. Prefer the
     /// variable: other users of the machine can read command lines
     #[arg(long, env = "MYXI_GRPC_TOKEN", value_name = "TOKEN")]
     pub grpc_token: Option<Given>,

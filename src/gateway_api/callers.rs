@@ -23,6 +23,11 @@ impl Callers {
         Self { token, metrics, complaints: Complaints::of("refused calls to the Gateway service") }
     }
 
+    /// Whether a token is asked for.
+    pub(super) fn have_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Whether the request bears the token, where one is set.
     pub(super) fn check<B>(&self, request: &http::Request<B>) -> Result<(), CallRefused> {
         match &self.token {
@@ -58,6 +63,19 @@ fn status(reason: CallRefused) -> Status {
         CallRefused::WrongToken => {
             (Code::Unauthenticated, "the bearer token is another than --grpc-token")
         }
+        CallRefused::WebPage => (
+            Code::PermissionDenied,
+            "this is for programs: a request with Origin or Sec-Fetch-Site is of a web page",
+        ),
+        CallRefused::Host => (
+            Code::PermissionDenied,
+            "without --grpc-token the Host must be localhost or an IP address",
+        ),
+        CallRefused::Method => (Code::Unimplemented, "only POST"),
+        CallRefused::ContentType => (
+            Code::InvalidArgument,
+            "the Content-Type must be application/json or application/proto",
+        ),
         CallRefused::Overload => (Code::ResourceExhausted, "too many calls at once"),
         CallRefused::NoService => (Code::Unimplemented, "there is no such service"),
     };

@@ -1,5 +1,5 @@
-//! A connection that counts against the listener's bound while it lives, and that must
-//! say in time that it speaks HTTP/2: from then on it is asked for signs of life.
+//! A caller's connection: it counts against the listener's bound while it lives, and its first
+//! bytes say whether it speaks HTTP/2, over which gRPC comes, or HTTP/1.1.
 
 use std::{
     io,
@@ -9,68 +9,94 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     sync::OwnedSemaphorePermit,
-    time::{Sleep, sleep},
+    time::timeout,
 };
 use tonic::transport::server::Connected;
 
 use crate::net::connection::Connection;
 
-/// How long the connection preface may take, and its bytes.
+/// How long what tells one HTTP from the other may take.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
-const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+/// What HTTP/2 begins with (RFC 9113, 3.4), and nothing else does.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub(super) struct Http2Connection {
+pub(super) struct CallerConnection {
     connection: Connection,
-    /// Until the preface has been read.
-    preface: Option<Preface>,
-    _permit: OwnedSemaphorePermit,
+    /// What was looked at, and is still to be read.
+    first: Bytes,
+    permit: OwnedSemaphorePermit,
 }
 
-struct Preface {
-    missing: usize,
-    timeout: Pin<Box<Sleep>>,
+/// What a caller speaks.
+pub(super) enum Greeted {
+    Http1(CallerConnection),
+    Http2(CallerConnection),
 }
 
-impl Http2Connection {
+impl CallerConnection {
     pub(super) fn new(connection: Connection, permit: OwnedSemaphorePermit) -> Self {
-        let preface = Preface { missing: PREFACE, timeout: Box::pin(sleep(PREFACE_TIMEOUT)) };
-        Self { connection, preface: Some(preface), _permit: permit }
+        Self { connection, first: Bytes::new(), permit }
+    }
+
+    pub(super) fn peer(&self) -> IpAddr {
+        self.connection.peer()
+    }
+
+    /// Waits for what the caller says first; one that takes too long is let go.
+    pub(super) async fn greet(mut self) -> io::Result<Greeted> {
+        let is_http2 = timeout(PREFACE_TIMEOUT, self.look()).await??;
+        Ok(if is_http2 { Greeted::Http2(self) } else { Greeted::Http1(self) })
+    }
+
+    /// Reads on for as long as it may become HTTP/2's preface, and says whether it did.
+    async fn look(&mut self) -> io::Result<bool> {
+        let (mut first, mut read) = ([0; PREFACE.len()], 0);
+        while read < PREFACE.len() && first[..read] == PREFACE[..read] {
+            match self.connection.read(&mut first[read..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                bytes => read += bytes,
+            }
+        }
+        self.first = Bytes::copy_from_slice(&first[..read]);
+        Ok(first == *PREFACE)
+    }
+
+    /// Ends it, and gives the caller time to read the end; it holds its place so long.
+    pub(super) async fn linger(self) {
+        self.connection.linger().await;
+        drop(self.permit);
     }
 }
 
-impl Connected for Http2Connection {
+impl Connected for CallerConnection {
     /// The caller's address.
     type ConnectInfo = IpAddr;
 
     fn connect_info(&self) -> IpAddr {
-        self.connection.peer()
+        self.peer()
     }
 }
 
-impl AsyncRead for Http2Connection {
+impl AsyncRead for CallerConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.connection).poll_read(cx, buf);
-        if let Some(preface) = &mut self.preface {
-            preface.missing = preface.missing.saturating_sub(buf.filled().len() - before);
-            if preface.missing == 0 {
-                self.preface = None;
-            } else if read.is_pending() && preface.timeout.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
+        if self.first.is_empty() {
+            return Pin::new(&mut self.connection).poll_read(cx, buf);
         }
-        read
+        let fits = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first.split_to(fits));
+        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Http2Connection {
+impl AsyncWrite for CallerConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -14,8 +14,6 @@ use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Status, body::Body};
 
-use super::serve::MESSAGE_MAX;
-
 /// What a byte can become at most where it is compressed (gzip, as zlib says of deflate).
 const INFLATED_MAX: usize = 1032;
 
@@ -80,10 +78,14 @@ impl Held {
 }
 
 impl Call {
-    pub(super) fn request(&self, mut request: http::Request<Body>) -> http::Request<Body> {
+    /// `inflated_max`: what a compressed message may become.
+    pub(super) fn request(
+        &self,
+        mut request: http::Request<Body>,
+        inflated_max: Option<usize>,
+    ) -> http::Request<Body> {
         request.extensions_mut().insert(Taken(self.held.clone()));
-        let compressed = request.headers().contains_key("grpc-encoding");
-        let inflated_left = if compressed { MESSAGE_MAX } else { 0 };
+        let inflated_left = inflated_max.unwrap_or(0);
         let (held, budget) = (self.held.clone(), Some(self.budget.clone()));
         request.map(|body| Body::new(Counted { body, held, budget, inflated_left }))
     }
@@ -149,14 +151,10 @@ mod tests {
 
     const ROOM: usize = 10 * INFLATED_MAX;
 
-    async fn read(call: &Call, encoding: Option<&str>, bytes: usize) -> Result<usize, Status> {
+    async fn read(call: &Call, inflated: Option<usize>, bytes: usize) -> Result<usize, Status> {
         let body = Body::new(Full::new(Bytes::from(vec![0; bytes])));
-        let mut request = http::Request::new(body);
-        if let Some(encoding) = encoding {
-            let value = encoding.parse().expect("a header");
-            request.headers_mut().insert("grpc-encoding", value);
-        }
-        Ok(call.request(request).into_body().collect().await?.to_bytes().len())
+        let request = call.request(http::Request::new(body), inflated);
+        Ok(request.into_body().collect().await?.to_bytes().len())
     }
 
     fn taken(load: &Load) -> usize {
@@ -172,10 +170,10 @@ mod tests {
         drop(plain);
 
         let compressed = load.admit().expect("a place");
-        read(&compressed, Some("gzip"), 9).await.expect("room");
+        read(&compressed, Some(ROOM), 9).await.expect("room");
         assert_eq!(taken(&load), 9 * (1 + INFLATED_MAX));
         let other = load.admit().expect("a place");
-        let refused = read(&other, Some("gzip"), 9).await.expect_err("no room");
+        let refused = read(&other, Some(ROOM), 9).await.expect_err("no room");
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
 
         let event = crate::proto::PushEventRequest { event: "Name".into(), ..Default::default() };

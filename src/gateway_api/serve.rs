@@ -1,30 +1,27 @@
-//! The listener of the `Gateway` service: its limits, its token, and the standard
-//! services beside it.
+//! The listener of the `Gateway` service: its limits, its token, the standard services beside
+//! it, and its end.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::{Stream, stream};
 use tokio::{
-    sync::{Semaphore, oneshot},
+    sync::{oneshot, watch},
     time::sleep,
 };
 use tonic::{
-    body::Body,
     codec::CompressionEncoding,
-    server::NamedService,
     transport::{Error, Server},
 };
-use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use super::{
-    GatewayApi,
+    GatewayApi, accept,
     callers::Callers,
-    connection::Http2Connection,
-    load::{Call, Load},
+    connect::Connect,
+    http1::Http1,
+    load::Load,
+    routes::{Access, Routes},
     service::EVENTS_BYTES_MAX,
 };
 use crate::{
-    metrics::CallRefused,
     net::{listener::Listener, token::BearerToken},
     proto::{
         DESCRIPTORS,
@@ -39,9 +36,6 @@ pub(super) const MESSAGE_MAX: usize = EVENTS_BYTES_MAX + (256 << 10);
 
 /// What the health check and reflection are asked about is a name.
 const NAME_MAX: usize = 4 << 10;
-
-/// An application has a few; whoever comes beyond these waits to be accepted.
-const CONNECTIONS_MAX: usize = 1_000;
 
 /// Beyond these a caller waits for its own earlier calls.
 const STREAMS_PER_CONNECTION: u32 = 256;
@@ -64,7 +58,7 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const HEADERS_MAX: u32 = 16 << 10;
 
 /// Longer than any wait for a broker's confirm.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A caller that is silent for both together is gone.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -81,7 +75,10 @@ pub async fn serve(
     token: Option<BearerToken>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let callers = Callers::new(token, api.metrics.clone());
+    let callers = Arc::new(Callers::new(token, api.metrics.clone()));
+    let load = |calls_max| Load::new(calls_max, CALLS_BYTES_MAX);
+    let calls = load(CALLS_MAX);
+    let connect = Arc::new(Connect::new(api.clone(), callers.clone(), calls.clone()));
     // The bound is on what a message is when it is decompressed, too.
     let gateway = GatewayServer::new(api)
         .max_decoding_message_size(MESSAGE_MAX)
@@ -99,12 +96,16 @@ pub async fn serve(
     let (health, health_server) = tonic_health::server::health_reporter();
     health.set_serving::<GatewayServer<GatewayApi>>().await;
 
-    let routes = Routes::new(callers)
-        .add(Access::Open, STREAMS_MAX, health_server.max_decoding_message_size(NAME_MAX))
-        .add(Access::Token, STREAMS_MAX, v1.max_decoding_message_size(NAME_MAX))
-        .add(Access::Token, STREAMS_MAX, v1alpha.max_decoding_message_size(NAME_MAX))
-        .add(Access::Token, CALLS_MAX, gateway);
+    let routes = Routes::new(callers, connect.clone())
+        .add(Access::Open, load(STREAMS_MAX), health_server.max_decoding_message_size(NAME_MAX))
+        .add(Access::Token, load(STREAMS_MAX), v1.max_decoding_message_size(NAME_MAX))
+        .add(Access::Token, load(STREAMS_MAX), v1alpha.max_decoding_message_size(NAME_MAX))
+        .add(Access::Token, calls, gateway);
     let (stopping, stopped) = oneshot::channel();
+    let (http1, http1_stopping) = watch::channel(());
+    let http1 = Arc::new(http1);
+    let http1_ended = http1.clone();
+    let connections = accept::http2(listener, Http1 { connect, stopping: http1_stopping });
     let server = Server::builder()
         .timeout(REQUEST_TIMEOUT)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -114,12 +115,20 @@ pub async fn serve(
         .http2_max_header_list_size(HEADERS_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .serve_with_incoming_shutdown(routes.into_service(), accept(listener), async {
+        .serve_with_incoming_shutdown(routes.into_service(), connections, async {
             shutdown.await;
             health.set_not_serving::<GatewayServer<GatewayApi>>().await;
+            http1.send_replace(());
             // Nobody hears it when the server has ended by itself.
             let _ = stopping.send(());
         });
+    let server = async {
+        let result = server.await;
+        // Also where the server has ended by itself.
+        http1_ended.send_replace(());
+        http1_ended.closed().await;
+        result
+    };
     let too_late = async {
         match stopped.await {
             Ok(()) => sleep(FINISH_TIMEOUT).await,
@@ -132,92 +141,5 @@ pub async fn serve(
             tracing::warn!("calls to the gateway were cut off: not done within {FINISH_TIMEOUT:?}");
             Ok(())
         }
-    }
-}
-
-/// Connections for ever, within the bound.
-fn accept(listener: Listener) -> impl Stream<Item = io::Result<Http2Connection>> {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    stream::unfold((listener, permits), |(listener, permits)| async {
-        let permit = permits.clone().acquire_owned().await.ok()?;
-        let connection = Http2Connection::new(listener.accept().await, permit);
-        Some((Ok(connection), (listener, permits)))
-    })
-}
-
-type HttpRequest = http::Request<Body>;
-type HttpResponse = http::Response<Body>;
-type Route = BoxCloneSyncService<HttpRequest, HttpResponse, Infallible>;
-
-/// Services by the name that stands first in a request's path. (tonic's own router would
-/// bring a web framework along.)
-struct Routes {
-    callers: Callers,
-    services: Vec<(&'static str, Access, Load, Route)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Open,
-    /// Asks for the token, if one is set.
-    Token,
-}
-
-impl Routes {
-    fn new(callers: Callers) -> Self {
-        Self { callers, services: Vec::new() }
-    }
-
-    fn add<S>(mut self, access: Access, calls_max: usize, service: S) -> Self
-    where
-        S: Service<HttpRequest, Response = HttpResponse, Error = Infallible>
-            + NamedService
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-    {
-        let load = Load::new(calls_max, CALLS_BYTES_MAX);
-        self.services.push((S::NAME, access, load, Route::new(service)));
-        self
-    }
-
-    /// Where a request goes and its place there, or why it goes nowhere.
-    fn find(&self, request: &HttpRequest) -> Result<(Route, Call), CallRefused> {
-        let name = request.uri().path().split('/').nth(1);
-        let (_, access, load, route) = self
-            .services
-            .iter()
-            .find(|(service, ..)| name == Some(*service))
-            .ok_or(CallRefused::NoService)?;
-        if *access == Access::Token {
-            self.callers.check(request)?;
-        }
-        let call = load.admit().ok_or(CallRefused::Overload)?;
-        Ok((route.clone(), call))
-    }
-
-    fn into_service(
-        self,
-    ) -> impl Service<HttpRequest, Response = HttpResponse, Error = Infallible, Future: Send>
-    + Clone
-    + Send
-    + 'static {
-        let routes = Arc::new(self);
-        service_fn(move |request: HttpRequest| {
-            let found =
-                routes.find(&request).map_err(|reason| routes.callers.refuse(&request, reason));
-            async move {
-                match found {
-                    Ok((route, call)) => {
-                        let request = call.request(request);
-                        let response = route.oneshot(request).await?;
-                        Ok(response.map(|body| call.response(body)))
-                    }
-                    Err(status) => Ok(status.into_http()),
-                }
-            }
-        })
     }
 }

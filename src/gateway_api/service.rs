@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What one `PushEvents` may hold, as its proto file promises.
-const EVENTS_MAX: usize = 1_000;
+pub(super) const EVENTS_MAX: usize = 1_000;
 pub(super) const EVENTS_BYTES_MAX: usize = 4 << 20;
 
 #[tonic::async_trait]

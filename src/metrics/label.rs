@@ -82,6 +82,14 @@ pub enum CallRefused {
     /// It bore no `authorization` at all.
     NoToken,
     WrongToken,
+    /// It was no gRPC and a browser's.
+    WebPage,
+    /// It was no gRPC and for a name that a web page may have chosen.
+    Host,
+    /// It was neither gRPC nor a POST.
+    Method,
+    /// It was neither gRPC nor what else is read.
+    ContentType,
     /// The calls under way are as many as there may be.
     Overload,
     NoService,

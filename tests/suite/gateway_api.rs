@@ -43,18 +43,21 @@ use crate::support::{
     },
 };
 
-const MAX_EVENT_SIZE: usize = 1_000;
+pub const MAX_EVENT_SIZE: usize = 1_000;
 
 /// Keeps what is published, and knows one other replica.
 #[derive(Default)]
-struct TestBus {
-    published: Mutex<Vec<Vec<OutgoingEvent>>>,
+pub struct TestBus {
+    pub published: Mutex<Vec<Vec<OutgoingEvent>>>,
     other: Option<(ReplicaId, Arc<TestSessions>)>,
 }
 
 #[async_trait]
 impl EventBus for TestBus {
     async fn publish(&self, events: Vec<OutgoingEvent>) -> Vec<Result<(), PublishError>> {
+        if events.iter().any(|event| event.topic.exchange.as_str() == "hangs") {
+            return std::future::pending().await;
+        }
         let result = |event: &OutgoingEvent| match event.topic.exchange.as_str() {
             "widgets" => Ok(()),
             "down" => Err(PublishError::Unavailable("no broker".into())),
@@ -93,9 +96,9 @@ impl Replicas for TestBus {
 }
 
 /// One session, and what was done to it.
-struct TestSessions {
-    id: SessionId,
-    done: Mutex<Vec<SessionCommand>>,
+pub struct TestSessions {
+    pub id: SessionId,
+    pub done: Mutex<Vec<SessionCommand>>,
 }
 
 impl TestSessions {
@@ -114,13 +117,13 @@ impl LocalSessions for TestSessions {
     }
 }
 
-struct TestGateway {
-    address: SocketAddr,
-    bus: Arc<TestBus>,
-    local: Arc<TestSessions>,
-    remote: Arc<TestSessions>,
-    shutdown: Option<oneshot::Sender<()>>,
-    server: JoinHandle<()>,
+pub struct TestGateway {
+    pub address: SocketAddr,
+    pub bus: Arc<TestBus>,
+    pub local: Arc<TestSessions>,
+    pub remote: Arc<TestSessions>,
+    pub shutdown: Option<oneshot::Sender<()>>,
+    pub server: JoinHandle<()>,
 }
 
 impl Drop for TestGateway {
@@ -130,7 +133,7 @@ impl Drop for TestGateway {
 }
 
 impl TestGateway {
-    async fn start(token: Option<&str>) -> Self {
+    pub async fn start(token: Option<&str>) -> Self {
         let (replica, other) = (ReplicaId::random(), ReplicaId::random());
         let (local, remote) = (TestSessions::new(replica), TestSessions::new(other));
         let bus = Arc::new(TestBus { other: Some((other, remote.clone())), ..TestBus::default() });
@@ -167,17 +170,17 @@ impl TestGateway {
         endpoint.connect().await.unwrap()
     }
 
-    async fn client(&self) -> GatewayClient<Channel> {
+    pub async fn client(&self) -> GatewayClient<Channel> {
         GatewayClient::new(self.channel().await).max_encoding_message_size(8 << 20)
     }
 
-    async fn push(&self, event: PushEventRequest) -> Result<String, Status> {
+    pub async fn push(&self, event: PushEventRequest) -> Result<String, Status> {
         let response = self.client().await.push_event(event).await?;
         Ok(response.into_inner().event_id)
     }
 }
 
-fn event(exchange: &str) -> PushEventRequest {
+pub fn event(exchange: &str) -> PushEventRequest {
     PushEventRequest {
         exchange: exchange.into(),
         routing_key: "1".into(),

@@ -20,6 +20,7 @@ mod compatibility;
 mod complaints;
 mod config;
 mod conformance;
+mod connect;
 mod delivery;
 mod demo;
 mod direct;

@@ -32,7 +32,8 @@ fn the_first_application_does_what_the_readme_says() {
     let newcomer = Newcomer::new();
     let gateway = newcomer.gateway("myxi serve --action-handler", &[]);
     let client = newcomer.python("client.py", &gateway);
-    let mut pushes = [Newcomer::push_by_stub, Newcomer::push_by_grpcurl].into_iter();
+    let mut pushes =
+        [Newcomer::push_by_stub, Newcomer::push_by_grpcurl, Newcomer::push_by_curl].into_iter();
     for expected in block("text", "\"Welcome\"").lines() {
         if expected.contains("\"mq\"") {
             pushes.next().expect("a push for each pushed event")(&newcomer, &gateway);
@@ -262,6 +263,13 @@ impl Newcomer {
         fs::write(self.directory.join("grpcurl.py"), PUSH).expect("written");
         let command = block("sh", "grpcurl -plaintext -d");
         let command = command.replace("grpcurl -plaintext -d", "python grpcurl.py");
+        let command = command.replace("127.0.0.1:5006", &gateway.grpc);
+        Program::start(self.shell(&command)).succeeds();
+    }
+
+    fn push_by_curl(&self, gateway: &Gateway) {
+        let command = block("sh", "curl http://127.0.0.1:5006/myxi.v1.Gateway/PushEvent -H");
+        let command = command.replace("curl http", "curl --silent --show-error --fail http");
         let command = command.replace("127.0.0.1:5006", &gateway.grpc);
         Program::start(self.shell(&command)).succeeds();
     }

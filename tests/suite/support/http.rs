@@ -22,11 +22,17 @@ pub async fn get(server: SocketAddr, path: &str, host: &str) -> (u16, String) {
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
-    head: String,
+    pub head: String,
     pub body: String,
 }
 
 impl Response {
+    /// Of the one response that this is.
+    pub fn read(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        Self { status: status(head), head: head.to_owned(), body: body.to_owned() }
+    }
+
     /// A header's value; names are in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.head.lines().filter_map(|line| line.split_once(": "));
@@ -43,15 +49,15 @@ pub async fn request(
     server: SocketAddr,
     line: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> Response {
+    let body = body.as_ref();
     let length = body.len().to_string();
     let own = [("Connection", "close"), ("Content-Length", &*length)];
     let headers = headers.iter().chain(&own).map(|(name, value)| format!("{name}: {value}\r\n"));
     let head = format!("{line} HTTP/1.1\r\n{}\r\n", headers.collect::<String>());
-    let response = exchange(server, [head.as_bytes(), body.as_bytes()].concat().as_slice()).await;
-    let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
-    Response { status: status(head), head: head.to_owned(), body: body.to_owned() }
+    let response = exchange(server, [head.as_bytes(), body].concat().as_slice()).await;
+    Response::read(&response)
 }
 
 /// Everything that the server says to these bytes until it closes.

@@ -40,6 +40,14 @@ impl Process {
         kib * 1024
     }
 
+    /// The most that it ever held, in bytes.
+    pub fn peak(self) -> u64 {
+        let path = format!("/proc/{}/status", self.0);
+        let text = fs::read_to_string(path).expect("a running process");
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
     /// Of all its threads.
     pub fn cpu(self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).expect("a running process");
