@@ -287,7 +287,9 @@ impl Table {
         let fitting = self.keys.iter().filter(|(_, key)| key.asked && fits(key));
         let fitting = fitting.map(|(name, key)| (name.clone(), key.number)).take(room);
         let fitting: Vec<_> = fitting.collect();
-        fitting.iter().for_each(|(name, _)| drop(self.keys.remove(name)));
+        for (name, _) in &fitting {
+            self.keys.remove(name);
+        }
         self.leaving.extend(fitting);
         self.leaving.iter().take(most).cloned().collect()
     }
