@@ -10,8 +10,8 @@ use crate::application::Action;
 
 /// Calls of an action that nobody knows, for one that is known might happen. They are given up one a little later than another, so that some are still under way in
 /// every handler.
-const GIVEN_UP: u32 = 20;
-const APART: Duration = Duration::from_micros(100);
+const GIVEN_UP: u32 = 10;
+const APART: Duration = Duration::from_millis(5);
 
 /// A deadline that has passed when the call arrives, and one that is passing.
 const SHORT: [Duration; 2] = [Duration::from_micros(1), Duration::from_millis(2)];
