@@ -63,7 +63,7 @@ impl Finding {
 }
 
 /// Longer is cut: somebody is to read it.
-const TEXT_MAX: usize = 600;
+const TEXT_MAX: usize = 300;
 
 /// Nothing that a terminal would obey, or that XML has no way to say.
 fn plain(text: &str) -> String {

@@ -100,9 +100,11 @@ pub(super) fn config(
 /// Whether a handler is to be checked, and whether a broker.
 fn wanted(flags: &CheckFlags, problems: &mut Problems) -> (bool, bool) {
     let handler = flags.serve.application.action_handler.as_ref();
-    let written =
-        (handler.is_some_and(|given| given.name.starts_with("--")), flags.faces.broker.is_some());
-    if flags.faces.config || written != (false, false) {
+    let faces = &flags.faces;
+    // Beside `--config` it is a setting.
+    let named = handler.is_some_and(|given| given.name.starts_with("--")) && !faces.config;
+    let written = (faces.handler || named, faces.broker.is_some());
+    if faces.config || written != (false, false) {
         return written;
     }
     let named = (handler.is_some(), !flags.serve.bus.rabbitmq_url.is_empty());

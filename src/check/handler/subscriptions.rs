@@ -53,9 +53,12 @@ impl Run<'_> {
             );
         }
         for topic in topics {
+            let name = format!("{flag} {}", shown(&topic));
             let asked = format!("may the session receive {}", shown(&topic));
             let answer = self.decide(session, std::slice::from_ref(&topic), &asked).await;
-            let Some(decision) = self.one_decision(flag, &asked, &topic, &answer) else { continue };
+            let Some(decision) = self.one_decision(&name, &asked, &topic, &answer) else {
+                continue;
+            };
             let as_told = match expected {
                 Decision::Allow => decision == Decision::Allow,
                 _ => decision != Decision::Allow,
@@ -66,8 +69,8 @@ impl Run<'_> {
                 false => Outcome::Failed,
             };
             let came = format!("{decision:?} ({})", words::came(&answer));
-            let mut found = found(format!("{flag} {}", shown(&topic)), outcome, asked, came)
-                .client(words::decided(&topic, decision));
+            let mut found =
+                found(name, outcome, asked, came).client(words::decided(&topic, decision));
             if outcome == Outcome::Failed {
                 found =
                     found.advice(format!("{flag} it, or correct --{flag} (or --auth, --action)"));

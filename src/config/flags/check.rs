@@ -17,7 +17,8 @@ const SHOWN: [&str; 7] = [
 ];
 
 const AFTER: &str = "\
-With --config every flag and variable of `myxi serve` is taken, see its --help.
+With --config every flag and variable of `myxi serve` is taken, see its --help, and nobody is asked
+unless --handler or --broker is written, too.
 Where none of --action-handler, --broker and --config is written, what MYXI_ACTION_HANDLER and
 RABBITMQ_URL name is checked.
 
@@ -38,8 +39,11 @@ pub(in crate::config) struct CheckFlags {
 }
 
 #[derive(Args)]
-#[command(next_help_heading = "What to check, beside --action-handler")]
+#[command(next_help_heading = "What to check")]
 pub(in crate::config) struct FaceFlags {
+    /// The handler that --action-handler names: to be written beside --config only
+    #[arg(long)]
+    pub handler: bool,
     /// A RabbitMQ broker, or all nodes of a cluster; without a URL those of RABBITMQ_URL
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     pub broker: Option<Given>,
