@@ -10,7 +10,6 @@ mod codec;
 mod guard;
 mod head;
 mod json;
-mod message;
 mod refusal;
 
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
+use tonic::Code;
 
 use super::{
     HOST, JSON, ask, assert_refused, event, path, post,
@@ -16,7 +17,15 @@ use super::{
 use crate::{
     gateway_api::{self, TestGateway},
     support::{
-        DEADLINE, handler::TestHandler, http::Response, process::Myxi, usage::Process, within,
+        DEADLINE,
+        handler::{
+            TestHandler,
+            proto::{PushEventRequest, PushEventsRequest, gateway_client::GatewayClient},
+        },
+        http::Response,
+        process::Myxi,
+        usage::Process,
+        within,
     },
 };
 
@@ -251,6 +260,11 @@ async fn millions_of_empty_events_are_refused_before_there_are_as_many() {
         let response = post(myxi.grpc(), "PushEvents", &headers, body).await;
         assert_refused(&response, 400, "invalid_argument", "1 to 1000 events");
     }
+    let by_grpc = PushEventsRequest { events: vec![PushEventRequest::default(); 2_200_000] };
+    let mut client = GatewayClient::connect(format!("http://{}", myxi.grpc())).await.unwrap();
+    let refusal = client.push_events(by_grpc).await.expect_err("too many");
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+    assert!(refusal.message().contains("1 to 1000 events"), "{refusal}");
     let peak = Process(myxi.pid()).peak();
     assert!(peak < 256 << 20, "{peak}");
 }
