@@ -32,16 +32,14 @@ fn the_crate_holds_what_it_is_built_from() {
     assert!(size < 2 << 20, "it has {size} bytes");
 }
 
-/// Files that `include_str!` and `include_bytes!` name by a path out of their own directory.
+/// Files that `include_str!` and `include_bytes!` name.
 fn includes(file: &Path) -> Vec<PathBuf> {
     let text = fs::read_to_string(here().join(file)).unwrap_or_default();
-    let named = text.match_indices("include_").filter_map(|(at, _)| {
-        let (_, rest) = text[at..].split_once("!(\"")?;
-        let name = rest.split('"').next()?;
-        text[at..].lines().next()?.contains(name).then_some(name)
-    });
+    let behind = |macro_name| text.split(macro_name).skip(1);
+    let named = behind("include_str!(\"").chain(behind("include_bytes!(\""));
     let directory = here().join(file.parent().expect("a directory"));
-    named.map(|name| inside(directory.join(name).canonicalize().expect("it is there"))).collect()
+    let found = |name: &str| directory.join(name).canonicalize().expect("it is there");
+    named.filter_map(|rest| rest.split('"').next()).map(|name| inside(found(name))).collect()
 }
 
 /// In a repository of its own that has what a release looks at.
