@@ -89,7 +89,7 @@ fn the_tables_name_every_error_code_and_every_flag_is_documented() {
     }
 }
 
-/// A link to a test file with a sentence for a text names a test of that file.
+/// Of a promise, a sentence for a text names a test of the file that it leads to.
 #[test]
 fn every_link_leads_somewhere() {
     let mut tests = 0;
@@ -106,8 +106,7 @@ fn every_link_leads_somewhere() {
             assert!(path.exists(), "{page}: {target}");
             let content = fs::read_to_string(&path).unwrap_or_default();
             assert!(heading.is_empty() || has_heading(&content, heading), "{page}: {target}");
-            if file.trim_start_matches("../").starts_with("tests/") && shown.split(' ').count() > 3
-            {
+            if page == "docs/promises.md" && shown.split(' ').count() > 3 {
                 let test = format!("fn {}(", shown.to_lowercase().replace(' ', "_"));
                 assert!(content.contains(&test), "{page}: {test} in {file}");
                 tests += 1;
