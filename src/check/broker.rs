@@ -15,7 +15,7 @@ use crate::{
 const AWAY: &str = "nothing at once: it stays connected, pushes fail with UNAVAILABLE, and /health/ready \
                     says degraded (at a start: not ready)";
 
-/// What the README has for a user that is nobody but myxi's.
+/// What docs/deploy.md has for a user that is nobody but myxi's.
 const RIGHTS: &str = "rabbitmqctl set_permissions -p VHOST USER '^myxi\\.' '^myxi\\.' '^myxi\\.' (with a \
                       direct exchange widgets: '^(myxi\\.|widgets$)')";
 
@@ -123,25 +123,28 @@ async fn rights(trial: &Trial, existing: Option<bool>, report: &mut Report) {
     let exchange = tell("configure", format!("declare the exchange {name}"), exchange);
     let stream = trial.declare_stream().await;
     let stream = tell("streams", format!("declare the stream {name}.log"), stream);
-    if exchange && stream {
-        let bound = trial.bind_stream().await;
-        if tell("bind", format!("bind {name}.log to {name}"), bound) {
-            let published = trial.publish().await;
-            let asked = format!("publish to {name}, mandatory and with a confirm");
-            if tell("write", asked, published) {
-                let read = trial.read_stream().await;
-                tell("read", format!("read it back from {name}.log"), read);
-            }
-        }
-    }
     let direct = trial.exclusive_queue().await;
     let asked = format!("declare {name}.direct and an exclusive queue, bind, publish and read");
     tell("direct", asked, direct);
-    for check in ["bind", "write", "read"] {
-        if !report.has(Face::Broker, check) {
-            report.add(found_not(check, "the same under a name of its own", "see above"));
+    let mut there = exchange && stream;
+    let mut not_tried = Vec::new();
+    for (check, asked) in [
+        ("bind", format!("bind {name}.log to {name}")),
+        ("write", format!("publish to {name}, mandatory and with a confirm")),
+        ("read", format!("read it back from {name}.log")),
+    ] {
+        if !there {
+            not_tried.push(found_not(check, asked, "what it needs was refused: see above"));
+            continue;
         }
+        let done = match check {
+            "bind" => trial.bind_stream().await,
+            "write" => trial.publish().await,
+            _ => trial.read_stream().await,
+        };
+        there = tell(check, asked, done);
     }
+    not_tried.into_iter().for_each(|finding| report.add(finding));
 }
 
 fn refused(check: &str, asked: String, not_done: NotDone, existing: Option<bool>) -> Finding {
@@ -157,7 +160,7 @@ fn refused(check: &str, asked: String, not_done: NotDone, existing: Option<bool>
     match (forbidden, existing) {
         // A user with fewer rights is enough where somebody else has made everything.
         (true, Some(true)) => found(check, Outcome::Warning, asked, why).advice(format!(
-            "the exchanges are there, so the README's fewer rights may be enough: configure \
+            "the exchanges are there, so the fewer rights of docs/deploy.md may be enough: configure \
              ^myxi\\.replica\\., write ^myxi\\.(in\\.|replica), read ^myxi\\.(log\\.|replica). To \
              have it checked, and to make what is new: {RIGHTS}"
         )),

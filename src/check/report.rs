@@ -99,10 +99,6 @@ impl Report {
         self.count(Outcome::Failed) > 0
     }
 
-    pub(super) fn has(&self, face: Face, name: &str) -> bool {
-        self.findings.iter().any(|found| found.face == face && found.name == name)
-    }
-
     fn count(&self, outcome: Outcome) -> usize {
         self.findings.iter().filter(|finding| finding.outcome == outcome).count()
     }

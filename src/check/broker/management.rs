@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Of one answer; a broker with thousands of queues is asked for its policies and nodes only.
 const ANSWER_MAX: u64 = 4 << 20;
 
-/// What a policy may say of a log: the README says how.
+/// What a policy may say of a log: docs/rabbitmq.md says how.
 const BOUNDS: [&str; 2] = ["max-age", "max-length-bytes"];
 
 #[derive(Deserialize)]
