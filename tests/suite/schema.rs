@@ -3,6 +3,7 @@
 //! (`support/schema.rs`); here is whether the schema has all that there is, and only that.
 
 mod agreement;
+mod client;
 mod mutations;
 mod names;
 mod traffic;

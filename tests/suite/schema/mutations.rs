@@ -15,7 +15,7 @@ type Mutant = (String, Value);
 fn is_free(kind: &str, pointer: &str, message: &Value) -> bool {
     let pushed_or_own = message.get("mq").is_some() || ["Echoed", "ForYou"].contains(&kind);
     let application = pushed_or_own || ["Echo", "Ping", "ListSubscriptions"].contains(&kind);
-    pointer.starts_with("/tag") || (application && pointer.starts_with("/payload"))
+    pointer.starts_with("/tag/") || (application && pointer.starts_with("/payload"))
 }
 
 /// Each member left out, each value of another type, and in each object one member more.
@@ -27,10 +27,12 @@ pub fn mutants(message: &Value) -> Vec<Mutant> {
             continue;
         }
         let at = message.pointer(&pointer).expect("it is there");
-        let wrong = if at.is_array() { json!({}) } else { json!([]) };
-        let mut other = message.clone();
-        *other.pointer_mut(&pointer).expect("it is there") = wrong;
-        mutants.push((format!("{kind}{pointer} of another type"), other));
+        if pointer != "/tag" {
+            let mut other = message.clone();
+            let wrong = if at.is_array() { json!({}) } else { json!([]) };
+            *other.pointer_mut(&pointer).expect("it is there") = wrong;
+            mutants.push((format!("{kind}{pointer} of another type"), other));
+        }
         if let Some((parent, name)) = pointer.rsplit_once('/') {
             let mut less = message.clone();
             if let Some(members) = less.pointer_mut(parent).and_then(Value::as_object_mut) {
@@ -69,7 +71,27 @@ pub fn distinct(messages: &[Value]) -> Vec<&Value> {
 
 /// What may be otherwise, and is as right: members that need not be there, and what the
 /// application says.
-const AS_RIGHT: [&str; 0] = [];
+const AS_RIGHT: [&str; 19] = [
+    "Busy/payload/exchange left out",
+    "Busy/payload/routing_key left out",
+    "Changed/mq left out",
+    "Changed/mq/id left out",
+    "Gap/payload/id left out",
+    "InvalidAction/payload/message left out",
+    "InvalidRoutingKey/payload/routing_key of another type",
+    "Large/mq left out",
+    "Large/mq/id left out",
+    "Pong/payload/positions left out",
+    "SoldOut/payload with one more",
+    "SoldOut/payload/left left out",
+    "SoldOut/payload/left of another type",
+    "SoldOut/payload/of left out",
+    "SoldOut/payload/of of another type",
+    "SoldOut/payload/of/0 of another type",
+    "Subscribed/payload/id left out",
+    "Subscribed/payload/recovered left out",
+    "YourSubscriptions/payload/subscriptions/widgets left out",
+];
 
 #[tokio::test]
 async fn what_the_gateway_says_is_wrong_once_it_is_changed() {
@@ -77,7 +99,9 @@ async fn what_the_gateway_says_is_wrong_once_it_is_changed() {
     let mut as_right = BTreeSet::new();
     for message in distinct(&traffic.heard) {
         for (what, mutant) in mutants(message) {
-            if Schema::wire().check("GatewayMessage", &mutant).is_ok() {
+            // Whose action had no tag has none; but then nobody is told that it is done.
+            let untagged = what.ends_with("/tag left out") && !what.starts_with("Done");
+            if !untagged && Schema::wire().check("GatewayMessage", &mutant).is_ok() {
                 as_right.insert(what);
             }
         }
@@ -96,7 +120,10 @@ async fn what_clients_say_is_wrong_by_the_schema_where_the_gateway_refuses_it() 
     let gateway = Gateway::start(&app).await;
     let mut client = gateway.client().await;
     let mut let_pass = BTreeSet::new();
-    let changed = distinct(&traffic.said).into_iter().flat_map(mutants);
+    // Other actions are refused by the application.
+    let judged = ["Subscribe", "Unsubscribe", "ListSubscriptions", "Ping", "Echo"];
+    let said = distinct(&traffic.said).into_iter();
+    let changed = said.filter(|message| judged.contains(&kind(message).as_str())).flat_map(mutants);
     for (what, message) in changed.chain(written()) {
         let right = Schema::wire().check("ClientMessage", &message).is_ok();
         let refused = is_refused(&mut client, &message).await;
