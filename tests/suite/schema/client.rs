@@ -32,7 +32,7 @@ fn asks_for_the_token(app: &TestHandler) {
 }
 
 fn client(gateway: SocketAddr, exchange: &str, keys: &[&str]) -> Script {
-    let mut command = of_tests("conformance/client.py");
+    let mut command = of_tests("conformance/python_client.py");
     command.arg(format!("ws://{gateway}/")).arg(exchange).args(keys);
     Script::start("the client", command)
 }

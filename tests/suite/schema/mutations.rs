@@ -122,8 +122,9 @@ async fn what_clients_say_is_wrong_by_the_schema_where_the_gateway_refuses_it() 
     let mut let_pass = BTreeSet::new();
     // Other actions are refused by the application.
     let judged = ["Subscribe", "Unsubscribe", "ListSubscriptions", "Ping", "Echo"];
-    let said = distinct(&traffic.said).into_iter();
-    let changed = said.filter(|message| judged.contains(&kind(message).as_str())).flat_map(mutants);
+    let said = distinct(&traffic.said).into_iter().map(in_widgets);
+    let said = said.filter(|message| judged.contains(&kind(message).as_str()));
+    let changed = said.flat_map(|message| mutants(&message));
     for (what, message) in changed.chain(written()) {
         let right = Schema::wire().check("ClientMessage", &message).is_ok();
         let refused = is_refused(&mut client, &message).await;
@@ -169,6 +170,15 @@ pub fn written() -> impl Iterator<Item = Mutant> {
         ("Unsubscribe with no object", json!({"action": "Unsubscribe", "payload": 7})),
     ];
     whole.chain(others.map(|(what, message)| (what.into(), message)))
+}
+
+/// The exchange that there is.
+fn in_widgets(message: &Value) -> Value {
+    let mut message = message.clone();
+    if let Some(exchange) = message.pointer_mut("/payload/exchange") {
+        *exchange = json!("widgets");
+    }
+    message
 }
 
 /// Whether the gateway says that this message is wrong.

@@ -1,13 +1,13 @@
 """The client of clients/python, as a test has it: it says what it hears, a line each.
 
-    client.py URL EXCHANGE KEY…
+    python_client.py URL EXCHANGE KEY…
 """
 
 import asyncio
 import pathlib
 import sys
 
-sys.path.append(str(pathlib.Path(__file__).parents[2] / "clients/python"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "clients/python"))
 from client import Client, GatewayError  # noqa: E402
 
 
