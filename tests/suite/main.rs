@@ -56,6 +56,7 @@ mod readme;
 mod rechecks;
 mod resume;
 mod runtimes;
+mod schema;
 mod sessions;
 mod sessions_by_id;
 mod subscriptions;

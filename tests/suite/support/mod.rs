@@ -19,6 +19,7 @@ pub mod python;
 pub mod rabbitmq;
 pub mod raw;
 pub mod runtime;
+pub mod schema;
 pub mod script;
 pub mod stream_protocol;
 pub mod usage;
