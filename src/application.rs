@@ -142,7 +142,7 @@ pub enum Admission {
 
 /// How asking the application failed. Written out, the application's words are escaped:
 /// they may quote a client.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ApplicationError {
     /// The application said no, with an error for the client.
     #[error("the application answered {code:?}")]

@@ -2,6 +2,7 @@
 //! what to write instead; past this point nobody checks a setting again.
 
 mod check;
+mod checking;
 mod default;
 pub mod exchanges;
 mod flags;
@@ -15,6 +16,7 @@ use std::{env, net::SocketAddr, time::Duration};
 
 use http::HeaderName;
 
+pub use self::checking::{BrokerToCheck, CheckConfig, HandlerToCheck, ManagementUrl};
 use self::{
     flags::{CommandFlags, Flags},
     listen::Variables,
@@ -37,6 +39,7 @@ use crate::{
 pub enum Command {
     Serve(Box<Config>),
     Demo(Box<DemoConfig>),
+    Check(Box<CheckConfig>),
 }
 
 /// Everything that `myxi serve` needs to know. Secrets do not show in its `Debug`.
@@ -195,6 +198,9 @@ impl Command {
                 check::serve(&flags, variables, inherited).map(Self::Serve)
             }
             CommandFlags::Demo(flags) => check::demo(&flags, variables).map(Self::Demo),
+            CommandFlags::Check(flags) => {
+                checking::config(&flags, variables, inherited).map(Self::Check)
+            }
         }
     }
 }
@@ -208,7 +214,7 @@ impl Config {
             Flags::from_args(args).map_err(|error| ConfigErrors(vec![error.to_string()]))?;
         match Command::check(flags, &|_| None, Ok(Inherited::default()))? {
             Command::Serve(config) => Ok(*config),
-            Command::Demo(_) => unreachable!("the first argument is serve"),
+            Command::Demo(_) | Command::Check(_) => unreachable!("the first argument is serve"),
         }
     }
 }

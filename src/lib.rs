@@ -27,6 +27,7 @@
 //! | `workers` | the runtimes that sessions live on, and what the bus tells them | net event metrics application bus ring hub session edge |
 //! | `admin` | the operator's listener: console, metrics, health | text time ids complaints logging net event metrics bus health ring hub session gateway_api workers |
 //! | `config` | flags and environment, checked | logging net event protocol application bus edge |
+//! | `check` | whether a handler, a broker or a configuration is as a gateway needs it | ids net event metrics protocol application bus session config |
 //! | `server` | puts the parts together, and takes them down | ids complaints net event metrics protocol application bus health ring hub session edge gateway_api workers admin config |
 //! | `demo` | a gateway with an application and a page | proto net config server |
 //!
@@ -58,6 +59,7 @@
 //! - why a push by HTTP was refused: `gateway_api/connect/guard.rs` (a page), `connect/json.rs` (its
 //!   words)
 //! - what a drain does, in order: `server/drain.rs`
+//! - what `myxi check` asks: `check/handler.rs`, `check/broker.rs`
 //! - what a flag becomes: `config/flags.rs` → `config/check.rs` → `server/parts.rs`
 //!
 //! No lock is held across an await. Every queue, wait and retried call has a bound; only a
@@ -69,6 +71,7 @@ extern crate self as myxi;
 mod admin;
 mod application;
 mod bus;
+pub mod check;
 mod complaints;
 pub mod config;
 pub mod demo;

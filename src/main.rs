@@ -4,8 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use myxi::{
-    config::{Command, ConfigErrors, Note},
-    demo, logging, server,
+    check::{self, Verdict},
+    config::{CheckConfig, Command, ConfigErrors, Note},
+    demo,
+    logging::{self, LogConfig},
+    server,
 };
 use tokio::runtime::Builder;
 
@@ -16,14 +19,26 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
-    let command = match Command::from_process() {
-        Ok(command) => command,
-        Err(errors) => return refuse(&errors),
-    };
-    let (log, notes) = match &command {
-        Command::Serve(config) => (&config.log, &config.notes),
-        Command::Demo(config) => (&config.log, &config.notes),
-    };
+    match Command::from_process() {
+        Ok(Command::Serve(config)) => {
+            let (log, notes) = (config.log.clone(), config.notes.clone());
+            logged(&log, &notes, server::run(*config))
+        }
+        Ok(Command::Demo(config)) => {
+            let (log, notes) = (config.log.clone(), config.notes.clone());
+            logged(&log, &notes, demo::run(*config))
+        }
+        Ok(Command::Check(config)) => check(*config),
+        Err(errors) => refuse(&errors),
+    }
+}
+
+/// Runs what has a log.
+fn logged(
+    log: &LogConfig,
+    notes: &[Note],
+    run: impl Future<Output = anyhow::Result<()>>,
+) -> ExitCode {
     // To the end: what was logged last is the most important.
     let _logging = match logging::init(log) {
         Ok(logging) => logging,
@@ -33,14 +48,23 @@ fn main() -> ExitCode {
         }
     };
     notes.iter().for_each(Note::log);
-    let outcome = match command {
-        Command::Serve(config) => complete(server::run(*config)),
-        Command::Demo(config) => complete(demo::run(*config)),
-    };
-    match outcome {
+    match complete(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says nothing but its report.
+fn check(config: CheckConfig) -> ExitCode {
+    match complete(check::run(config)) {
+        Ok(Verdict::Passed) => ExitCode::SUCCESS,
+        Ok(Verdict::Failed) => ExitCode::FAILURE,
+        Ok(Verdict::Misconfigured) => ExitCode::from(EXIT_MISCONFIGURED),
+        Err(error) => {
+            eprintln!("myxi check: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -57,7 +81,7 @@ fn refuse(ConfigErrors(problems): &ConfigErrors) -> ExitCode {
 
 /// One thread: sessions that share it wake each other for next to nothing. Where there is
 /// more to do, further threads serve sessions of their own (`worker`).
-fn complete(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn complete<T>(run: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let outcome = runtime.block_on(run);

@@ -13,6 +13,8 @@ mod endpoint;
 mod failure;
 mod limit;
 mod message;
+mod probe;
+mod remarks;
 mod service;
 mod state;
 
@@ -25,7 +27,6 @@ use prost::Message;
 use tokio::{task::JoinSet, time::Instant};
 use tonic::Code;
 
-pub(crate) use self::endpoint::{Endpoint, InvalidEndpoint};
 use self::{
     call::{CallError, Caller, Method},
     complaint::{Asked, Ended},
@@ -33,6 +34,10 @@ use self::{
     failure::CallFailure,
     limit::Urgency,
     service::{Prober, Service},
+};
+pub(crate) use self::{
+    endpoint::{Endpoint, InvalidEndpoint},
+    probe::{Answer, Probe},
 };
 pub use self::{limit::CallLimit, state::ApplicationState};
 use super::{
@@ -268,12 +273,7 @@ impl Application for GrpcApplication {
             return;
         }
         let method = &self.methods.session_closed;
-        let request = proto::SessionClosedRequest {
-            session: Some(convert::session(session)),
-            code: reason.code.into(),
-            reason: reason.reason.as_ref().into(),
-            duration_ms: i64::try_from(lived.as_millis()).unwrap_or(i64::MAX),
-        };
+        let request = convert::closed(session, reason, lived);
         let asked = Asked { method, session, action: None };
         let read = |proto::SessionClosedResponse {}| Ok(());
         if let Err(ApplicationError::Unimplemented) =

@@ -28,6 +28,7 @@ mod stream;
 mod supervisor;
 mod tail;
 mod topology;
+mod trial;
 mod url;
 mod watchdog;
 mod window;
@@ -46,6 +47,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+pub(crate) use self::trial::{NotDone, Trial, product};
 use self::{
     connection::HELD_BACK,
     lane::{Lane, Shared, connect},

@@ -130,7 +130,10 @@ fn demo_config(
     })
 }
 
-fn application(flags: &ApplicationFlags, problems: &mut Problems) -> Option<ApplicationConfig> {
+pub(super) fn application(
+    flags: &ApplicationFlags,
+    problems: &mut Problems,
+) -> Option<ApplicationConfig> {
     let endpoint = match &flags.action_handler {
         Some(given) => problems.parse(given, values::action_handler),
         None => problems.missing(
@@ -186,7 +189,11 @@ fn origins(flags: &ClientFlags, problems: &mut Problems) -> Option<OriginPolicy>
     Some(listed.map_or(OriginPolicy::Any, OriginPolicy::SameHostOr))
 }
 
-fn limits(flags: &LimitFlags, clients: &ClientFlags, problems: &mut Problems) -> Option<Limits> {
+pub(super) fn limits(
+    flags: &LimitFlags,
+    clients: &ClientFlags,
+    problems: &mut Problems,
+) -> Option<Limits> {
     let max_message_size = problems.size(&flags.max_message_size, "1KiB", "16MiB");
     let max_outbox = problems.size(&flags.max_outbox, "64KiB", "1GiB");
     let max_event_size = max_event_size(&flags.max_event_size, max_outbox, problems);

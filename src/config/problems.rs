@@ -81,6 +81,11 @@ impl Problems {
         self.list.push(format!("{}: {problem}", given.name));
     }
 
+    /// Those of another, too.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.list.append(&mut other.list);
+    }
+
     pub(super) fn note(&mut self, note: Note) {
         self.notes.push(note);
     }

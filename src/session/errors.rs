@@ -13,7 +13,7 @@ use crate::{
 /// What a failed `HandleAction` means to the client. `retryable` only where nothing was
 /// sent, or the application says so in its own words: a status may be its runtime's, which
 /// does not know how far the handler got.
-pub(super) fn action_error(error: ApplicationError) -> ClientError {
+pub(crate) fn action_error(error: ApplicationError) -> ClientError {
     match error {
         ApplicationError::Refused { code, details, retryable } => {
             ClientError::by_application(code, details, retryable)
@@ -40,7 +40,7 @@ pub(super) fn action_error(error: ApplicationError) -> ClientError {
 /// What a failed check means to the client that subscribes. It asked a question and changed
 /// nothing, so nothing happened, however the call ended; but what broke the contract once
 /// would do so again.
-pub(super) fn check_error(error: &ApplicationError) -> ClientError {
+pub(crate) fn check_error(error: &ApplicationError) -> ClientError {
     match error {
         ApplicationError::Unreachable(_)
         | ApplicationError::Lost(_)

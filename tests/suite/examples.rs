@@ -1,6 +1,7 @@
 //! The handlers of `examples`, one for each language: all are the same chat, are asked by a real
 //! gateway over TCP and over a unix socket, and do the same when something goes wrong.
 
+mod contract;
 mod deploys;
 mod failures;
 mod scenario;
@@ -15,7 +16,7 @@ macro_rules! in_languages {
         $(
             #[expect(non_snake_case, reason = "a language's name")]
             mod $language {
-                use super::{deploys, failures, scenario};
+                use super::{contract, deploys, failures, scenario};
                 use crate::support::example::{
                     Language::$language,
                     Place::{Tcp, Unix},
@@ -29,6 +30,11 @@ macro_rules! in_languages {
                 #[tokio::test]
                 async fn plays_the_chat_over_a_unix_socket() {
                     scenario::plays_the_chat($language, Unix).await;
+                }
+
+                #[tokio::test]
+                async fn keeps_the_contract() {
+                    contract::keeps_the_contract($language, Tcp).await;
                 }
 
                 #[tokio::test]

@@ -14,6 +14,7 @@ mod broker_rights;
 mod broker_says;
 mod bursts;
 mod bus;
+mod check;
 mod closing;
 mod cluster;
 mod compatibility;

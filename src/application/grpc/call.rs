@@ -63,6 +63,17 @@ impl CallError {
             Self::Status(code, _) => (*code).into(),
         }
     }
+
+    /// What came with the status, or why there is none.
+    pub(super) fn words(&self) -> &str {
+        match self {
+            Self::Timeout => "no answer before the deadline",
+            Self::Unreached(words)
+            | Self::Lost(words)
+            | Self::Unreadable(words)
+            | Self::Status(_, words) => words,
+        }
+    }
 }
 
 impl From<NotConnected> for CallError {
@@ -128,7 +139,17 @@ impl Caller {
         method: &Method,
         message: &impl Message,
     ) -> Result<Reply, CallError> {
-        let deadline = Instant::now() + self.timeout;
+        self.call_within(self.timeout, method, message).await
+    }
+
+    /// The same under a deadline of the caller's choice.
+    pub(super) async fn call_within<Reply: Message + Default>(
+        &self,
+        time: Duration,
+        method: &Method,
+        message: &impl Message,
+    ) -> Result<Reply, CallError> {
+        let deadline = Instant::now() + time;
         let body = message::encode(message);
         let mut retried = false;
         let reply = loop {

@@ -2,7 +2,10 @@
 //! application sends is checked whole before any of it counts: an error here fails the
 //! call, and names the field.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use serde_json::value::RawValue;
 
@@ -65,6 +68,19 @@ pub(super) fn check(
         session: Some(self::session(session)),
         topics,
         reason: reason.into(),
+    }
+}
+
+pub(super) fn closed(
+    session: &SessionSnapshot,
+    reason: &Close,
+    lived: Duration,
+) -> proto::SessionClosedRequest {
+    proto::SessionClosedRequest {
+        session: Some(self::session(session)),
+        code: reason.code.into(),
+        reason: reason.reason.as_ref().into(),
+        duration_ms: i64::try_from(lived.as_millis()).unwrap_or(i64::MAX),
     }
 }
 

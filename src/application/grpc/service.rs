@@ -219,14 +219,19 @@ impl Prober {
     }
 
     async fn ask(&self, live: &Live) -> Result<(), CallError> {
-        // A session with all of its fields: where one is missing, handlers in some languages
-        // do not answer but end.
-        let session = proto::Session { id: NO_SESSION.into(), ..Default::default() };
-        let question = proto::CheckSubscriptionsRequest {
-            session: Some(session),
-            topics: Vec::new(),
-            reason: proto::CheckReason::Unspecified.into(),
-        };
+        let question = nobody_asks();
         self.caller.ask(live, &self.check_subscriptions, &question).await
+    }
+}
+
+/// What the gateway asks on its own account.
+pub(super) fn nobody_asks() -> proto::CheckSubscriptionsRequest {
+    // A session with all of its fields: where one is missing, handlers in some languages
+    // do not answer but end.
+    let session = proto::Session { id: NO_SESSION.into(), ..Default::default() };
+    proto::CheckSubscriptionsRequest {
+        session: Some(session),
+        topics: Vec::new(),
+        reason: proto::CheckReason::Unspecified.into(),
     }
 }

@@ -110,7 +110,7 @@ impl BrokerError {
         }
     }
 
-    fn has_code(&self, code: &AMQPErrorKind) -> bool {
+    pub(super) fn has_code(&self, code: &AMQPErrorKind) -> bool {
         matches!(self, Self::Amqp(e) if matches!(
             e.kind(), ErrorKind::ProtocolError(e) if e.kind() == code))
     }

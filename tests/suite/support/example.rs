@@ -22,7 +22,7 @@ use super::{DEADLINE, TempDir, process::Myxi, python::python, runtime::built, wi
 const PORTS: Range<u16> = 20_000..32_000;
 
 /// What the gateway shows to the handler, and the handler to the gateway.
-const HANDLER_TOKEN: &str = "of-the-gateway";
+pub const HANDLER_TOKEN: &str = "of-the-gateway";
 pub const GATEWAY_TOKEN: &str = "of-the-handler";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,11 @@ impl Example {
         example
     }
 
+    /// As `--action-handler` names it.
+    pub fn endpoint(&self) -> String {
+        endpoint(&self.listen)
+    }
+
     /// Another gateway that asks it, with a token that is not its.
     pub async fn gateway_with_a_wrong_token(&self) -> Myxi {
         gateway(&self.listen, "of-somebody-else").await
@@ -171,15 +176,19 @@ pub async fn lasting_address() -> SocketAddr {
 
 async fn gateway(handler: &str, token: &str) -> Myxi {
     let mut command = Myxi::bare_with(&["--exchange=rooms,elsewhere"]);
-    let handler = match handler.starts_with("unix:") {
-        true => handler.to_owned(),
-        false => format!("http://{handler}"),
-    };
+    let handler = endpoint(handler);
     command.args(["--session-opened=required", "--log=debug"]);
     command.arg(format!("--action-handler={handler}"));
     command.arg(format!("--action-handler-token={token}"));
     command.arg(format!("--grpc-token={GATEWAY_TOKEN}"));
     Myxi::run(command).await
+}
+
+fn endpoint(listen: &str) -> String {
+    match listen.starts_with("unix:") {
+        true => listen.to_owned(),
+        false => format!("http://{listen}"),
+    }
 }
 
 fn spawn(language: Language, listen: &str, pushes_to: &str, directory: &Path) -> Child {

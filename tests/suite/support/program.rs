@@ -30,7 +30,16 @@ impl Listening {
 
 impl Program {
     pub async fn connect(broker: &RabbitMq) -> Self {
-        let connection = broker.connect().await;
+        Self::over(broker.connect().await).await
+    }
+
+    /// As any user, on any virtual host.
+    pub async fn connect_to(url: &str) -> Self {
+        let connecting = lapin::Connection::connect(url, Default::default());
+        Self::over(connecting.await.expect("a connection to RabbitMQ")).await
+    }
+
+    async fn over(connection: lapin::Connection) -> Self {
         let channel = connection.create_channel().await.expect("a channel");
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
         Self { connection, channel }

@@ -92,8 +92,13 @@ impl Live {
         Call { live: self, received: self.received.bytes() }
     }
 
-    pub(super) fn is_retired(&self) -> bool {
+    pub(in super::super) fn is_retired(&self) -> bool {
         self.retired.get().is_some()
+    }
+
+    /// Bytes so far.
+    pub(in super::super) fn received(&self) -> u64 {
+        self.received.bytes()
     }
 
     fn end(&self, error: Option<&h2::Error>) -> End {

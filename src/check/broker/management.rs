@@ -1,0 +1,161 @@
+//! What only RabbitMQ's management API shows: policies that reach the gateway's names, alarms, and
+//! the bounds of its logs.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{Outcome, Report, found, found_not};
+use crate::config::{BrokerToCheck, ManagementUrl};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Of one answer; a broker with thousands of queues is asked for its policies and nodes only.
+const ANSWER_MAX: u64 = 4 << 20;
+
+/// What a policy may say of a log: docs/rabbitmq.md says how.
+const BOUNDS: [&str; 2] = ["max-age", "max-length-bytes"];
+
+#[derive(Deserialize)]
+struct Policy {
+    name: String,
+    pattern: String,
+    definition: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    name: String,
+    #[serde(default)]
+    mem_alarm: bool,
+    #[serde(default)]
+    disk_free_alarm: bool,
+}
+
+pub(super) async fn check(wanted: &BrokerToCheck, report: &mut Report) {
+    let (policies, alarms) = ("policies, and the bounds that they set", "alarms of the nodes");
+    let Some(url) = &wanted.management else {
+        let came = "not seen: no --management-url";
+        report.add(found_not("policies", policies, came));
+        report.add(found_not("alarms", alarms, came));
+        return;
+    };
+    let vhost = wanted.urls.first().map_or("/", |url| url.uri().vhost.as_str());
+    let path = format!("/api/policies/{}", encoded(vhost));
+    report.add(match get::<Vec<Policy>>(url, &path).await {
+        Err(why) => found("policies", Outcome::Warning, policies, format!("not seen: {why}")),
+        Ok(all) => judged(policies, &all),
+    });
+    report.add(match get::<Vec<Node>>(url, "/api/nodes").await {
+        Err(why) => found("alarms", Outcome::Warning, alarms, format!("not seen: {why}")),
+        Ok(nodes) => {
+            let alarmed: Vec<_> = nodes
+                .iter()
+                .filter(|node| node.mem_alarm || node.disk_free_alarm)
+                .map(|node| node.name.as_str())
+                .collect();
+            match alarmed.is_empty() {
+                true => found("alarms", Outcome::Ok, alarms, format!("none of {}", nodes.len())),
+                false => found("alarms", Outcome::Failed, alarms, alarmed.join(", "))
+                    .client("nothing: PushEvent answers RESOURCE_EXHAUSTED meanwhile")
+                    .advice("free memory or disk on these nodes: the broker holds publishers back"),
+            }
+        }
+    });
+}
+
+/// A pattern is a regular expression of Erlang's: what it matches is not worked out here, but
+/// whether it may be meant for all or for ours.
+fn judged(asked: &str, policies: &[Policy]) -> super::Finding {
+    let ours = |policy: &&Policy| {
+        let pattern = policy.pattern.trim_start_matches('^');
+        ["", ".*", ".+", "(?!"].iter().any(|all| pattern == *all)
+            || pattern.starts_with("(?!")
+            || pattern.contains("myxi")
+    };
+    let said = |policy: &Policy| {
+        let definition = serde_json::Value::Object(policy.definition.clone());
+        format!("{} on {:?}: {definition}", policy.name, policy.pattern)
+    };
+    let (ours, others) = (policies.iter().filter(ours), policies.len());
+    let ours: Vec<_> = ours.collect();
+    let beyond =
+        |policy: &&&Policy| policy.definition.keys().any(|key| !BOUNDS.contains(&key.as_str()));
+    match ours.iter().find(beyond) {
+        Some(policy) => found("policies", Outcome::Warning, asked, said(policy))
+            .client("Gap, or nothing, where queues or their messages go too early")
+            .advice(
+                "leave names that begin with myxi. out of it: only max-age and \
+                     max-length-bytes are meant for the logs",
+            ),
+        None if ours.is_empty() => {
+            found("policies", Outcome::Ok, asked, format!("{others}, and none for myxi. names"))
+        }
+        None => {
+            let all: Vec<_> = ours.iter().map(|policy| said(policy)).collect();
+            found("policies", Outcome::Ok, asked, all.join("; "))
+        }
+    }
+}
+
+/// In HTTP/1.0, which knows no chunks: the answer ends with the connection.
+async fn get<T: for<'a> Deserialize<'a>>(url: &ManagementUrl, path: &str) -> Result<T, String> {
+    let ManagementUrl { authority, user, password } = url;
+    let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
+    let request = format!(
+        "GET {path} HTTP/1.0\r\nHost: {authority}\r\nAuthorization: Basic {credentials}\r\n\
+         Accept: application/json\r\nConnection: close\r\n\r\n"
+    );
+    let asking = async {
+        let mut socket = TcpStream::connect(authority.as_str()).await?;
+        socket.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        socket.take(ANSWER_MAX).read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = timeout(DEADLINE, asking).await.map_err(|_| "no answer in time".to_owned())?;
+    let answer = answer.map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&answer);
+    let (head, body) = text.split_once("\r\n\r\n").ok_or("it does not speak HTTP")?;
+    let status = head.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) != Some("200") {
+        return Err(format!("it answered {status:?}"));
+    }
+    serde_json::from_str(body).map_err(|error| format!("it answered no such JSON: {error}"))
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                char::from(byte).to_string()
+            }
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_for_all_queues_is_warned_of_and_the_bounds_of_a_log_are_told() {
+        let outcome = |pattern: &str, definition: &str| {
+            let definition = serde_json::from_str(definition).expect("an object");
+            let policy = Policy { name: "it".into(), pattern: pattern.into(), definition };
+            judged("policies", &[policy]).outcome
+        };
+        assert_eq!(outcome(".*", r#"{"message-ttl":1000}"#), Outcome::Warning);
+        assert_eq!(outcome("^myxi\\.", r#"{"expires":1000}"#), Outcome::Warning);
+        assert_eq!(outcome("^myxi\\.log\\.", r#"{"max-age":"2h"}"#), Outcome::Ok);
+        assert_eq!(outcome("^orders", r#"{"message-ttl":1000}"#), Outcome::Ok);
+        assert_eq!(encoded("/a b"), "%2Fa%20b");
+    }
+}
