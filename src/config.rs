@@ -6,6 +6,7 @@ mod default;
 pub mod exchanges;
 mod flags;
 mod given;
+pub mod hand;
 mod listen;
 mod problems;
 mod units;
@@ -17,6 +18,7 @@ use http::HeaderName;
 
 use self::{
     flags::{CommandFlags, Flags},
+    hand::{HandCommand, Reader},
     listen::Variables,
 };
 use crate::{
@@ -37,6 +39,9 @@ use crate::{
 pub enum Command {
     Serve(Box<Config>),
     Demo(Box<DemoConfig>),
+    Hand(Box<HandCommand>),
+    /// To print this.
+    Print(Vec<u8>),
 }
 
 /// Everything that `myxi serve` needs to know. Secrets do not show in its `Debug`.
@@ -195,6 +200,11 @@ impl Command {
                 check::serve(&flags, variables, inherited).map(Self::Serve)
             }
             CommandFlags::Demo(flags) => check::demo(&flags, variables).map(Self::Demo),
+            CommandFlags::Completions(flags) => Ok(Self::Print(Flags::paper().completions(flags))),
+            CommandFlags::Man(flags) => Flags::paper().man(flags).map(Self::Print),
+            CommandFlags::Hand(flags) => {
+                Reader::new(variables).read(flags).map(Box::new).map(Self::Hand)
+            }
         }
     }
 }
@@ -208,7 +218,7 @@ impl Config {
             Flags::from_args(args).map_err(|error| ConfigErrors(vec![error.to_string()]))?;
         match Command::check(flags, &|_| None, Ok(Inherited::default()))? {
             Command::Serve(config) => Ok(*config),
-            Command::Demo(_) => unreachable!("the first argument is serve"),
+            _ => unreachable!("the first argument is serve"),
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Arguments → configuration → run → exit code.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use myxi::{
     config::{Command, ConfigErrors, Note},
-    demo, logging, server,
+    demo, hand,
+    logging::{self, LogConfig},
+    server,
 };
 use tokio::runtime::Builder;
 
@@ -16,34 +21,54 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
-    let command = match Command::from_process() {
-        Ok(command) => command,
-        Err(errors) => return refuse(&errors),
-    };
-    let (log, notes) = match &command {
-        Command::Serve(config) => (&config.log, &config.notes),
-        Command::Demo(config) => (&config.log, &config.notes),
-    };
-    // To the end: what was logged last is the most important.
-    let _logging = match logging::init(log) {
-        Ok(logging) => logging,
-        Err(error) => {
-            eprintln!("myxi did not start: cannot write a log: {error}");
-            return ExitCode::FAILURE;
+    match Command::from_process() {
+        Ok(Command::Serve(config)) => {
+            logged(config.log.clone(), config.notes.clone(), server::run(*config))
         }
+        Ok(Command::Demo(config)) => {
+            logged(config.log.clone(), config.notes.clone(), demo::run(*config))
+        }
+        Ok(Command::Hand(command)) => complete(async { Ok(hand::run(*command).await) })
+            .unwrap_or_else(|error| failed(&error.to_string())),
+        Ok(Command::Print(text)) => print(&text),
+        Err(errors) => refuse(&errors),
+    }
+}
+
+/// A gateway says what it does in a log.
+fn logged(
+    log: LogConfig,
+    notes: Vec<Note>,
+    run: impl Future<Output = anyhow::Result<()>>,
+) -> ExitCode {
+    // To the end: what was logged last is the most important.
+    let _logging = match logging::init(&log) {
+        Ok(logging) => logging,
+        Err(error) => return failed(&format!("myxi did not start: cannot write a log: {error}")),
     };
     notes.iter().for_each(Note::log);
-    let outcome = match command {
-        Command::Serve(config) => complete(server::run(*config)),
-        Command::Demo(config) => complete(demo::run(*config)),
-    };
-    match outcome {
+    match complete(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whoever reads it may have enough before its end.
+fn print(text: &[u8]) -> ExitCode {
+    match io::stdout().write_all(text).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            failed(&format!("cannot print: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn failed(problem: &str) -> ExitCode {
+    eprintln!("{problem}");
+    ExitCode::FAILURE
 }
 
 fn refuse(ConfigErrors(problems): &ConfigErrors) -> ExitCode {
@@ -57,7 +82,7 @@ fn refuse(ConfigErrors(problems): &ConfigErrors) -> ExitCode {
 
 /// One thread: sessions that share it wake each other for next to nothing. Where there is
 /// more to do, further threads serve sessions of their own (`worker`).
-fn complete(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn complete<T>(run: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let outcome = runtime.block_on(run);

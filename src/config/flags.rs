@@ -1,10 +1,17 @@
 //! The command line: its commands, each with its flags in a file of its own. What is given
 //! arrives here as text; `check` makes sense of it.
 
+mod hand;
+mod paper;
 mod serve;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(super) use self::hand::{
+    AdminFlags, DisconnectFlags, GatewayFlags, HandFlags, HealthFlags, PushFlags, SendFlags,
+    SessionsFlags, TailFlags,
+};
+pub(super) use self::paper::{CompletionsFlags, ManFlags, Paper};
 pub(super) use self::serve::{
     ApplicationFlags, BusFlags, ClientFlags, DemoFlags, LimitFlags, ListenerFlags, LogFlags,
     ProcessFlags, ServeFlags,
@@ -24,9 +31,20 @@ pub(super) enum CommandFlags {
     Serve(Box<ServeFlags>),
     /// Run the gateway with a bundled example application and a page to try it
     Demo(Box<DemoFlags>),
+    #[command(flatten)]
+    Hand(HandFlags),
+    /// Print what completes these commands in a shell
+    Completions(CompletionsFlags),
+    /// Print the manual page of myxi, or of one of its commands
+    Man(ManFlags),
 }
 
 impl Flags {
+    /// What is printed of the command line itself.
+    pub(super) fn paper() -> Paper {
+        Paper::of(Self::command())
+    }
+
     /// Reads the process's arguments and variables. Prints and exits where that is all
     /// there is to do: help, the version, a flag that does not exist.
     pub(super) fn from_process() -> Self {
@@ -92,7 +110,9 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_a_heading_and_a_meaning() {
-        for command in Flags::command().get_subcommands() {
+        let command = Flags::command();
+        let runs = ["serve", "demo"].map(|name| command.find_subcommand(name).expect(name));
+        for command in runs {
             for arg in command.get_arguments() {
                 let flag = arg.get_long().expect("no positional arguments");
                 let variable = arg.get_env().and_then(|name| name.to_str());
