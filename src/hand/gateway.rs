@@ -10,6 +10,7 @@ use tonic::{
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::service_fn;
 
 use super::Failure;
@@ -25,7 +26,7 @@ use crate::{
 /// The gateway answers within 5 s, whatever the broker does.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection on which nobody speaks HTTP/2 is none.
+/// For the connection, and its first answer.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(6);
 
 pub(super) struct Gateway {
@@ -54,7 +55,7 @@ impl Gateway {
     pub(super) async fn connect(at: GatewayAt) -> Result<Self, Failure> {
         let GatewayAt { remote, token } = at;
         let channel = timeout(GREETING_TIMEOUT, channel(&remote)).await;
-        let channel = channel.unwrap_or_else(|_| Err("it does not speak gRPC".into()));
+        let channel = channel.unwrap_or_else(|_| Err(format!("no gRPC within {GREETING_TIMEOUT:?}")));
         let channel = channel.map_err(|reason| {
             Failure(format!(
                 "the gateway is not reachable at {remote} ({reason}): does it run? --gateway \
@@ -129,7 +130,20 @@ async fn channel(remote: &Remote) -> Result<Channel, String> {
         let remote = connecting.clone();
         async move { Ok::<_, io::Error>(TokioIo::new(remote.connect(HTTP2).await?)) }
     });
-    endpoint.connect_with_connector(connector).await.map_err(|error| innermost(&error))
+    let channel = endpoint.connect_with_connector(connector).await;
+    let channel = channel.map_err(|error| innermost(&error))?;
+    greet(channel.clone()).await?;
+    Ok(channel)
+}
+
+/// Whoever answers this, in whatever way, speaks gRPC; of a call to somebody who does not, nobody
+/// would know what became of it.
+async fn greet(channel: Channel) -> Result<(), String> {
+    let request = HealthCheckRequest { service: String::new() };
+    match HealthClient::new(channel).check(request).await {
+        Err(status) if status.source().is_some() => Err(format!("no gRPC: {}", innermost(&status))),
+        _ => Ok(()),
+    }
 }
 
 /// What really happened: the errors around it say where it was noticed.

@@ -5,7 +5,12 @@
 mod line;
 mod lines;
 
-use std::{fmt, iter, mem, ops::ControlFlow};
+use std::{
+    fmt,
+    io::{self, IsTerminal},
+    iter, mem,
+    ops::ControlFlow,
+};
 
 use prost::Message;
 use tokio::io::stdin;
@@ -43,7 +48,12 @@ pub(super) async fn run(config: PushConfig) -> Result<Outcome, Failure> {
             let _ = pusher.flush().await;
         }
         Events::Payloads(topic) => pusher.lines(ReadLine::Payload(topic)).await?,
-        Events::Lines => pusher.lines(ReadLine::Event).await?,
+        Events::Lines => {
+            if io::stdin().is_terminal() {
+                say("push", "type an event a line, and Ctrl-D at the end; --help shows one");
+            }
+            pusher.lines(ReadLine::Event).await?;
+        }
     }
     Ok(pusher.outcome())
 }

@@ -44,20 +44,36 @@ impl Paper {
 
     pub(in crate::config) fn man(self, flags: ManFlags) -> Result<Vec<u8>, ConfigErrors> {
         let command = match &flags.command {
-            None => Some(&self.0),
-            Some(name) => self.0.find_subcommand(name),
+            None => &self.0,
+            Some(name) => self.0.find_subcommand(name).ok_or_else(|| self.unknown(name))?,
         };
-        let names = || self.0.get_subcommands().map(Command::get_name).collect::<Vec<_>>();
-        let unknown = || {
-            ConfigErrors(vec![format!(
-                "COMMAND: there is none of this name; write one of {}",
-                names().join(", ")
-            )])
-        };
-        let mut page = Vec::new();
-        Man::new(command.ok_or_else(unknown)?.clone())
-            .render(&mut page)
-            .map_err(|error| ConfigErrors(vec![error.to_string()]))?;
-        Ok(page)
+        page(command).map_err(|error| ConfigErrors(vec![error.to_string()]))
     }
+
+    fn unknown(&self, name: &str) -> ConfigErrors {
+        let names: Vec<_> = self.0.get_subcommands().map(Command::get_name).collect();
+        let names = names.join(", ");
+        ConfigErrors(vec![format!("COMMAND: there is no {name:?}; write one of {names}")])
+    }
+}
+
+fn page(command: &Command) -> std::io::Result<Vec<u8>> {
+    let examples = command.get_after_help().map(ToString::to_string);
+    let mut page = Vec::new();
+    // The lines of examples would be run together.
+    Man::new(command.clone().after_help(None::<&str>)).render(&mut page)?;
+    if let Some(examples) = examples {
+        page.extend(verbatim("EXAMPLES", &examples).into_bytes());
+    }
+    Ok(page)
+}
+
+/// A section whose lines stay as they are.
+fn verbatim(title: &str, text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let line = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+        // A dot at the beginning would be a request.
+        format!("\\&{line}\n")
+    });
+    format!(".SH {title}\n.nf\n{}.fi\n", lines.collect::<String>())
 }
