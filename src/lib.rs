@@ -64,6 +64,9 @@
 //! No lock is held across an await. Every queue, wait and retried call has a bound; only a
 //! lost broker or application is looked for as long as the process runs.
 
+// What is generated from `proto/` names this crate, whoever includes it.
+extern crate self as myxi;
+
 mod admin;
 mod application;
 mod bus;

@@ -4,6 +4,10 @@
 
 #![allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications)]
 
+mod push_events_request;
+
+pub use self::push_events_request::{EVENTS_MAX, PushEventsRequest};
+
 tonic::include_proto!("myxi.v1");
 
 /// All proto files, for reflection.

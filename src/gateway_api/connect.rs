@@ -10,7 +10,6 @@ mod codec;
 mod guard;
 mod head;
 mod json;
-mod message;
 mod refusal;
 
 use std::sync::Arc;
@@ -56,9 +55,8 @@ impl Connect {
         let head = Head::read(request.headers(), codec)?;
         let overload = || self.refuse(&request, CallRefused::Overload);
         let call = self.load.admit().ok_or_else(overload)?;
-        let inflated_max = head.compressed.then_some(head.size_max);
-        let (parts, sent) = call.request(request, inflated_max).into_parts();
-        let body = body::read(sent, &head).await?;
+        let (parts, sent) = call.request(request, None).into_parts();
+        let body = body::read(sent, &head, &call).await?;
         let reply = self.call(rpc, codec, parts.extensions, body);
         let reply = timeout_at(head.deadline, reply).await.map_err(|_| too_late())??;
         let reply = Body::new(Full::new(Bytes::from(reply)));

@@ -70,6 +70,16 @@ struct Held {
 }
 
 impl Held {
+    fn take(&self, bytes: usize, budget: &Arc<Semaphore>) -> Result<(), Status> {
+        let budget = budget.clone();
+        let taken = u32::try_from(bytes).ok().and_then(|n| budget.try_acquire_many_owned(n).ok());
+        let taken = taken.ok_or_else(|| {
+            Status::resource_exhausted("the calls under way hold too many bytes together")
+        })?;
+        self.bytes.lock().merge(taken);
+        Ok(())
+    }
+
     fn shrink_to(&self, bytes: usize) {
         let mut held = self.bytes.lock();
         let excess = held.num_permits().saturating_sub(bytes);
@@ -78,7 +88,7 @@ impl Held {
 }
 
 impl Call {
-    /// `inflated_max`: what a compressed message may become.
+    /// `inflated_max`: what a message may become that is decompressed as it is read.
     pub(super) fn request(
         &self,
         mut request: http::Request<Body>,
@@ -88,6 +98,12 @@ impl Call {
         let inflated_left = inflated_max.unwrap_or(0);
         let (held, budget) = (self.held.clone(), Some(self.budget.clone()));
         request.map(|body| Body::new(Counted { body, held, budget, inflated_left }))
+    }
+
+    /// What was read of a message is about to be decompressed, to `inflated_max` bytes at most.
+    pub(super) fn inflate(&self, compressed: usize, inflated_max: usize) -> Result<(), Status> {
+        let inflated = compressed.saturating_mul(INFLATED_MAX).min(inflated_max);
+        self.held.take(inflated, &self.budget)
     }
 
     pub(super) fn response(self, body: Body) -> Body {
@@ -109,13 +125,7 @@ impl Counted {
         let Some(budget) = self.budget.clone() else { return Ok(()) };
         let inflated = (bytes * INFLATED_MAX).min(self.inflated_left);
         self.inflated_left -= inflated;
-        let bytes = bytes + inflated;
-        let taken = u32::try_from(bytes).ok().and_then(|n| budget.try_acquire_many_owned(n).ok());
-        let taken = taken.ok_or_else(|| {
-            Status::resource_exhausted("the calls under way hold too many bytes together")
-        })?;
-        self.held.bytes.lock().merge(taken);
-        Ok(())
+        self.held.take(bytes + inflated, &budget)
     }
 }
 

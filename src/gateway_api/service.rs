@@ -7,11 +7,10 @@ use tonic::{Code, Request, Response, Status};
 use super::{CommandError, GatewayApi, NewEvent, PushError, load, peers::PeerError};
 use crate::{
     bus::PublishError,
-    proto::{self, gateway_server::Gateway},
+    proto::{self, EVENTS_MAX, gateway_server::Gateway},
 };
 
-/// What one `PushEvents` may hold, as its proto file promises.
-pub(super) const EVENTS_MAX: usize = 1_000;
+/// What one `PushEvents` may hold, as its proto file promises, beside the number of events.
 pub(super) const EVENTS_BYTES_MAX: usize = 4 << 20;
 
 #[tonic::async_trait]

@@ -1,4 +1,4 @@
-//! The rights that a gateway's user needs on the broker, as the README has them: on a virtual
+//! The rights that a gateway's user needs on the broker, as docs/deploy.md has them: on a virtual
 //! host where nothing is yet, and on one where everything is.
 
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::support::{
     unique,
 };
 
-const README: &str = include_str!("../../README.md");
+const PAGE: &str = include_str!("../../docs/deploy.md");
 
 /// To configure, to write and to read, where somebody else has made everything.
 const FEWER: [&str; 3] = [r"^myxi\.replica\.", r"^myxi\.(in\.|replica)", r"^myxi\.(log\.|replica)"];
@@ -32,15 +32,15 @@ async fn the_documented_rights_are_enough_from_nothing_on_and_fewer_afterwards()
     allow(&few, FEWER).await;
     everything_works(&broker.url_of(&few, &vhost), &exchange).await;
     for right in [RIGHTS].iter().chain(&FEWER) {
-        assert!(README.contains(&format!("`{right}`")), "the README does not name {right}");
+        assert!(PAGE.contains(&format!("`{right}`")), "the page does not name {right}");
     }
 }
 
-/// The README's example has a name of its own, and needs a right to it.
+/// The page's example has a name of its own, and needs a right to it.
 #[tokio::test]
 async fn the_documented_rights_are_enough_for_a_direct_exchange() {
     const RIGHT: &str = r"^(myxi\.|widgets$)";
-    assert!(README.contains(&format!("`{RIGHT}`")), "the README does not name {RIGHT}");
+    assert!(PAGE.contains(&format!("`{RIGHT}`")), "the page does not name {RIGHT}");
     let (broker, user) = (RabbitMq::shared().await, unique("direct"));
     broker.ctl(&["add_user", &user, &user]).await;
     for kind in ["kind=direct", "also-direct=true"] {

@@ -8,6 +8,7 @@
 mod greeting;
 mod live;
 mod open;
+mod pongs;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -10,11 +10,12 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, body::Body};
 
 use super::head::Head;
+use crate::gateway_api::load::Call;
 
 /// From the first look at it to its end.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn read(body: Body, head: &Head) -> Result<Bytes, Status> {
+pub(super) async fn read(body: Body, head: &Head, call: &Call) -> Result<Bytes, Status> {
     // One that says so itself need not be read to know.
     if body.size_hint().lower() > head.size_max as u64 {
         return Err(too_large(head));
@@ -30,6 +31,8 @@ pub(super) async fn read(body: Body, head: &Head) -> Result<Bytes, Status> {
     })?;
     let sent = sent.to_bytes();
     if head.compressed && !sent.is_empty() {
+        // Not before: who sends slowly holds no more than was sent.
+        call.inflate(sent.len(), head.size_max)?;
         decompress(&sent, head).map(Bytes::from)
     } else {
         Ok(sent)

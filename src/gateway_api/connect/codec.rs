@@ -5,10 +5,7 @@ use http::{Extensions, HeaderMap, header::CONTENT_TYPE};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::{
-    json::{FromJson, ToJson},
-    message::FromMessage,
-};
+use super::json::{FromJson, ToJson};
 use crate::gateway_api::serve::MESSAGE_MAX;
 
 const JSON: &str = "application/json";
@@ -63,14 +60,14 @@ impl Codec {
     }
 
     /// `extensions`: what goes with the request to its handler.
-    pub(super) fn read<M: FromJson + FromMessage>(
+    pub(super) fn read<M: FromJson + Message + Default>(
         self,
         body: Bytes,
         extensions: Extensions,
     ) -> Result<Request<M>, Status> {
         let message = match self {
             Self::Json => M::from_json(&body),
-            Self::Proto => M::from_message(body),
+            Self::Proto => M::decode(body).map_err(|error| format!("the body: {error}")),
         };
         let mut request = Request::new(message.map_err(Status::invalid_argument)?);
         *request.extensions_mut() = extensions;

@@ -10,7 +10,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{gateway_api::service::EVENTS_MAX, proto, text::cut};
+use crate::{
+    proto::{self, EVENTS_MAX},
+    text::cut,
+};
 
 /// Of what is told of a body, in characters: it quotes the body.
 const PROBLEM_MAX: usize = 300;

@@ -8,6 +8,7 @@ use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
+use tonic::Code;
 
 use super::{
     HOST, JSON, ask, assert_refused, event, path, post,
@@ -16,7 +17,15 @@ use super::{
 use crate::{
     gateway_api::{self, TestGateway},
     support::{
-        DEADLINE, handler::TestHandler, http::Response, process::Myxi, usage::Process, within,
+        DEADLINE,
+        handler::{
+            TestHandler,
+            proto::{PushEventRequest, PushEventsRequest, gateway_client::GatewayClient},
+        },
+        http::Response,
+        process::Myxi,
+        usage::Process,
+        within,
     },
 };
 
@@ -251,21 +260,36 @@ async fn millions_of_empty_events_are_refused_before_there_are_as_many() {
         let response = post(myxi.grpc(), "PushEvents", &headers, body).await;
         assert_refused(&response, 400, "invalid_argument", "1 to 1000 events");
     }
+    let by_grpc = PushEventsRequest { events: vec![PushEventRequest::default(); 2_200_000] };
+    let mut client = GatewayClient::connect(format!("http://{}", myxi.grpc())).await.unwrap();
+    let refusal = client.push_events(by_grpc).await.expect_err("too many");
+    assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+    assert!(refusal.message().contains("1 to 1000 events"), "{refusal}");
     let peak = Process(myxi.pid()).peak();
     assert!(peak < 256 << 20, "{peak}");
 }
 
-/// A compressed byte counts as what it may become, until that is known.
 #[tokio::test]
 async fn the_bodies_under_way_are_bounded_together_whoever_sends_them() {
     let gateway = TestGateway::start(None).await;
-    let mut held = Vec::new();
-    // Of which each may become the largest there is: 64 MiB hold no more than seven.
-    for _ in 0..7 {
+    // Compressed or not: what they hold is what was sent of them.
+    let half_sent = async |encoding: &str, held: usize| {
         let mut stream = connect(gateway.address).await;
-        let sent = head("Content-Encoding: gzip\r\nContent-Length: 20000\r\n\r\n").into_bytes();
-        stream.write_all(&[sent, vec![0; 10_000]].concat()).await.expect("sent");
-        held.push(stream);
+        let length = held + 1_000;
+        let sent = head(&format!("{encoding}Content-Length: {length}\r\n\r\n")).into_bytes();
+        stream.write_all(&[sent, vec![0; held]].concat()).await.expect("sent");
+        stream
+    };
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(half_sent("Content-Encoding: gzip\r\n", 10_000).await);
+    }
+    assert_serves(&gateway).await;
+    let headers = [HOST, JSON, ("Content-Encoding", "gzip")];
+    let body = gzip(event().to_string().as_bytes());
+    assert_eq!(post(gateway.address, "PushEvent", &headers, body).await.status, 200);
+    for _ in 0..8 {
+        held.push(half_sent("", 8_000_000).await);
     }
     within(DEADLINE, "a refusal", async {
         loop {
@@ -291,11 +315,13 @@ async fn the_bodies_under_way_are_bounded_together_whoever_sends_them() {
     .await;
 }
 
+/// More than there are places: the others come in when these are ended.
 #[tokio::test]
 async fn connections_that_do_nothing_keep_nobody_out_and_are_ended() {
+    rlimit::increase_nofile_limit(u64::MAX).expect("descriptors");
     let gateway = TestGateway::start(None).await;
     let mut idle = tokio::task::JoinSet::new();
-    for number in 0..64 {
+    for number in 0..1_200 {
         let mut stream = connect(gateway.address).await;
         let begun = ["", "POST ", "POST / HTTP/1.1\r\n", "PRI * HTTP/2.0"][number % 4];
         stream.write_all(begun.as_bytes()).await.expect("sent");
@@ -331,17 +357,19 @@ async fn ask_kept(gateway: &TestGateway) -> Response {
     next_response(&mut stream).await
 }
 
-/// Whoever does not read what was answered holds no more than its place, and not for ever; that
-/// others are answered meanwhile is what matters.
+/// Nor is it read any more, so that what waits for it is bounded.
 #[tokio::test]
 async fn a_flood_of_requests_whose_answers_nobody_reads_keeps_nobody_out() {
     let gateway = TestGateway::start(None).await;
     let mut stream = connect(gateway.address).await;
     let many = kept_request("{}").repeat(1_000);
-    let flood =
-        tokio::spawn(async move { while stream.write_all(many.as_bytes()).await.is_ok() {} });
+    within(DEADLINE, "an end of what is taken", async {
+        while let Ok(sent) = timeout(DRIP * 10, stream.write_all(many.as_bytes())).await {
+            sent.expect("the connection stays");
+        }
+    })
+    .await;
     for _ in 0..20 {
         assert_serves(&gateway).await;
     }
-    flood.abort();
 }

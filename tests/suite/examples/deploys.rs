@@ -13,6 +13,7 @@ use crate::support::{
 
 /// Together no more than the smallest pool of threads has.
 const UNDER_WAY: usize = 8;
+/// Clients that go on asking.
 const LOAD: usize = 4;
 
 fn hi() -> Value {
@@ -49,7 +50,7 @@ pub async fn a_stop_finishes_what_is_under_way(language: Language, place: Place)
         clients.push(client);
     }
     let mut load = JoinSet::new();
-    for _ in 0..load_of(language) {
+    for _ in 0..LOAD {
         let mut client = user(&example, "eve").await;
         assert_eq!(client.request("Roll", one_die()).await["event"], "Rolled");
         load.spawn(async move { rolls_until_refused(&mut client).await });
@@ -73,13 +74,6 @@ pub async fn a_stop_finishes_what_is_under_way(language: Language, place: Place)
     for client in &mut clients {
         assert_eq!(client.request("Say", hi()).await["payload"], json!({"number": 2}));
     }
-}
-
-/// Clients that go on asking. A server of Java's that is being stopped closes the connection, with
-/// all calls under way, where a call comes just after it has said so (Netty: "Stream … does not
-/// exist for inbound frame DATA").
-fn load_of(language: Language) -> usize {
-    if language == Language::Java { 0 } else { LOAD }
 }
 
 /// gRPC's core, which these are built on, answers CANCELLED to a call that comes while its server is

@@ -27,7 +27,7 @@ async fn every_metric_is_documented_and_nothing_else() {
         assert_eq!(kind, scrape.types[&name], "{name}");
         for (label, values) in scrape.labels(&name) {
             assert!(labels.contains(&format!("`{label}`")), "{name}: {label}");
-            // The configuration's, the build's, and those of the README's table of errors.
+            // The configuration's, the build's, and those of the table of errors (docs/wire.md).
             if !["exchange", "version", "code", "outcome"].contains(&label) {
                 let missing = values.iter().find(|value| !labels.contains(&format!("`{value}`")));
                 assert_eq!(missing, None, "{name}: {label}");

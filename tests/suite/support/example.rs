@@ -160,7 +160,7 @@ impl Drop for Example {
 
 /// Of none of the ports that the system gives to whoever asks for any: the handler comes to it late,
 /// and a second time, and this machine has others.
-async fn lasting_address() -> SocketAddr {
+pub async fn lasting_address() -> SocketAddr {
     loop {
         let address = SocketAddr::from(([127, 0, 0, 1], rand::random_range(PORTS)));
         if TcpListener::bind(address).await.is_ok() {

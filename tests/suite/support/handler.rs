@@ -16,12 +16,6 @@
 
 #![allow(dead_code)]
 
-pub mod proto {
-    #![allow(clippy::all, unused_qualifications)]
-
-    tonic::include_proto!("myxi.v1");
-}
-
 use std::{
     collections::HashMap,
     future::Future,
@@ -38,6 +32,7 @@ use std::{
 };
 
 use futures_util::stream;
+pub use myxi::proto;
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{Notify, mpsc},

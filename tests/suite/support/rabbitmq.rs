@@ -42,13 +42,13 @@ const START_DEADLINE: Duration = Duration::from_secs(120);
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// What a user needs who is nobody but myxi's, in every one of `configure`, `write` and
-/// `read`; as the README says.
+/// `read`; as docs/deploy.md says.
 pub const RIGHTS: &str = r"^myxi\.";
 
 /// What the names of direct exchanges begin with in tests.
 pub const LEGACY: &str = "legacy";
 
-/// The same beside exchanges of these names, as the README says it of one.
+/// The same beside exchanges of these names, as docs/deploy.md says it of one.
 const LEGACY_RIGHTS: &str = r"^(myxi\.|legacy\.)";
 
 /// The broker's users: one who may do anything, for the tests, and for the gateways one with

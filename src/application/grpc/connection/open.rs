@@ -16,6 +16,7 @@ use super::{
     Settings,
     greeting::{Heard, Received},
     live::{Live, Opened},
+    pongs::PongsLast,
 };
 use crate::{application::grpc::Endpoint, net::dial};
 
@@ -36,7 +37,7 @@ const TCP_RETRIES: u32 = 3;
 pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
 const HEADERS_MAX: u32 = 16 << 10;
 
-pub(super) type Socket = Heard<Box<dyn Io>>;
+pub(super) type Socket = Heard<PongsLast<Box<dyn Io>>>;
 
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
@@ -61,7 +62,7 @@ async fn open(
         .initial_window_size(settings.stream_window)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADERS_MAX)
-        .handshake(Heard::new(io, received.clone()))
+        .handshake(Heard::new(PongsLast::new(io), received.clone()))
         .await
         .map_err(|error| error.to_string())?;
     let pings = connection.ping_pong().ok_or("no pings on a new connection")?;
