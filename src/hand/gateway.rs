@@ -55,7 +55,8 @@ impl Gateway {
     pub(super) async fn connect(at: GatewayAt) -> Result<Self, Failure> {
         let GatewayAt { remote, token } = at;
         let channel = timeout(GREETING_TIMEOUT, channel(&remote)).await;
-        let channel = channel.unwrap_or_else(|_| Err(format!("no gRPC within {GREETING_TIMEOUT:?}")));
+        let channel =
+            channel.unwrap_or_else(|_| Err(format!("no gRPC within {GREETING_TIMEOUT:?}")));
         let channel = channel.map_err(|reason| {
             Failure(format!(
                 "the gateway is not reachable at {remote} ({reason}): does it run? --gateway \
