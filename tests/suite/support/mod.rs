@@ -20,6 +20,7 @@ pub mod rabbitmq;
 pub mod raw;
 pub mod runtime;
 pub mod script;
+pub mod scripted_gateway;
 pub mod stream_protocol;
 pub mod usage;
 
