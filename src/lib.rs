@@ -28,7 +28,7 @@
 //! | `admin` | the operator's listener: console, metrics, health | text time ids complaints logging net event metrics bus health ring hub session gateway_api workers |
 //! | `config` | flags and environment, checked | logging net event protocol application bus edge |
 //! | `server` | puts the parts together, and takes them down | ids complaints net event metrics protocol application bus health ring hub session edge gateway_api workers admin config |
-//! | `hand` | what is done by hand against a gateway that runs: `myxi push`, `tail` and the like | ids time proto net config |
+//! | `hand` | what is done by hand against a gateway that runs: `myxi push`, `tail` and the like | ids time proto net event config |
 //! | `demo` | a gateway with an application and a page | proto net config server |
 //!
 //! Three walks:

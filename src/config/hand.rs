@@ -202,6 +202,8 @@ impl<'a> Reader<'a> {
         let [exchange, routing_key, event] = named.map(|given| given.map(|given| given.text));
         let payload = flags.payload.map(|payload| payload.text);
         let events = match (exchange, routing_key, event, payload.as_deref()) {
+            // Its key was forgotten.
+            (_, _, Some(event), None) if event == "-" => self.problems.missing(NAMED_TOGETHER),
             (Some(exchange), Some(routing_key), Some(event), payload) => {
                 let topic = NamedEvent { exchange, routing_key, event };
                 Some(match payload {

@@ -68,7 +68,6 @@ impl Gateway {
 
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request.set_timeout(CALL_TIMEOUT);
         let token = self.token.as_ref().map(BearerToken::header);
         let token = token.and_then(|token| MetadataValue::try_from(token.as_bytes()).ok());
         if let Some(token) = token {
@@ -96,6 +95,10 @@ impl Gateway {
     /// that is made on the way, here or by a proxy, proves nothing.
     fn refused(&self, status: &Status) -> Refused {
         let remote = &self.remote;
+        if let Some(Unreached(error)) = cause(status) {
+            let reason = format!("the gateway is not reachable any more at {remote} ({error})");
+            return Refused { reason, fate: Fate::NotDone };
+        }
         let fate = match status.code() {
             _ if status.source().is_some() => Fate::Unknown,
             Code::InvalidArgument
@@ -122,6 +125,23 @@ impl Gateway {
     }
 }
 
+/// There was no connection to call on.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Unreached(io::Error);
+
+/// Among the causes of a status.
+fn cause(status: &Status) -> Option<&Unreached> {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if let Some(unreached) = error.downcast_ref() {
+            return Some(unreached);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 async fn channel(remote: &Remote) -> Result<Channel, String> {
     let scheme = remote.scheme();
     let endpoint = Endpoint::from_shared(format!("{scheme}://{}", remote.authority()));
@@ -129,7 +149,7 @@ async fn channel(remote: &Remote) -> Result<Channel, String> {
     let connecting = remote.clone();
     let connector = service_fn(move |_: Uri| {
         let remote = connecting.clone();
-        async move { Ok::<_, io::Error>(TokioIo::new(remote.connect(HTTP2).await?)) }
+        async move { remote.connect(HTTP2).await.map(TokioIo::new).map_err(Unreached) }
     });
     let channel = endpoint.connect_with_connector(connector).await;
     let channel = channel.map_err(|error| innermost(&error))?;

@@ -15,6 +15,9 @@ use crate::config::hand::{AdminAt, HealthConfig};
 /// Below what probes are usually given.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Those of a gateway: something else may answer there.
+const WORDS: [&str; 6] = ["live", "ready", "degraded", "starting", "draining", "unready"];
+
 /// As the admin listener has it; the clients' has the word alone.
 #[derive(Deserialize)]
 struct Report {
@@ -47,11 +50,10 @@ fn word(body: &[u8]) -> Option<String> {
             true => String::new(),
             false => format!(": {}", reasons.join("; ")),
         };
-        return Some(plain(&format!("{status}{reasons}")));
+        return WORDS.contains(&&*status).then(|| plain(&format!("{status}{reasons}")));
     }
     let word = str::from_utf8(body).ok()?.trim();
-    let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
-    is_word.then(|| word.to_owned())
+    WORDS.contains(&word).then(|| word.to_owned())
 }
 
 #[cfg(test)]
@@ -65,6 +67,8 @@ mod tests {
         assert_eq!(word(br#"{"status":"live"}"#).as_deref(), Some("live"));
         assert_eq!(word(b"draining\n").as_deref(), Some("draining"));
         assert_eq!(word(b"<html>"), None);
+        assert_eq!(word(br#"{"status":"UP"}"#), None);
+        assert_eq!(word(b"ok"), None);
         assert_eq!(word(b""), None);
     }
 }

@@ -20,7 +20,7 @@ use self::{line::ReadLine, lines::Lines};
 use super::{
     Failure, Outcome,
     gateway::{Fate, Gateway},
-    print::{Output, say},
+    print::{Output, not_written, say},
 };
 use crate::{
     config::hand::{Events, NamedEvent, PushConfig},
@@ -79,6 +79,8 @@ struct Pusher {
     pushed: u64,
     not_pushed: u64,
     unknown: u64,
+    /// Ids that were to be printed.
+    unwritten: bool,
 }
 
 /// The gateway, or what is behind it, is not well: the next events would do no better, and come
@@ -88,7 +90,16 @@ type Flow = ControlFlow<()>;
 impl Pusher {
     fn new(gateway: Gateway) -> Self {
         let (waiting, output) = (Vec::new(), Output::new());
-        Self { gateway, output, waiting, bytes: 0, pushed: 0, not_pushed: 0, unknown: 0 }
+        Self {
+            gateway,
+            output,
+            waiting,
+            bytes: 0,
+            pushed: 0,
+            not_pushed: 0,
+            unknown: 0,
+            unwritten: false,
+        }
     }
 
     /// Until the input ends, or it is of no use to go on.
@@ -189,7 +200,12 @@ impl Pusher {
         if !pushed.is_empty() {
             self.pushed += pushed.len() as u64;
             // What was asked for is done, whether somebody reads the ids or not.
-            let _ = self.output.line(&pushed.join("\n")).await;
+            if let Err(error) = self.output.line(&pushed.join("\n")).await
+                && let Err(Failure(problem)) = not_written(error)
+            {
+                say("push", &problem);
+                self.unwritten = true;
+            }
         }
         flow
     }
@@ -215,6 +231,7 @@ impl Pusher {
     fn outcome(&self) -> Outcome {
         let Self { pushed, not_pushed, unknown, .. } = self;
         match not_pushed + unknown {
+            0 if self.unwritten => Outcome::NotAll,
             0 => Outcome::Done,
             failed => {
                 if pushed + failed > 1 {

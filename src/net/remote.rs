@@ -66,9 +66,10 @@ impl FromStr for Remote {
     }
 }
 
+/// Without its query, which may hold a secret.
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.uri, f)
+        write!(f, "{}://{}{}", self.scheme(), self.authority(), self.uri.path())
     }
 }
 

@@ -7,6 +7,7 @@ mod paper;
 mod push;
 mod sessions;
 mod tail;
+mod way;
 
 use std::process::Stdio;
 
@@ -75,11 +76,7 @@ async fn end_with(mut command: Command, input: impl Into<Vec<u8>>) -> Ended {
     let output = within(DEADLINE, "its end", child.wait_with_output()).await.expect("its output");
     writing.abort();
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Ended {
-        code: output.status.code(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// One that runs while the test does something else. Killed on drop.

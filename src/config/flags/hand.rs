@@ -36,7 +36,8 @@ Example:
   myxi disconnect 5edab4db47677f46 --code 4000 --reason 'sign in again'";
 
 const HEALTH_EXAMPLE: &str = "\
-Example:
+Examples:
+  myxi health
   HEALTHCHECK CMD [\"myxi\", \"health\"]
 
 Exit code 0: ready, or degraded; 1: neither, or there is no answer within 3 s.";

@@ -7,8 +7,9 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::request;
-use crate::{config::hand::NamedEvent, event::present, proto::PushEventRequest};
+use crate::{config::hand::NamedEvent, event::present, ids::random_id, proto::PushEventRequest};
 
+/// An event that has no id gets one, so that it can be pushed again whatever becomes of the call.
 pub(super) enum ReadLine {
     /// The payload of an event that was named already.
     Payload(NamedEvent),
@@ -43,7 +44,7 @@ impl ReadLine {
             return Ok(None);
         }
         match self {
-            Self::Payload(topic) => Ok(Some(request(topic, line.into(), None))),
+            Self::Payload(topic) => Ok(Some(request(topic, line.into(), Some(random_id())))),
             Self::Event => event(line).map(Some),
         }
     }
@@ -64,7 +65,7 @@ fn event(line: &str) -> Result<PushEventRequest, String> {
         routing_key: written.routing_key.map_or(Ok(String::new()), key)?,
         event: written.event.into_owned(),
         payload: written.payload.map_or_else(String::new, |payload| payload.get().into()),
-        event_id: written.event_id,
+        event_id: Some(written.event_id.unwrap_or_else(random_id)),
     })
 }
 

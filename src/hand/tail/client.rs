@@ -6,7 +6,7 @@ use std::{convert::Infallible, time::Duration};
 use futures_util::{SinkExt, StreamExt};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::{Interval, interval, sleep, timeout};
+use tokio::time::{Instant, Interval, interval, sleep, timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -48,6 +48,8 @@ const UNANSWERED_MAX: u32 = 3;
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// After a connection that lasted so long it comes back fast.
+const STOOD: Duration = Duration::from_secs(10);
 
 /// The largest event there may be, with its names.
 const MESSAGE_MAX: usize = 8 << 20;
@@ -73,6 +75,8 @@ pub(super) struct Client {
     began: bool,
     /// It was lost, which was said, and is not back yet.
     away: bool,
+    /// On the connection that there is.
+    subscribed_at: Option<Instant>,
     logged_in: bool,
     /// Keys whose `Subscribe` was answered.
     answered: usize,
@@ -114,6 +118,7 @@ impl Client {
             place: Place::new(from),
             began: false,
             away: false,
+            subscribed_at: None,
             logged_in: false,
             answered: 0,
             unanswered_pings: 0,
@@ -137,9 +142,11 @@ impl Client {
                     return end;
                 }
             };
+            if self.subscribed_at.take().is_some_and(|since| since.elapsed() >= STOOD) {
+                backoff.reset();
+            }
             if !self.away {
                 self.away = true;
-                backoff.reset();
                 say("tail", &format!("{reason}; connecting again"));
             }
             if self.place.lost() {
@@ -173,6 +180,7 @@ impl Client {
             say("tail", "connected again");
         }
         (self.began, self.away) = (true, false);
+        self.subscribed_at = Some(Instant::now());
         loop {
             self.next(socket, &mut pings).await?;
         }
@@ -293,9 +301,20 @@ impl Client {
                 self.place.subscribed(told.id, told.recovered);
                 Ok(())
             }
-            // The application may have done it at the login.
+            // The application has done it at the login, from then on.
             "Error" if told.error.as_deref() == Some("AlreadySubscribed") => {
                 self.answered += 1;
+                if self.began || *self.place.from() != From::Now {
+                    let key = told.routing_key.as_deref().unwrap_or_default();
+                    say(
+                        "tail",
+                        &format!(
+                            "the application subscribes to {} {key} at the login: what was \
+                             before is not shown",
+                            self.exchange
+                        ),
+                    );
+                }
                 Ok(())
             }
             "Error" => {

@@ -30,7 +30,10 @@ async fn the_examples_do_what_is_said_of_them() {
         let script = block.split("```").next().expect("an end").replace(SESSION, &client.id);
         printed.push(end(bash(&gateway, &directory, &script)).await.well());
         if script.contains("myxi push") {
-            client.event("WidgetChanged").await;
+            // Each has its line.
+            for _ in printed.last().expect("one").lines() {
+                client.event("WidgetChanged").await;
+            }
         }
     }
     let [one, payloads, line, tail, sessions, to_one, health, paper] = &printed[..] else {

@@ -3,12 +3,11 @@
 
 use serde_json::json;
 
-use super::{Running, SECRET, bare, end, end_with, myxi};
+use super::{Running, SECRET, bare, end, end_with, myxi, way::Way};
 use crate::support::{
     client::Client,
     gateway::Gateway,
     handler::{TestHandler, free_address},
-    proxy::Proxy,
     scripted_gateway::{ScriptedGateway, result},
 };
 
@@ -90,7 +89,10 @@ async fn bad_lines_among_good_ones_are_told_by_their_numbers() {
     ] {
         assert!(said.contains(told), "{told}: {said}");
     }
-    assert_eq!(client.text().await, r#"{"event":"A","payload":[1.50],"mq":{"e":"widgets","rk":"1"}}"#);
+    assert_eq!(
+        client.text().await,
+        r#"{"event":"A","payload":[1.50],"mq":{"e":"widgets","rk":"1"}}"#
+    );
     assert_eq!(client.next().await["event"], "Z");
 }
 
@@ -147,7 +149,7 @@ async fn what_may_have_been_pushed_is_told_from_what_certainly_was_not() {
     assert_eq!(push.ended().await, Some(1));
 
     // The connection is lost in the middle of the call.
-    let way = Proxy::to(gateway.address.port()).await;
+    let way = Way::to(gateway.address.port()).await;
     let at = format!("--gateway=http://127.0.0.1:{}", way.port());
     let mut push = Running::start(bare(&args(&["{}", "--event-id=mine", &at])));
     gateway.is_asked().await;

@@ -15,7 +15,7 @@ use tokio_rustls::{
 };
 use tonic::Status;
 
-use super::{Running, SECRET, bare, end, myxi};
+use super::{Running, SECRET, bare, end, myxi, way::Way};
 use crate::{
     support::{
         DEADLINE,
@@ -23,10 +23,11 @@ use crate::{
         gateway::{Addresses, Gateway},
         handler::{
             TestHandler,
-            proto::{Decision, CheckSubscriptionsResponse, Event, HandleActionResponse, SessionUpdate},
+            proto::{
+                CheckSubscriptionsResponse, Decision, Event, HandleActionResponse, SessionUpdate,
+            },
         },
         process::Myxi,
-        proxy::Proxy,
         rabbitmq::RabbitMq,
         within,
     },
@@ -78,12 +79,13 @@ async fn subscribed(gateway: &Addresses, app: &TestHandler) {
     app.next("CheckSubscriptions").await;
     within(DEADLINE, "a subscription", async {
         loop {
-            let (_, metrics) = crate::support::http::get(gateway.admin, "/metrics", "localhost").await;
+            let (_, metrics) =
+                crate::support::http::get(gateway.admin, "/metrics", "localhost").await;
             let live = metrics.lines().find_map(|line| line.strip_prefix("myxi_subscriptions "));
             if live.is_some_and(|count| count != "0") {
                 return;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     })
     .await;
@@ -109,7 +111,10 @@ async fn a_client_logs_in_and_shows_events_as_they_were_written() {
     assert_eq!(first["payload"], json!({"n": 1}));
     assert!(first["at_ms"].is_u64() && first["position"].is_string(), "{first}");
     let line = tail.line().await;
-    assert!(line.contains(&format!(r#""routing_key":"1","event":"Changed","payload":{payload},"#)), "{line}");
+    assert!(
+        line.contains(&format!(r#""routing_key":"1","event":"Changed","payload":{payload},"#)),
+        "{line}"
+    );
     assert_eq!(tail.ended().await, Some(0));
     assert_eq!(tail.rest_of_stderr().await, "");
     assert_eq!(app.next("SessionClosed").await.closed().code, 1000);
@@ -127,7 +132,9 @@ async fn who_is_refused_is_told_why_and_no_secret_is_printed() {
     assert_eq!(said, "myxi tail: widgets 1 cannot be subscribed to: SubscriptionDenied\n");
     let said = end(myxi(&gateway, &["tail", "nowhere", "1"])).await.badly();
     assert!(said.contains("InvalidExchangeName"), "{said}");
-    let said = end(bare(&["tail", "widgets", "1", "--url=ws://127.0.0.1:1/?token=S3CR3T-T0K3N"])).await.badly();
+    let said = end(bare(&["tail", "widgets", "1", "--url=ws://127.0.0.1:1/?token=S3CR3T-T0K3N"]))
+        .await
+        .badly();
     assert!(said.contains("no connection to ws://127.0.0.1:1/ ("), "{said}");
 }
 
@@ -155,7 +162,7 @@ async fn it_begins_with_the_last_events_or_behind_a_position() {
 async fn a_connection_that_is_cut_costs_no_event() {
     let app = TestHandler::start().await;
     let gateway = Gateway::start(&app).await;
-    let way = Proxy::to(gateway.clients.port()).await;
+    let way = Way::to(gateway.clients.port()).await;
     let url = format!("--url=ws://127.0.0.1:{}/", way.port());
     let mut tail = tail(&gateway, &app, &["widgets", "1", &url]).await;
     for n in 0..30 {
@@ -219,17 +226,18 @@ async fn a_log_that_is_gone_is_said() {
 async fn who_is_sent_away_stays_away_and_who_may_come_back_does() {
     let app = TestHandler::start().await;
     let gateway = Gateway::with(&app, &["--exchange=widgets", "--session-opened=required"]).await;
-    let mut tail = tail(&gateway, &app, &["widgets", "1"]).await;
+    let mut tail = Running::start(myxi(&gateway, &["tail", "widgets", "1"]));
     let id = async |app: &TestHandler| {
         let call = app.next("SessionOpened").await;
         call.opened().session.clone().expect("a session").id
     };
     let first = id(&app).await;
+    subscribed(&gateway, &app).await;
     gateway.disconnect(&first, 4000, "again").await;
     let said = tail.said("connecting again").await;
     assert!(said.contains("(4000 again)"), "{said}");
-    tail.said("connected again").await;
     let second = id(&app).await;
+    tail.said("connected again").await;
     gateway.disconnect(&second, 4500, "\u{1b}[2Jaway").await;
     let said = tail.said("not to come back").await;
     assert!(said.contains("(4500 \\u{1b}[2Jaway)"), "{said}");
@@ -302,17 +310,19 @@ async fn without_keys_it_shows_what_the_console_shows() {
     let mut command = myxi(&gateway, &["tail", "widgets"]);
     command.env("MYXI_ADMIN_TOKEN", "right");
     let mut tail = Running::start(command);
-    let mut shown = Value::Null;
     // Nothing says when it has begun to watch.
-    for n in 0.. {
-        gateway.push("others", "1", "E", json!(n)).await;
-        gateway.push("widgets", &n.to_string(), "E", json!({"n": n})).await;
-        let pause = std::time::Duration::from_millis(100);
-        if let Ok(line) = tokio::time::timeout(pause, tail.line()).await {
-            shown = serde_json::from_str(&line).expect("JSON");
-            break;
+    let shown: Value = within(DEADLINE, "an event", async {
+        for n in 0.. {
+            gateway.push("others", "1", "E", json!(n)).await;
+            gateway.push("widgets", &n.to_string(), "E", json!({"n": n})).await;
+            let pause = std::time::Duration::from_millis(100);
+            if let Ok(line) = tokio::time::timeout(pause, tail.line()).await {
+                return serde_json::from_str(&line).expect("JSON");
+            }
         }
-    }
+        Value::Null
+    })
+    .await;
     assert_eq!(shown["exchange"], "widgets");
     assert_eq!(shown["routing_key"], shown["payload"]["n"].to_string());
     gateway.push("widgets", "long", "E", json!("x".repeat(5_000))).await;
