@@ -36,6 +36,7 @@ mod fuzz_corpus;
 mod gateway_api;
 mod gateway_clients;
 mod group_commit;
+mod hand;
 mod handler;
 mod handshake;
 mod health;

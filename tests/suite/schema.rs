@@ -23,14 +23,16 @@ async fn all_that_passes_is_in_the_schema_and_nothing_in_it_is_dead() {
     let schema = Schema::wire();
     let mut met = HashSet::new();
     for message in traffic.said.iter().chain(&traffic.heard) {
-        let kept = schema.check_whole(message).unwrap_or_else(|broken| panic!("{message}: {broken}"));
+        let kept =
+            schema.check_whole(message).unwrap_or_else(|broken| panic!("{message}: {broken}"));
         met.extend(kept.into_iter().map(std::ptr::from_ref));
     }
     for code in CLOSES.map(|code| json!(code)) {
         let kept = schema.check("CloseCode", &code).unwrap_or_else(|broken| panic!("{broken}"));
         met.extend(kept.into_iter().map(std::ptr::from_ref));
     }
-    let dead = schema.rules().into_iter().filter(|(_, rule)| !met.contains(&std::ptr::from_ref(*rule)));
+    let dead =
+        schema.rules().into_iter().filter(|(_, rule)| !met.contains(&std::ptr::from_ref(*rule)));
     let dead: Vec<_> = dead.map(|(place, _)| place).collect();
     assert!(dead.is_empty(), "nothing was met of {dead:#?}");
 }

@@ -31,8 +31,10 @@ async fn a_server_that_takes_pings_for_abuse_is_found() {
             connections.spawn(police(client, port));
         }
     });
+    let handler = format!("--action-handler=http://{address}");
+    let args = [handler.as_str()];
     let checked = tokio::select! {
-        checked = check(&[&format!("--action-handler=http://{address}")]) => checked,
+        checked = check(&args) => checked,
         () = async { while app.line().await.is_some() {} } => panic!("the handler ended"),
     };
     checked.failed("pings", "sent this gateway away");

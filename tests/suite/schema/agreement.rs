@@ -43,7 +43,8 @@ async fn the_asyncapi_document_is_one_and_has_every_message() {
     let has: BTreeSet<_> = printed.lines().map(String::from).collect();
     let messages = |definition| {
         let choices = Schema::wire().definition(definition)["oneOf"].as_array().expect("choices");
-        let name = |choice: &Value| choice["$ref"].as_str()?.strip_prefix("#/$defs/").map(String::from);
+        let name =
+            |choice: &Value| choice["$ref"].as_str()?.strip_prefix("#/$defs/").map(String::from);
         choices.iter().map(move |choice| name(choice).expect("a name"))
     };
     let lines = |path| {

@@ -74,12 +74,8 @@ fn the_reasons_are_those_of_the_gateway() {
         let message: Value = serde_json::from_str(&frame).expect("JSON");
         name(&message["payload"]["reason"]).expect("a reason")
     };
-    let all = [
-        NotRecovered::Expired,
-        NotRecovered::Unknown,
-        NotRecovered::TooMany,
-        NotRecovered::NoLog,
-    ];
+    let all =
+        [NotRecovered::Expired, NotRecovered::Unknown, NotRecovered::TooMany, NotRecovered::NoLog];
     let reasons = names(&Schema::wire().definition("NotRecoveredReason")["enum"]);
     assert_eq!(all.map(reason).into_iter().collect::<Names>(), reasons);
 }

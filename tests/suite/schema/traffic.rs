@@ -44,7 +44,8 @@ pub async fn all() -> &'static Messages {
             texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect::<Vec<Value>>()
         };
         // What is wrong with the others they are told, and that is in what they hear.
-        let right = |message: &Value| schema::Schema::wire().check("ClientMessage", message).is_ok();
+        let right =
+            |message: &Value| schema::Schema::wire().check("ClientMessage", message).is_ok();
         let said = json(traffic.said).into_iter().filter(right).collect();
         Messages { said, heard: json(traffic.heard) }
     })

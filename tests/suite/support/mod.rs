@@ -21,6 +21,7 @@ pub mod raw;
 pub mod runtime;
 pub mod schema;
 pub mod script;
+pub mod scripted_gateway;
 pub mod stream_protocol;
 pub mod usage;
 

@@ -84,7 +84,8 @@ impl Schema {
 
     fn new(root: Value) -> Self {
         let mut schema = Self { root, patterns: HashMap::new() };
-        let patterns: Vec<_> = schema.rules().into_iter().filter_map(|(_, rule)| pattern(rule)).collect();
+        let patterns: Vec<_> =
+            schema.rules().into_iter().filter_map(|(_, rule)| pattern(rule)).collect();
         let compile = |pattern: String| (pattern.clone(), Regex::new(&pattern).expect("a pattern"));
         schema.patterns = patterns.into_iter().map(compile).collect();
         schema
@@ -142,12 +143,12 @@ impl Schema {
                 when(kinds.iter().any(|kind| is(value, kind.as_str().expect("a type"))))
             }
             "const" => when(wanted == value),
-            "enum" => {
-                rules().find(|one| *one == value).map(|one| vec![one]).ok_or_else(broken)
-            }
+            "enum" => rules().find(|one| *one == value).map(|one| vec![one]).ok_or_else(broken),
             "oneOf" | "anyOf" => {
-                let fitting: Vec<_> = rules().filter_map(|rule| self.keep(rule, value).ok()).collect();
-                let enough = if keyword == "oneOf" { fitting.len() == 1 } else { !fitting.is_empty() };
+                let fitting: Vec<_> =
+                    rules().filter_map(|rule| self.keep(rule, value).ok()).collect();
+                let enough =
+                    if keyword == "oneOf" { fitting.len() == 1 } else { !fitting.is_empty() };
                 enough.then(|| fitting.concat()).ok_or_else(broken)
             }
             "allOf" => self.keep_all(rules().map(|rule| (rule, value))),
@@ -160,7 +161,8 @@ impl Schema {
                 self.keep_all(rules.filter_map(|(name, rule)| Some((rule, value.get(name)?))))
             }
             "additionalProperties" => {
-                let known = |name: &str| beside.get("properties").is_some_and(|p| p.get(name).is_some());
+                let known =
+                    |name: &str| beside.get("properties").is_some_and(|p| p.get(name).is_some());
                 let members = value.as_object().into_iter().flatten();
                 let mut others = members.filter(|(name, _)| !known(name));
                 match wanted {
@@ -168,7 +170,9 @@ impl Schema {
                     rule => self.keep_all(others.map(|(_, value)| (rule, value))),
                 }
             }
-            "items" => self.keep_all(value.as_array().into_iter().flatten().map(|one| (wanted, one))),
+            "items" => {
+                self.keep_all(value.as_array().into_iter().flatten().map(|one| (wanted, one)))
+            }
             "minItems" => when(value.as_array().is_none_or(|items| items.len() as u64 >= number)),
             "minProperties" => when(value.as_object().is_none_or(|all| all.len() as u64 >= number)),
             "maxProperties" => when(value.as_object().is_none_or(|all| all.len() as u64 <= number)),
