@@ -71,7 +71,9 @@ class Backoff:
         self.tries = 0
 
     def next(self):
-        bound = min(LONGEST_WAIT, FIRST_WAIT * 2 ** max(0, self.tries - 1))
+        # So many doublings are longer than any wait.
+        doublings = min(max(0, self.tries - 1), 16)
+        bound = min(LONGEST_WAIT, FIRST_WAIT * 2**doublings)
         self.tries += 1
         return bound * (random.random() if self.tries == 1 else random.uniform(0.5, 1))
 
