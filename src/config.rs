@@ -7,6 +7,7 @@ mod default;
 pub mod exchanges;
 mod flags;
 mod given;
+pub mod hand;
 mod listen;
 mod problems;
 mod units;
@@ -19,6 +20,7 @@ use http::HeaderName;
 pub use self::checking::{BrokerToCheck, CheckConfig, HandlerToCheck, ManagementUrl};
 use self::{
     flags::{CommandFlags, Flags},
+    hand::{HandCommand, Reader},
     listen::Variables,
 };
 use crate::{
@@ -40,6 +42,9 @@ pub enum Command {
     Serve(Box<Config>),
     Demo(Box<DemoConfig>),
     Check(Box<CheckConfig>),
+    Hand(Box<HandCommand>),
+    /// To print this.
+    Print(Vec<u8>),
 }
 
 /// Everything that `myxi serve` needs to know. Secrets do not show in its `Debug`.
@@ -201,6 +206,11 @@ impl Command {
             CommandFlags::Check(flags) => {
                 checking::config(&flags, variables, inherited).map(Self::Check)
             }
+            CommandFlags::Completions(flags) => Ok(Self::Print(Flags::paper().completions(flags))),
+            CommandFlags::Man(flags) => Flags::paper().man(flags).map(Self::Print),
+            CommandFlags::Hand(flags) => {
+                Reader::new(variables).read(flags).map(Box::new).map(Self::Hand)
+            }
         }
     }
 }
@@ -214,7 +224,7 @@ impl Config {
             Flags::from_args(args).map_err(|error| ConfigErrors(vec![error.to_string()]))?;
         match Command::check(flags, &|_| None, Ok(Inherited::default()))? {
             Command::Serve(config) => Ok(*config),
-            Command::Demo(_) | Command::Check(_) => unreachable!("the first argument is serve"),
+            _ => unreachable!("the first argument is serve"),
         }
     }
 }

@@ -29,6 +29,7 @@
 //! | `config` | flags and environment, checked | logging net event protocol application bus edge |
 //! | `check` | whether a handler, a broker or a configuration is as a gateway needs it | ids net event metrics protocol application bus session config |
 //! | `server` | puts the parts together, and takes them down | ids complaints net event metrics protocol application bus health ring hub session edge gateway_api workers admin config |
+//! | `hand` | what is done by hand against a gateway that runs: `myxi push`, `tail` and the like | ids time proto net event config |
 //! | `demo` | a gateway with an application and a page | proto net config server |
 //!
 //! Three walks:
@@ -78,6 +79,7 @@ pub mod demo;
 mod edge;
 mod event;
 mod gateway_api;
+pub mod hand;
 mod health;
 mod hub;
 mod ids;

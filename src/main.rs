@@ -1,12 +1,15 @@
 //! Arguments → configuration → run → exit code.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use myxi::{
     check::{self, Verdict},
     config::{CheckConfig, Command, ConfigErrors, Note},
-    demo,
+    demo, hand,
     logging::{self, LogConfig},
     server,
 };
@@ -21,31 +24,29 @@ const EXIT_MISCONFIGURED: u8 = 2;
 fn main() -> ExitCode {
     match Command::from_process() {
         Ok(Command::Serve(config)) => {
-            let (log, notes) = (config.log.clone(), config.notes.clone());
-            logged(&log, &notes, server::run(*config))
+            logged(config.log.clone(), config.notes.clone(), server::run(*config))
         }
         Ok(Command::Demo(config)) => {
-            let (log, notes) = (config.log.clone(), config.notes.clone());
-            logged(&log, &notes, demo::run(*config))
+            logged(config.log.clone(), config.notes.clone(), demo::run(*config))
         }
         Ok(Command::Check(config)) => check(*config),
+        Ok(Command::Hand(command)) => complete(async { Ok(hand::run(*command).await) })
+            .unwrap_or_else(|error| failed(&error.to_string())),
+        Ok(Command::Print(text)) => print(&text),
         Err(errors) => refuse(&errors),
     }
 }
 
-/// Runs what has a log.
+/// A gateway says what it does in a log.
 fn logged(
-    log: &LogConfig,
-    notes: &[Note],
+    log: LogConfig,
+    notes: Vec<Note>,
     run: impl Future<Output = anyhow::Result<()>>,
 ) -> ExitCode {
     // To the end: what was logged last is the most important.
-    let _logging = match logging::init(log) {
+    let _logging = match logging::init(&log) {
         Ok(logging) => logging,
-        Err(error) => {
-            eprintln!("myxi did not start: cannot write a log: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return failed(&format!("myxi did not start: cannot write a log: {error}")),
     };
     notes.iter().for_each(Note::log);
     match complete(run) {
@@ -63,11 +64,23 @@ fn check(config: CheckConfig) -> ExitCode {
         Ok(Verdict::Passed) => ExitCode::SUCCESS,
         Ok(Verdict::Failed) => ExitCode::FAILURE,
         Ok(Verdict::Misconfigured) => ExitCode::from(EXIT_MISCONFIGURED),
-        Err(error) => {
-            eprintln!("myxi check: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&format!("myxi check: {error:#}")),
     }
+}
+
+/// Whoever reads it may have enough before its end.
+fn print(text: &[u8]) -> ExitCode {
+    match io::stdout().write_all(text).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            failed(&format!("cannot print: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn failed(problem: &str) -> ExitCode {
+    eprintln!("{problem}");
+    ExitCode::FAILURE
 }
 
 fn refuse(ConfigErrors(problems): &ConfigErrors) -> ExitCode {

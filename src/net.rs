@@ -7,5 +7,6 @@ pub(crate) mod host;
 pub(crate) mod inherited;
 pub(crate) mod listener;
 pub(crate) mod origin;
+pub(crate) mod remote;
 pub(crate) mod small_http;
 pub(crate) mod token;

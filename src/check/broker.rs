@@ -123,9 +123,6 @@ async fn rights(trial: &Trial, existing: Option<bool>, report: &mut Report) {
     let exchange = tell("configure", format!("declare the exchange {name}"), exchange);
     let stream = trial.declare_stream().await;
     let stream = tell("streams", format!("declare the stream {name}.log"), stream);
-    let direct = trial.exclusive_queue().await;
-    let asked = format!("declare {name}.direct and an exclusive queue, bind, publish and read");
-    tell("direct", asked, direct);
     let mut there = exchange && stream;
     let mut not_tried = Vec::new();
     for (check, asked) in [
@@ -144,6 +141,10 @@ async fn rights(trial: &Trial, existing: Option<bool>, report: &mut Report) {
         };
         there = tell(check, asked, done);
     }
+    // Behind them: during an alarm it would hold up the connection.
+    let direct = trial.exclusive_queue().await;
+    let asked = format!("declare {name}.direct and an exclusive queue, bind, publish and read");
+    tell("direct", asked, direct);
     not_tried.into_iter().for_each(|finding| report.add(finding));
 }
 

@@ -2,12 +2,19 @@
 //! arrives here as text; `check` makes sense of it.
 
 mod check;
+mod hand;
+mod paper;
 mod serve;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(super) use self::{
     check::{CheckFlags, HandlerFlags},
+    hand::{
+        AdminFlags, DisconnectFlags, GatewayFlags, HandFlags, HealthFlags, PushFlags, SendFlags,
+        SessionsFlags, TailFlags,
+    },
+    paper::{CompletionsFlags, ManFlags, Paper},
     serve::{
         ApplicationFlags, BusFlags, ClientFlags, DemoFlags, LimitFlags, ListenerFlags, LogFlags,
         ProcessFlags, ServeFlags,
@@ -30,9 +37,20 @@ pub(super) enum CommandFlags {
     Demo(Box<DemoFlags>),
     /// Check a handler, a broker or a configuration, as a gateway would meet it
     Check(Box<CheckFlags>),
+    #[command(flatten)]
+    Hand(HandFlags),
+    /// Print what completes these commands in a shell
+    Completions(CompletionsFlags),
+    /// Print the manual page of myxi, or of one of its commands
+    Man(ManFlags),
 }
 
 impl Flags {
+    /// What is printed of the command line itself.
+    pub(super) fn paper() -> Paper {
+        Paper::of(Self::command())
+    }
+
     /// Reads the process's arguments and variables. Prints and exits where that is all
     /// there is to do: help, the version, a flag that does not exist.
     pub(super) fn from_process() -> Self {
@@ -98,7 +116,9 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_a_heading_and_a_meaning() {
-        for command in Flags::command().get_subcommands() {
+        let command = Flags::command();
+        let runs = ["serve", "demo"].map(|name| command.find_subcommand(name).expect(name));
+        for command in runs {
             for arg in command.get_arguments() {
                 let flag = arg.get_long().expect("no positional arguments");
                 let variable = arg.get_env().and_then(|name| name.to_str());

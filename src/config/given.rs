@@ -50,9 +50,17 @@ impl TypedValueParser for GivenParser {
         let variable = arg.and_then(Arg::get_env).filter(|_| source == ValueSource::EnvVariable);
         let name = match variable {
             Some(variable) => variable.to_string_lossy().into_owned(),
-            None => format!("--{}", arg.and_then(Arg::get_long).unwrap_or_default()),
+            None => arg.map(written).unwrap_or_default(),
         };
         let is_default = source == ValueSource::DefaultValue;
         Ok(Given { name, text: text.to_owned(), is_default })
+    }
+}
+
+/// `--flag`, or what stands in its place on the command line.
+fn written(arg: &Arg) -> String {
+    match arg.get_long() {
+        Some(flag) => format!("--{flag}"),
+        None => arg.get_id().as_str().to_uppercase(),
     }
 }

@@ -127,7 +127,11 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
 
 /// `--listen` whole where it is given; otherwise its default with the address and the
 /// port of the other variables put in.
-fn listen(flag: &Given, variables: &Variables, problems: &mut Problems) -> Option<SocketAddr> {
+pub(super) fn listen(
+    flag: &Given,
+    variables: &Variables,
+    problems: &mut Problems,
+) -> Option<SocketAddr> {
     let mut address = problems.parse(flag, socket_address)?;
     if !flag.is_default {
         return Some(address);

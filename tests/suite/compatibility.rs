@@ -26,7 +26,7 @@ async fn page(gateway: &Addresses) -> Client {
 
 async fn client_at(gateway: &Addresses, path: &str) -> Client {
     let url = format!("ws://{}{path}", gateway.clients());
-    let mut client = Client::connect_to(&url, gateway.clients()).await;
+    let mut client = Client::connect_to(&url, gateway.clients()).await.undocumented();
     let welcome = client.event("Welcome").await;
     client.id = welcome["payload"]["id"].as_str().expect("an id").to_owned();
     client

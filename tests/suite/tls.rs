@@ -14,10 +14,10 @@ use crate::support::{
 };
 
 /// A certificate authority, and a certificate of `localhost`. Removed on drop.
-struct Authority(PathBuf);
+pub struct Authority(PathBuf);
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = std::env::temp_dir().join(unique("myxi-test-tls"));
         fs::create_dir(&dir).expect("a directory for certificates");
         let authority = Self(dir);
@@ -38,7 +38,7 @@ impl Authority {
         assert!(output.status.success(), "{output:?}");
     }
 
-    fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         Path::new(&self.0).join(name).display().to_string()
     }
 

@@ -6,6 +6,9 @@ use clap::Args;
 use crate::config::{default, given::Given};
 
 const UNITS: &str = "\
+Example:
+  myxi serve --action-handler http://127.0.0.1:50051 --exchange widgets
+
 DURATION: 1500ms, 3s, 1m, 1h or 1d; a number alone is seconds.
 SIZE: 64KiB, 1MiB, 200MB or 512B; a number alone is bytes.
 A flag wins over its variable. An empty variable counts as not set.";
@@ -29,8 +32,13 @@ pub(in crate::config) struct ServeFlags {
     pub log: LogFlags,
 }
 
+const DEMO_EXAMPLE: &str = "\
+Example:
+  myxi demo --page-listen 127.0.0.1:8080";
+
 /// Those of `serve`, but for where clients connect.
 #[derive(Args)]
+#[command(after_help = DEMO_EXAMPLE)]
 #[command(mut_arg("listen", |listen| listen.default_value(default::DEMO_LISTEN)))]
 pub(in crate::config) struct DemoFlags {
     #[command(flatten)]

@@ -63,8 +63,8 @@ async fn each_right_that_is_missing_is_found_and_what_to_give_is_said() {
     let broker = RabbitMq::shared().await;
     for (rights, refused, done) in [
         (["^$", RIGHTS, RIGHTS], &["configure", "streams", "direct"][..], &[][..]),
-        ([RIGHTS, "^$", RIGHTS], &["direct", "bind"], &["configure", "streams"]),
-        ([RIGHTS, RIGHTS, "^$"], &["direct", "bind"], &["configure", "streams"]),
+        ([RIGHTS, "^$", RIGHTS], &["bind", "direct"], &["configure", "streams"]),
+        ([RIGHTS, RIGHTS, "^$"], &["bind", "direct"], &["configure", "streams"]),
         (["^other", "^other", "^other"], &["configure", "streams", "direct"], &[]),
     ] {
         let (url, vhost) = user(broker, rights).await;

@@ -32,9 +32,9 @@ async fn a_server_that_takes_pings_for_abuse_is_found() {
         }
     });
     let handler = format!("--action-handler=http://{address}");
-    let flags = [handler.as_str()];
+    let args = [handler.as_str()];
     let checked = tokio::select! {
-        checked = check(&flags) => checked,
+        checked = check(&args) => checked,
         () = async { while app.line().await.is_some() {} } => panic!("the handler ended"),
     };
     checked.failed("pings", "sent this gateway away");

@@ -88,9 +88,9 @@ async fn without_full_no_session_is_told_of_and_what_cannot_be_checked_is_said()
 async fn a_stock_server_takes_what_the_gateway_takes_to_be_polite() {
     let (mut app, port) = Runtime::Python.start(&["token=t", "workers=8"]).await;
     let handler = format!("--action-handler=http://127.0.0.1:{port}");
-    let flags = [handler.as_str(), "--action-handler-token=t", "--full"];
+    let args = [handler.as_str(), "--action-handler-token=t", "--full"];
     let checked = tokio::select! {
-        checked = check(&flags) => checked,
+        checked = check(&args) => checked,
         // It prints what it is asked, and waits where nobody reads that.
         () = async { while app.line().await.is_some() {} } => panic!("the handler ended"),
     };

@@ -15,7 +15,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::DEADLINE;
+use super::{DEADLINE, schema};
 
 /// Characters of a position.
 const POSITION: usize = 24;
@@ -28,6 +28,8 @@ pub struct Client {
     /// How long it waits for a message.
     pub patience: Duration,
     pub id: String,
+    /// It is told what the schema of the wire says, and nothing else.
+    documented: bool,
 }
 
 /// How a connection ended.
@@ -63,7 +65,14 @@ impl Client {
 
     /// Over a socket of the caller's.
     pub fn over(socket: WebSocketStream<TcpStream>) -> Self {
-        Self { socket, stash: VecDeque::new(), tags: 0, patience: DEADLINE, id: String::new() }
+        let (stash, id) = (VecDeque::new(), String::new());
+        Self { socket, stash, tags: 0, patience: DEADLINE, id, documented: true }
+    }
+
+    /// It may be told what the documented wire has not: by a gateway that speaks as the Ruby
+    /// original did, or an application that takes the gateway's words.
+    pub fn undocumented(self) -> Self {
+        Self { documented: false, ..self }
     }
 
     pub async fn send(&mut self, message: Value) {
@@ -71,6 +80,7 @@ impl Client {
     }
 
     pub async fn send_text(&mut self, text: &str) {
+        schema::said(text);
         self.send_message(Message::text(text)).await;
     }
 
@@ -100,7 +110,11 @@ impl Client {
                 }
             }
         };
-        timeout(self.patience, text).await.expect("a text in time")
+        let text = timeout(self.patience, text).await.expect("a text in time");
+        if self.documented {
+            schema::heard(&text);
+        }
+        text
     }
 
     /// Bytes beneath the WebSocket: frames that a library would not send.

@@ -19,7 +19,9 @@ pub mod python;
 pub mod rabbitmq;
 pub mod raw;
 pub mod runtime;
+pub mod schema;
 pub mod script;
+pub mod scripted_gateway;
 pub mod stream_protocol;
 pub mod usage;
 

@@ -202,7 +202,7 @@ mod tests {
         let (near, mut far) = duplex(room);
         let mut near = PongsLast::new(near);
         let write = async move {
-            near.write_all(&vec![b'P'; PREFACE]).await.expect("written");
+            near.write_all(&[b'P'; PREFACE]).await.expect("written");
             for flushed in written {
                 near.write_all(flushed).await.expect("written");
                 near.flush().await.expect("flushed");

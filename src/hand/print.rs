@@ -1,0 +1,86 @@
+//! What is printed: events on stdout, words for the person on stderr. What strangers wrote cannot
+//! move a terminal's cursor, colour it, or turn the order of what stands there.
+
+use std::io::{self, Write};
+
+use tokio::io::{AsyncWriteExt, Stdout, stdout};
+
+use super::{Failure, Outcome};
+
+/// One line to stderr; nobody may read it.
+pub(super) fn say(command: &str, text: &str) {
+    let _ = writeln!(io::stderr(), "myxi {command}: {}", plain(text));
+}
+
+/// With whatever a terminal obeys written out.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        match is_obeyed(c) {
+            true => shown.extend(c.escape_unicode()),
+            false => shown.push(c),
+        }
+        shown
+    })
+}
+
+/// The same JSON on one line. Between its tokens only four control characters may stand; whatever
+/// else is obeyed is within a string, and may be written as an escape.
+pub(super) fn one_line(json: &str) -> String {
+    json.chars().fold(String::with_capacity(json.len()), |mut line, c| {
+        match c {
+            '\n' | '\r' | '\t' => line.push(' '),
+            // All of them are of the first 65,536 characters.
+            _ if is_obeyed(c) => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => line.push(c),
+        }
+        line
+    })
+}
+
+/// Control characters, those that turn the direction of text, and ends of lines.
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}')
+}
+
+/// Stdout, written by another thread: while its reader is slow, the rest goes on, and a signal is
+/// heard.
+pub(super) struct Output(Stdout);
+
+impl Output {
+    pub(super) fn new() -> Self {
+        Self(stdout())
+    }
+
+    /// Returns when it is written.
+    pub(super) async fn line(&mut self, line: &str) -> io::Result<()> {
+        self.0.write_all(format!("{line}\n").as_bytes()).await?;
+        self.0.flush().await
+    }
+}
+
+/// A reader that has enough, `head` for one, is no failure.
+pub(super) fn not_written(error: io::Error) -> Result<Outcome, Failure> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
+        _ => Err(Failure(format!("cannot write to stdout: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_written_out() {
+        assert_eq!(plain("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(plain("\u{9b}1m\u{202e}ü"), "\\u{9b}1m\\u{202e}ü");
+    }
+
+    #[test]
+    fn json_on_one_line_is_the_same_json() {
+        let json = "{\n\t\"a\u{9b}\u{7f}\u{202e}\" :\r\n[1e400]}";
+        assert_eq!(one_line(json), "{  \"a\\u009b\\u007f\\u202e\" :  [1e400]}");
+    }
+}

@@ -1,0 +1,87 @@
+//! `myxi tail`: events as they come. With keys it is a client like any other; without, it reads
+//! what the console reads.
+
+mod client;
+mod heard;
+mod operator;
+mod place;
+mod shown;
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::{
+    client::Client,
+    shown::{Form, Shown},
+};
+use super::{
+    Failure, Outcome,
+    print::{Output, not_written},
+};
+use crate::config::hand::{TailConfig, TailSource};
+
+pub(super) async fn run(config: TailConfig) -> Result<Outcome, Failure> {
+    let TailConfig { exchange, source, count, json } = config;
+    let stop = Stop::new().map_err(|error| Failure(format!("cannot hear signals: {error}")))?;
+    let printer = Printer { output: Output::new(), form: Form::of(json), left: count };
+    let ended = match source {
+        TailSource::Client { url, keys, login, from } => {
+            Client::new(exchange, url, keys, login, from, printer).run(stop).await
+        }
+        TailSource::Operator { admin, last } => {
+            operator::run(&exchange, &admin, last, printer, stop).await
+        }
+    };
+    match ended {
+        End::Asked => Ok(Outcome::Done),
+        End::Written(error) => not_written(error),
+        End::Failed(failure) => Err(failure),
+    }
+}
+
+/// Why nothing more is shown.
+enum End {
+    /// By a signal, or as many as were wanted have come.
+    Asked,
+    /// Stdout takes no more.
+    Written(io::Error),
+    Failed(Failure),
+}
+
+/// Shows events until there were enough.
+struct Printer {
+    output: Output,
+    form: Form,
+    /// To come yet.
+    left: Option<usize>,
+}
+
+impl Printer {
+    async fn show(&mut self, event: &Shown<'_>) -> Result<(), End> {
+        self.output.line(&self.form.line(event)).await.map_err(End::Written)?;
+        let Some(left) = &mut self.left else { return Ok(()) };
+        *left -= 1;
+        if *left == 0 { Err(End::Asked) } else { Ok(()) }
+    }
+}
+
+/// The signals that end it.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
