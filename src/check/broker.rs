@@ -141,7 +141,6 @@ async fn rights(trial: &Trial, existing: Option<bool>, report: &mut Report) {
         };
         there = tell(check, asked, done);
     }
-    // Behind them: during an alarm it would hold up the connection.
     let direct = trial.exclusive_queue().await;
     let asked = format!("declare {name}.direct and an exclusive queue, bind, publish and read");
     tell("direct", asked, direct);

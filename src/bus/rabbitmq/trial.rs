@@ -61,9 +61,12 @@ fn not_done<T>(why: &str) -> Done<T> {
     Err(NotDone { forbidden: false, why: why.into() })
 }
 
-/// One connection, and names that nobody else has.
+/// Two connections, and names that nobody else has.
 pub(crate) struct Trial {
     connection: BrokerConnection,
+    /// One of its own, as the bus has it: an alarm freezes whatever publishes, and what was made must
+    /// go all the same.
+    publishing: BrokerConnection,
     name: String,
 }
 
@@ -72,7 +75,8 @@ impl Trial {
         let name: Arc<str> = "myxi check".into();
         let connection = BrokerConnection::open(url, &name, 0).await;
         let connection = connection.map_err(|error| error.to_string())?;
-        Ok(Self { connection, name: format!("myxi.check.{}", random_suffix()) })
+        let publishing = connection.open_another().await.map_err(|error| error.to_string())?;
+        Ok(Self { connection, publishing, name: format!("myxi.check.{}", random_suffix()) })
     }
 
     /// What everything is called that it makes, or what it begins with.
@@ -136,7 +140,10 @@ impl Trial {
     }
 
     async fn publish_to(&self, exchange: ShortString, key: ShortString) -> Done {
-        let channel = self.connection.channel().await?;
+        if self.publishing.is_blocked() {
+            return not_done(HELD_BACK);
+        }
+        let channel = self.publishing.channel().await?;
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
         within("asking for confirms", confirms).await?;
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
@@ -147,7 +154,7 @@ impl Trial {
             Ok(Confirmation::Ack(None)) => Ok(()),
             Ok(Confirmation::Ack(Some(_))) => not_done("it was returned: it led nowhere"),
             Ok(_) => not_done("the broker did not take it"),
-            Err(BrokerError::Timeout(_)) if self.connection.is_blocked() => not_done(HELD_BACK),
+            Err(BrokerError::Timeout(_)) if self.publishing.is_blocked() => not_done(HELD_BACK),
             Err(error) => Err(error.into()),
         }
     }
@@ -249,6 +256,7 @@ impl Trial {
         if !matches!(self.has_queue(&self.stream()).await, Ok(false)) {
             left.push(self.stream().to_string());
         }
+        self.publishing.close(Instant::now() + DEADLINE).await;
         self.connection.close(Instant::now() + DEADLINE).await;
         left
     }
