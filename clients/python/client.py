@@ -230,13 +230,13 @@ class Client:
         key = self.keys.get((mq["e"], mq["rk"]))
         if key:
             key.handler(event, payload)
-            if key.standing:
-                key.place.position = mq.get("id")
+            if key.standing and "id" in mq:
+                key.place.position = mq["id"]
 
     def take_answer(self, tag, event, payload):
         request = self.requests[tag]
         if event == "Replayed":
-            for key in request.replaying:
+            for key in filter(self.is_wanted, request.replaying):
                 key.place = self.live_place(request.exchange)
                 key.handler("Recovered", payload)
             request.replaying = []

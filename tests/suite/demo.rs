@@ -87,7 +87,7 @@ fn every_address_in_its_help_is_of_loopback() {
     let help = String::from_utf8(help.expect("the help").stdout).expect("text");
     let words = help.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
     let listens: Vec<SocketAddr> = words.filter_map(|word| word.parse().ok()).collect();
-    assert_eq!(listens.len(), 4, "{help}");
+    assert_eq!(listens.len(), 5, "{help}");
     assert!(listens.iter().all(|listen| listen.ip().is_loopback()), "{help}");
 }
 

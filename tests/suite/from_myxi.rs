@@ -57,7 +57,7 @@ async fn the_handler_of_the_guide_runs_the_blocks_of_the_original() {
     let gateway = Myxi::run(command).await;
     gateway.ready().await;
     let url = format!("ws://{}/pushwss", gateway.clients());
-    let mut page = Client::connect_to(&url, gateway.clients()).await;
+    let mut page = Client::connect_to(&url, gateway.clients()).await.undocumented();
     page.event("Welcome").await;
 
     let widget = |key| json!({"exchange": "widgets", "routing_key": key});

@@ -35,11 +35,11 @@ macro_rules! behind {
     };
 }
 
-behind!(Nginx HaProxy Caddy);
+behind!(Nginx Haproxy Caddy);
 
 /// nginx asks nobody.
 #[tokio::test]
 async fn who_asks_sends_nobody_to_a_replica_that_leaves() {
-    rolls::a_replica_that_leaves_gets_no_new_client(Proxy::HaProxy).await;
+    rolls::a_replica_that_leaves_gets_no_new_client(Proxy::Haproxy).await;
     rolls::a_replica_that_leaves_gets_no_new_client(Proxy::Caddy).await;
 }

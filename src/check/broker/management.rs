@@ -75,7 +75,7 @@ pub(super) async fn check(wanted: &BrokerToCheck, report: &mut Report) {
 fn judged(asked: &str, policies: &[Policy]) -> super::Finding {
     let ours = |policy: &&Policy| {
         let pattern = policy.pattern.trim_start_matches('^');
-        ["", ".*", ".+", "(?!"].iter().any(|all| pattern == *all)
+        ["", ".*", ".+", "(?!"].contains(&pattern)
             || pattern.starts_with("(?!")
             || pattern.contains("myxi")
     };

@@ -17,6 +17,9 @@ const SHOWN: [&str; 7] = [
 ];
 
 const AFTER: &str = "\
+Example:
+  myxi check --action-handler http://127.0.0.1:50051 --full
+
 With --config every flag and variable of `myxi serve` is taken, see its --help, and nobody is asked
 unless --handler or --broker is written, too.
 Where none of --action-handler, --broker and --config is written, what MYXI_ACTION_HANDLER and

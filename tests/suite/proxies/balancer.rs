@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proxy {
     Nginx,
-    HaProxy,
+    Haproxy,
     Caddy,
 }
 
@@ -42,7 +42,7 @@ impl Proxy {
     fn file(self) -> PathBuf {
         let name = match self {
             Self::Nginx => "nginx.conf",
-            Self::HaProxy => "haproxy.cfg",
+            Self::Haproxy => "haproxy.cfg",
             Self::Caddy => "Caddyfile",
         };
         Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/proxies").join(name)
@@ -51,18 +51,18 @@ impl Proxy {
     fn command(self, file: &Path) -> Command {
         let mut command = match self {
             Self::Nginx => Command::new("nginx"),
-            Self::HaProxy => Command::new("haproxy"),
+            Self::Haproxy => Command::new("haproxy"),
             Self::Caddy => Command::new("caddy"),
         };
         let directory = file.parent().expect("a directory");
         match self {
             Self::Nginx => command.args(["-g", "daemon off; pid nginx.pid;", "-e", "stderr"]),
-            Self::HaProxy => command.arg("-db"),
+            Self::Haproxy => command.arg("-db"),
             Self::Caddy => command.args(["run", "--adapter", "caddyfile"]),
         };
         match self {
             Self::Nginx => command.arg("-p").arg(directory).arg("-c").arg(file),
-            Self::HaProxy => command.arg("-f").arg(file),
+            Self::Haproxy => command.arg("-f").arg(file),
             Self::Caddy => command.arg("--config").arg(file),
         };
         command.env("HOME", directory).current_dir(directory);
@@ -87,7 +87,7 @@ impl Proxy {
                 // Debian's are of its user.
                 ("http {", format!("http {{ access_log off; {}", temporary_paths(directory))),
             ],
-            Self::HaProxy => vec![
+            Self::Haproxy => vec![
                 ("bind :80\n", format!("bind {plain}\n")),
                 ("bind :443 ", format!("bind {tls} ")),
                 ("/etc/haproxy/gateway.example.pem", path("both.pem")),
