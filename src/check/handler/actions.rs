@@ -36,7 +36,8 @@ impl Run<'_> {
         }
         for (name, payload) in &self.wanted.actions {
             let before = self.session.clone();
-            let asked = format!("the action {name} {payload}");
+            // Of the payload, which may hold a secret, nothing.
+            let asked = format!("the action {name} as it was given");
             let mut answer = self.act(&before, name, payload, &asked).await;
             let Judged { mut outcome, mut came, client, mut advice } =
                 self.judged(&before, &mut answer);
