@@ -90,7 +90,8 @@ impl Probe {
         Self { caller, methods, timeout }
     }
 
-    /// Waits for the connection, at most so long; says why there is none.
+    /// Waits for the connection, at most so long, or for the first attempt to make it, which has a
+    /// bound of its own; says why there is none.
     pub(crate) async fn connected(&self, patience: Duration) -> Result<(), String> {
         let deadline = Instant::now() + patience;
         let mut link = self.caller.watch();
@@ -101,7 +102,11 @@ impl Probe {
                 Link::Down(why) => problem = Some(why.to_string()),
                 Link::Connecting => {}
             }
-            if !matches!(timeout_at(deadline, link.changed()).await, Ok(Ok(()))) {
+            let news = match problem {
+                None => Ok(link.changed().await),
+                Some(_) => timeout_at(deadline, link.changed()).await,
+            };
+            if !matches!(news, Ok(Ok(()))) {
                 return Err(problem.unwrap_or_else(|| "no connection in time".into()));
             }
         }

@@ -41,7 +41,7 @@ async fn answering(reply: HandleActionResponse) -> TestHandler {
 #[tokio::test]
 async fn nobody_listens() {
     let handler = format!("--action-handler=http://{}", free_address());
-    let checked = check(&[&handler, "--wait=1s"]).await;
+    let checked = check(&[&handler, "--wait=0s"]).await;
     checked.failed("reachable", "refused");
     assert_eq!(checked.of("failed"), ["reachable"]);
     assert!(
