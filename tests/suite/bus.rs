@@ -22,7 +22,7 @@ use myxi::internals::{
     ids::ReplicaId,
 };
 use tokio::{
-    sync::{Mutex, OwnedRwLockWriteGuard, RwLock, mpsc},
+    sync::{Mutex, Notify, OwnedRwLockWriteGuard, RwLock, mpsc},
     time::sleep,
 };
 
@@ -795,7 +795,7 @@ mod on_rabbitmq {
         let publishing = Replica::rabbitmq(&[&url], &[&name]).attached(1).await;
         let reading = Replica::rabbitmq(&[&url], &[&name]).attached(1).await;
 
-        let back = AtomicBool::new(false);
+        let (back, all_published) = (AtomicBool::new(false), Notify::new());
         let publish = async {
             let mut confirmed = Vec::new();
             for first in (0..).step_by(at_once) {
@@ -811,6 +811,7 @@ mod on_rabbitmq {
                 }
                 confirmed.extend(numbers.zip(results).filter_map(|(n, one)| one.ok().map(|()| n)));
             }
+            all_published.notify_one();
             confirmed
         };
         let interrupt = async {
@@ -819,6 +820,8 @@ mod on_rabbitmq {
             broker.restart().await;
             let began = Instant::now();
             back.store(true, Ordering::Relaxed);
+            // What is pushed alone does not wait behind all of what is pushed together.
+            all_published.notified().await;
             publishing.publish_until_ok(|| event(&name, "k", "last")).await;
             let after = reading.names_until("last").await;
             // Some seconds, ten times over for a machine that has other things to do.
