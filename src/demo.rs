@@ -20,7 +20,8 @@ use crate::{
     config::{Config, DemoConfig},
     net::listener::Listener,
     proto::{action_handler_server::ActionHandlerServer, gateway_client::GatewayClient},
-    server::{Server, StopSignals},
+    server::Server,
+    signals::StopSignals,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -8,6 +8,7 @@
 //! | `text` | what others wrote, made to fit | – |
 //! | `time` | Unix time | – |
 //! | `ids` | the addresses of replicas and sessions, and random names | – |
+//! | `signals` | what asks a process to end | – |
 //! | `problem` | why a part does not work now, said when it changes | text |
 //! | `complaints` | what others can cause as often as they like, said within bounds | text ids |
 //! | `logging` | the log, and one that nobody reads | – |
@@ -27,10 +28,10 @@
 //! | `workers` | the runtimes that sessions live on, and what the bus tells them | net event metrics application bus ring hub session edge |
 //! | `admin` | the operator's listener: console, metrics, health | text time ids complaints logging net event metrics bus health ring hub session gateway_api workers |
 //! | `config` | flags and environment, checked | logging net event protocol application bus edge |
-//! | `check` | whether a handler, a broker or a configuration is as a gateway needs it | ids net event metrics protocol application bus session config |
-//! | `server` | puts the parts together, and takes them down | ids complaints net event metrics protocol application bus health ring hub session edge gateway_api workers admin config |
-//! | `hand` | what is done by hand against a gateway that runs: `myxi push`, `tail` and the like | ids time proto net event config |
-//! | `demo` | a gateway with an application and a page | proto net config server |
+//! | `check` | whether a handler, a broker or a configuration is as a gateway needs it | text ids net event metrics protocol application bus session config |
+//! | `server` | puts the parts together, and takes them down | ids signals complaints net event metrics protocol application bus health ring hub session edge gateway_api workers admin config |
+//! | `hand` | what is done by hand against a gateway that runs: `myxi push`, `tail` and the like | text ids time signals proto net event config |
+//! | `demo` | a gateway with an application and a page | signals proto net config server |
 //!
 //! Three walks:
 //! - an action: `edge` (a connection becomes a WebSocket) → `session/driver.rs` (read, queued) →
@@ -94,6 +95,7 @@ mod protocol;
 mod ring;
 pub mod server;
 mod session;
+mod signals;
 mod text;
 mod time;
 mod workers;

@@ -3,6 +3,7 @@
 pub(crate) mod backoff;
 pub(crate) mod connection;
 pub(crate) mod dial;
+pub(crate) mod get;
 pub(crate) mod host;
 pub(crate) mod inherited;
 pub(crate) mod listener;

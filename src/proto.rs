@@ -6,7 +6,7 @@
 
 mod push_events_request;
 
-pub use self::push_events_request::{EVENTS_MAX, PushEventsRequest};
+pub use self::push_events_request::{EVENTS_BYTES_MAX, EVENTS_MAX, PushEventsRequest};
 
 tonic::include_proto!("myxi.v1");
 

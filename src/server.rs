@@ -4,7 +4,6 @@ mod accepting;
 mod descriptors;
 mod drain;
 mod parts;
-mod signals;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -16,7 +15,7 @@ use self::{
     drain::Drain,
     parts::{Applications, Runtimes, access, bindings, exchanges, logs, sessions, start_bus},
 };
-pub use self::{descriptors::bounds, parts::edge, signals::StopSignals};
+pub use self::{descriptors::bounds, parts::edge};
 use crate::{
     admin::{self, About, Admin, History, Tail, Topics},
     config::Config,
@@ -35,6 +34,7 @@ use crate::{
     protocol::ErrorCode,
     ring::Ring,
     session::directory::Directory,
+    signals::StopSignals,
     workers::{Worker, Workers},
 };
 

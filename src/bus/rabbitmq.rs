@@ -21,6 +21,7 @@ mod marker;
 mod message;
 mod nodes;
 mod not_published;
+mod product;
 mod publisher;
 mod push;
 mod replica_queue;
@@ -47,7 +48,6 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-pub(crate) use self::trial::{NotDone, Trial, product};
 use self::{
     connection::HELD_BACK,
     lane::{Lane, Shared, connect},
@@ -60,6 +60,10 @@ use self::{
 pub use self::{
     exchange::{ExchangeConfig, ExchangeKind},
     url::{BrokerUrl, InvalidBrokerUrl},
+};
+pub(crate) use self::{
+    product::product,
+    trial::{NotDone, Trial},
 };
 use super::{
     Answers, AskError, Bindings, BusListener, BusStatus, EventBus, LogReading, NotRead,

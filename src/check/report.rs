@@ -7,6 +7,8 @@ mod text;
 
 use std::fmt;
 
+use crate::text::is_obeyed;
+
 /// What is checked; in JUnit a suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Face {
@@ -67,10 +69,7 @@ const TEXT_MAX: usize = 300;
 
 /// Nothing that a terminal would obey, or that XML has no way to say.
 fn plain(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
-    };
+    let hidden = |c: char| is_obeyed(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
     let mut plain = String::new();
     for c in text.chars() {
         if plain.len() > TEXT_MAX {

@@ -19,12 +19,11 @@ use super::{
     http1::Http1,
     load::Load,
     routes::{Access, Routes},
-    service::EVENTS_BYTES_MAX,
 };
 use crate::{
     net::{listener::Listener, token::BearerToken},
     proto::{
-        DESCRIPTORS,
+        DESCRIPTORS, EVENTS_BYTES_MAX,
         gateway_server::{GatewayServer, SERVICE_NAME},
     },
 };

@@ -7,11 +7,8 @@ use tonic::{Code, Request, Response, Status};
 use super::{CommandError, GatewayApi, NewEvent, PushError, load, peers::PeerError};
 use crate::{
     bus::PublishError,
-    proto::{self, EVENTS_MAX, gateway_server::Gateway},
+    proto::{self, EVENTS_BYTES_MAX, EVENTS_MAX, gateway_server::Gateway},
 };
-
-/// What one `PushEvents` may hold, as its proto file promises, beside the number of events.
-pub(super) const EVENTS_BYTES_MAX: usize = 4 << 20;
 
 #[tonic::async_trait]
 impl Gateway for GatewayApi {

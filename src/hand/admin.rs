@@ -3,23 +3,21 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use serde::Deserialize;
-use tokio::time::timeout;
 
 use super::Failure;
 use crate::{
     config::hand::AdminAt,
-    net::remote::{HTTP1, Remote},
+    net::{
+        get::{self, Bounds},
+        remote::Remote,
+        token::BearerToken,
+    },
 };
 
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// 200 events or sessions with all that is shown of each.
-const ANSWER_MAX: usize = 4 << 20;
+/// 200 events or sessions have all that is shown of each.
+const BOUNDS: Bounds = Bounds { bytes: 4 << 20, time: Duration::from_secs(10) };
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -32,8 +30,9 @@ pub(super) enum Unanswered {
 
 /// The status and the body of a GET of this path.
 pub(super) async fn ask(at: &AdminAt, path: &str) -> Result<(StatusCode, Bytes), String> {
-    let late = |_| format!("no answer within {ANSWER_TIMEOUT:?}");
-    timeout(ANSWER_TIMEOUT, exchange(at, path)).await.map_err(late)?
+    let token = at.token.as_ref().map(BearerToken::header);
+    let answer = get::get(&at.remote, path, token, BOUNDS).await?;
+    Ok((answer.status(), answer.into_body()))
 }
 
 /// The body of a GET, if it is what is asked for.
@@ -56,28 +55,6 @@ pub(super) fn unreachable(remote: &Remote, reason: &str) -> String {
         "the admin listener is not reachable at {remote} ({reason}): does the gateway run? --admin \
          (MYXI_ADMIN) says where it is"
     )
-}
-
-async fn exchange(at: &AdminAt, path: &str) -> Result<(StatusCode, Bytes), String> {
-    let io = at.remote.connect(HTTP1).await.map_err(|error| error.to_string())?;
-    let handshake = http1::handshake(TokioIo::new(io)).await;
-    let (mut requests, connection) = handshake.map_err(|error| error.to_string())?;
-    let mut request = Request::get(at.remote.path(path))
-        .header(header::HOST, at.remote.authority())
-        .header(header::CONNECTION, "close");
-    if let Some(token) = &at.token {
-        request = request.header(header::AUTHORIZATION, token.header());
-    }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-    let answer = async {
-        let answer = requests.send_request(request).await.map_err(|error| error.to_string())?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
-        Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
-    };
-    // It ends with the answer, and without it what it says is the reason.
-    let (answer, _) = tokio::join!(answer, connection);
-    answer
 }
 
 /// What the admin listener says of it, if it is one.

@@ -8,9 +8,12 @@ use tokio::time::timeout;
 
 use super::{
     Failure, Outcome, admin,
-    print::{Output, not_written, plain},
+    print::{Output, not_written},
 };
-use crate::config::hand::{AdminAt, HealthConfig};
+use crate::{
+    config::hand::{AdminAt, HealthConfig},
+    text::plain,
+};
 
 /// Below what probes are usually given.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -6,24 +6,14 @@ use std::io::{self, Write};
 use tokio::io::{AsyncWriteExt, Stdout, stdout};
 
 use super::{Failure, Outcome};
+use crate::text::{is_obeyed, plain};
 
 /// One line to stderr; nobody may read it.
 pub(super) fn say(command: &str, text: &str) {
     let _ = writeln!(io::stderr(), "myxi {command}: {}", plain(text));
 }
 
-/// With whatever a terminal obeys written out.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        match is_obeyed(c) {
-            true => shown.extend(c.escape_unicode()),
-            false => shown.push(c),
-        }
-        shown
-    })
-}
-
-/// The same JSON on one line. Between its tokens only four control characters may stand; whatever
+/// JSON on one line, and the same. Between its tokens only four control characters may stand; whatever
 /// else is obeyed is within a string, and may be written as an escape.
 pub(super) fn one_line(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut line, c| {
@@ -35,13 +25,6 @@ pub(super) fn one_line(json: &str) -> String {
         }
         line
     })
-}
-
-/// Control characters, those that turn the direction of text, and ends of lines.
-fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}')
 }
 
 /// Stdout, written by another thread: while its reader is slow, the rest goes on, and a signal is
@@ -71,12 +54,6 @@ pub(super) fn not_written(error: io::Error) -> Result<Outcome, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_terminal_obeys_is_written_out() {
-        assert_eq!(plain("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
-        assert_eq!(plain("\u{9b}1m\u{202e}ü"), "\\u{9b}1m\\u{202e}ü");
-    }
 
     #[test]
     fn json_on_one_line_is_the_same_json() {

@@ -25,12 +25,8 @@ use super::{
 use crate::{
     config::hand::{Events, NamedEvent, PushConfig},
     ids::random_id,
-    proto::{PushEventRequest, PushEventsRequest, PushResult},
+    proto::{EVENTS_BYTES_MAX, EVENTS_MAX, PushEventRequest, PushEventsRequest, PushResult},
 };
-
-/// What one call may hold, as the service's proto file says.
-const EVENTS_MAX: usize = 1_000;
-const EVENTS_BYTES_MAX: usize = 4 << 20;
 
 /// Of a field in a message: its tag and the longest length.
 const FIELD: usize = 6;

@@ -6,11 +6,12 @@ use serde_json::value::RawValue;
 use super::{
     Failure, Outcome, admin,
     gateway::Gateway,
-    print::{Output, not_written, one_line, plain, say},
+    print::{Output, not_written, one_line, say},
 };
 use crate::{
     config::hand::{DisconnectConfig, SendConfig, SessionsConfig},
     proto::{DisconnectSessionRequest, SendEventRequest},
+    text::plain,
 };
 
 #[derive(Deserialize)]

@@ -6,10 +6,9 @@ mod heard;
 mod operator;
 mod place;
 mod shown;
+mod socket;
 
 use std::io;
-
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::{
     client::Client,
@@ -19,11 +18,15 @@ use super::{
     Failure, Outcome,
     print::{Output, not_written},
 };
-use crate::config::hand::{TailConfig, TailSource};
+use crate::{
+    config::hand::{TailConfig, TailSource},
+    signals::StopSignals,
+};
 
 pub(super) async fn run(config: TailConfig) -> Result<Outcome, Failure> {
     let TailConfig { exchange, source, count, json } = config;
-    let stop = Stop::new().map_err(|error| Failure(format!("cannot hear signals: {error}")))?;
+    let stop =
+        StopSignals::new().map_err(|error| Failure(format!("cannot hear signals: {error}")))?;
     let printer = Printer { output: Output::new(), form: Form::of(json), left: count };
     let ended = match source {
         TailSource::Client { url, keys, login, from } => {
@@ -63,25 +66,5 @@ impl Printer {
         let Some(left) = &mut self.left else { return Ok(()) };
         *left -= 1;
         if *left == 0 { Err(End::Asked) } else { Ok(()) }
-    }
-}
-
-/// The signals that end it.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }

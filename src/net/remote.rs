@@ -8,7 +8,6 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
     time::timeout,
 };
@@ -22,7 +21,10 @@ use tokio_rustls::{
     },
 };
 
-use super::{dial, host};
+use super::{
+    dial::{self, Io},
+    host,
+};
 
 /// For the name, the socket and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,9 +47,6 @@ pub struct Remote {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a URL of the form scheme://host:port")]
 pub struct InvalidRemote;
-
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 impl FromStr for Remote {
     type Err = InvalidRemote;

@@ -10,8 +10,9 @@ use prost::{
 
 use super::PushEventRequest;
 
-/// What the contract allows.
+/// What the contract allows in one call.
 pub const EVENTS_MAX: usize = 1_000;
+pub const EVENTS_BYTES_MAX: usize = 4 << 20;
 
 const EVENTS: u32 = 1;
 

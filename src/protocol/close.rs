@@ -26,7 +26,7 @@ impl Close {
     pub const APPLICATION: u16 = 4500;
 
     /// What a control frame can hold beside the code.
-    const REASON_MAX: usize = 123;
+    pub const REASON_MAX: usize = 123;
 
     pub fn new(code: u16, reason: &str) -> Self {
         let end = (0..=reason.len().min(Self::REASON_MAX))

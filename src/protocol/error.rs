@@ -83,6 +83,9 @@ impl ClientError {
             .detail("retry_after_ms", &Self::RETRY_BUSY_AFTER.as_millis())
     }
 
+    /// What the gateway says itself, whatever an application's details say.
+    pub const RESERVED: [&str; 3] = ["error", "retryable", "outcome"];
+
     /// As long as an action waits its turn before it is told `Busy`.
     const RETRY_BUSY_AFTER: Duration = Duration::from_secs(1);
 
@@ -92,7 +95,7 @@ impl ClientError {
         mut details: BTreeMap<String, Box<RawValue>>,
         retryable: bool,
     ) -> Self {
-        for name in ["error", "retryable", "outcome"] {
+        for name in Self::RESERVED {
             details.remove(name);
         }
         let code = Code::Application(code);

@@ -1,13 +1,10 @@
 //! What the gateway takes from an application although the contract has it otherwise: it knows
 //! what to do instead, and whoever writes a handler would like to know.
 
-use crate::{proto, protocol::Close};
-
-/// What a close frame can hold beside its code.
-const REASON_MAX: usize = 123;
-
-/// Members of an error's payload that the gateway says itself.
-const SAID_BY_THE_GATEWAY: [&str; 3] = ["error", "retryable", "outcome"];
+use crate::{
+    proto,
+    protocol::{ClientError, Close},
+};
 
 pub(super) fn of_reply(reply: &proto::HandleActionResponse) -> Vec<String> {
     let mut remarks = Vec::new();
@@ -18,7 +15,7 @@ pub(super) fn of_reply(reply: &proto::HandleActionResponse) -> Vec<String> {
             remarks.push("error is set, so nothing else of the message counts".into());
         }
         let details: serde_json::Value = serde_json::from_str(&error.details).unwrap_or_default();
-        let reserved = SAID_BY_THE_GATEWAY.iter().filter(|name| details.get(name).is_some());
+        let reserved = ClientError::RESERVED.iter().filter(|name| details.get(name).is_some());
         remarks.extend(reserved.map(|name| {
             format!("error.details has {name:?}, which the gateway says itself: it is dropped")
         }));
@@ -58,9 +55,9 @@ fn of_disconnect(field: &str, end: &proto::Disconnect) -> Vec<String> {
             "{field}.code is {code}, neither 1000 nor 4000 to 4999: {instead} is used"
         ));
     }
-    if end.reason.len() > REASON_MAX {
-        let size = end.reason.len();
-        remarks.push(format!("{field}.reason has {size} bytes and is cut after {REASON_MAX}"));
+    if end.reason.len() > Close::REASON_MAX {
+        let (size, most) = (end.reason.len(), Close::REASON_MAX);
+        remarks.push(format!("{field}.reason has {size} bytes and is cut after {most}"));
     }
     remarks
 }

@@ -4,20 +4,20 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
 
 use super::{Outcome, Report, found, found_not};
-use crate::config::{BrokerToCheck, ManagementUrl};
+use crate::{
+    config::{BrokerToCheck, ManagementUrl},
+    net::{
+        get::{self, Bounds},
+        remote::Remote,
+    },
+};
 
-const DEADLINE: Duration = Duration::from_secs(5);
-
-/// Of one answer; a broker with thousands of queues is asked for its policies and nodes only.
-const ANSWER_MAX: u64 = 4 << 20;
+/// A broker with thousands of queues is asked for its policies and nodes only.
+const ANSWER: Bounds = Bounds { bytes: 4 << 20, time: Duration::from_secs(5) };
 
 /// What a policy may say of a log: docs/rabbitmq.md says how.
 const BOUNDS: [&str; 2] = ["max-age", "max-length-bytes"];
@@ -104,30 +104,20 @@ fn judged(asked: &str, policies: &[Policy]) -> super::Finding {
     }
 }
 
-/// In HTTP/1.0, which knows no chunks: the answer ends with the connection.
 async fn get<T: for<'a> Deserialize<'a>>(url: &ManagementUrl, path: &str) -> Result<T, String> {
     let ManagementUrl { authority, user, password } = url;
+    let remote: Remote =
+        format!("http://{authority}").parse().map_err(|error| format!("{error}"))?;
     let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
-    let request = format!(
-        "GET {path} HTTP/1.0\r\nHost: {authority}\r\nAuthorization: Basic {credentials}\r\n\
-         Accept: application/json\r\nConnection: close\r\n\r\n"
-    );
-    let asking = async {
-        let mut socket = TcpStream::connect(authority.as_str()).await?;
-        socket.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        socket.take(ANSWER_MAX).read_to_end(&mut answer).await?;
-        std::io::Result::Ok(answer)
-    };
-    let answer = timeout(DEADLINE, asking).await.map_err(|_| "no answer in time".to_owned())?;
-    let answer = answer.map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or("it does not speak HTTP")?;
-    let status = head.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1) != Some("200") {
+    let authorization = HeaderValue::try_from(format!("Basic {credentials}"));
+    let authorization = authorization.map_err(|error| error.to_string())?;
+    let answer = get::get(&remote, path, Some(authorization), ANSWER).await?;
+    if answer.status() != StatusCode::OK {
+        let status = format!("{:?} {}", answer.version(), answer.status());
         return Err(format!("it answered {status:?}"));
     }
-    serde_json::from_str(body).map_err(|error| format!("it answered no such JSON: {error}"))
+    serde_json::from_slice(answer.body())
+        .map_err(|error| format!("it answered no such JSON: {error}"))
 }
 
 fn encoded(text: &str) -> String {

@@ -1,6 +1,6 @@
 //! Actions: those that are said to be valid, one that nobody knows, and one of nobody's.
 
-use super::{Outcome, Run, found, reply, session, words};
+use super::{Outcome, Run, found, session, words};
 use crate::{
     application::{Action, ActionReply, SessionSnapshot, grpc::Answer},
     metrics::CallStatus,
@@ -129,7 +129,8 @@ impl Run<'_> {
                     no_topics = carried.no_topics;
                     client = Some(carried.client);
                 }
-                Err(error) => reply::fail(answer, error),
+                // As the gateway would read it had it been carried out.
+                Err(error) => answer.read = Err(error),
             }
         }
         let came = [vec![words::came(answer)], no_topics.clone()].concat().join("; ");

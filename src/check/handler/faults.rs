@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use super::{Outcome, Run, actions::UNKNOWN, found, words};
 use crate::application::Action;
 
-/// Calls of an action that nobody knows, for one that is known might happen. They are given up one a little later than another, so that some are still under way in
-/// every handler.
+/// Calls of an action that nobody knows, for one that is known might happen. They are given up one a
+/// little later than another, so that some are still under way in every handler.
 const GIVEN_UP: u32 = 10;
 const APART: Duration = Duration::from_millis(5);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Outcome, Run, found, words};
-use crate::{application::grpc::Endpoint, metrics::CallStatus};
+use crate::{application::grpc::Endpoint, metrics::CallStatus, net::host};
 
 /// Calls whose median is told, in a time that nobody minds.
 const SAMPLES: usize = 20;
@@ -43,7 +43,7 @@ impl Run<'_> {
         let local = match endpoint {
             Endpoint::Unix(_) => true,
             Endpoint::Http(authority) => {
-                let host = authority.host().trim_matches(['[', ']']);
+                let host = host::without_brackets(authority.host());
                 host == "localhost"
                     || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
             }

@@ -3,7 +3,7 @@
 
 use super::{Run, words};
 use crate::{
-    application::{ActionReply, ApplicationError, SessionSnapshot, grpc::Answer},
+    application::{ActionReply, ApplicationError, SessionSnapshot},
     event::{Exchange, Topic},
     protocol,
     session::reply::{frames, updated},
@@ -55,9 +55,4 @@ impl Run<'_> {
         }
         Topic::new(name, key).map_err(|error| problem(error.to_string()))
     }
-}
-
-/// As the gateway would read it had it been carried out.
-pub(super) fn fail(answer: &mut Answer<ActionReply>, error: ApplicationError) {
-    answer.read = Err(error);
 }

@@ -3,43 +3,29 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use futures_util::{SinkExt, StreamExt};
-use serde::Serialize;
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, interval, sleep, timeout};
-use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
-    tungstenite::{
-        Error, Message, Utf8Bytes,
-        http::StatusCode,
-        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
-    },
-};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{
-    End, Printer, Stop,
+    End, Printer,
     heard::{Heard, Told},
     place::Place,
     shown::{Payload, Shown},
+    socket::{self, Action, Ended, Socket},
 };
 use crate::{
     config::hand::{From, Login},
     hand::{Failure, print::say},
-    net::{
-        backoff::Backoff,
-        remote::{HTTP1, Io, Remote},
-    },
+    net::{backoff::Backoff, remote::Remote},
+    signals::StopSignals,
     time::UnixTime,
 };
-
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the application may take for an action, and a gateway for reading a log, unless they are
 /// told to be slower than people.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often it asks where the log is, so that its place does not grow old while its keys are
 /// silent; and how many answers may be owed.
@@ -51,9 +37,6 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// After a connection that lasted so long it comes back fast.
 const STOOD: Duration = Duration::from_secs(10);
 
-/// The largest event there may be, with its names.
-const MESSAGE_MAX: usize = 8 << 20;
-
 /// The tags of its actions.
 const LOGIN: &str = "login";
 const SUBSCRIBE: &str = "subscribe";
@@ -61,8 +44,6 @@ const PING: &str = "ping";
 
 /// A gateway that wants it back later than this can tell it again.
 const AFTER_MAX: Duration = Duration::from_secs(60);
-
-type Socket = WebSocketStream<Box<dyn Io>>;
 
 pub(super) struct Client {
     exchange: String,
@@ -83,21 +64,6 @@ pub(super) struct Client {
     unanswered_pings: u32,
     /// When the gateway wants it back.
     back_after: Option<Duration>,
-}
-
-#[derive(Serialize)]
-struct Action<'a, P> {
-    action: &'a str,
-    tag: &'a str,
-    payload: &'a P,
-}
-
-/// How a connection ended.
-enum Ended {
-    /// Another one may do better.
-    Lost(String),
-    /// For good.
-    For(End),
 }
 
 impl Client {
@@ -126,19 +92,19 @@ impl Client {
         }
     }
 
-    pub(super) async fn run(mut self, mut stop: Stop) -> End {
+    pub(super) async fn run(mut self, mut stop: StopSignals) -> End {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
         loop {
             let mut socket = None;
             let ended = tokio::select! {
                 Err(ended) = self.connection(&mut socket) => ended,
-                () = stop.asked() => Ended::For(End::Asked),
+                () = stop.next() => Ended::For(End::Asked),
             };
             let reason = match ended {
                 Ended::Lost(reason) if self.began => reason,
                 Ended::Lost(reason) => return End::Failed(Failure(reason)),
                 Ended::For(end) => {
-                    close(socket).await;
+                    socket::close(socket).await;
                     return end;
                 }
             };
@@ -155,24 +121,24 @@ impl Client {
             let pause = self.back_after.take().unwrap_or_else(|| backoff.pause());
             tokio::select! {
                 () = sleep(pause) => {}
-                () = stop.asked() => return End::Asked,
+                () = stop.next() => return End::Asked,
             }
         }
     }
 
     async fn connection(&mut self, slot: &mut Option<Socket>) -> Result<Infallible, Ended> {
         (self.logged_in, self.answered, self.unanswered_pings) = (false, 0, 0);
-        let socket = slot.insert(self.connect().await?);
+        let socket = slot.insert(socket::connect(&self.url).await?);
         let mut pings = interval(PING_INTERVAL);
         pings.reset();
         if let Some(login) = &self.login {
             let Login { action, payload } = login;
-            send(socket, &Action { action, tag: LOGIN, payload }).await?;
+            socket::send(socket, &Action { action, tag: LOGIN, payload }).await?;
             let answered = self.until(socket, &mut pings, |client| client.logged_in);
             within(LOGIN, answered).await?;
         }
         let payload = &self.subscription();
-        send(socket, &Action { action: "Subscribe", tag: SUBSCRIBE, payload }).await?;
+        socket::send(socket, &Action { action: "Subscribe", tag: SUBSCRIBE, payload }).await?;
         let answered =
             self.until(socket, &mut pings, |client| client.answered >= client.keys.len());
         within(SUBSCRIBE, answered).await?;
@@ -183,30 +149,6 @@ impl Client {
         self.subscribed_at = Some(Instant::now());
         loop {
             self.next(socket, &mut pings).await?;
-        }
-    }
-
-    async fn connect(&self) -> Result<Socket, Ended> {
-        let lost = |reason: String| {
-            Ended::Lost(format!(
-                "no connection to {} ({reason}): does the gateway run? --url (MYXI_URL) says where \
-                 clients connect",
-                self.url
-            ))
-        };
-        let io = self.url.connect(HTTP1).await.map_err(|error| lost(error.to_string()))?;
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE_MAX))
-            .max_frame_size(Some(MESSAGE_MAX));
-        let upgrading = client_async_with_config(self.url.uri(), io, Some(config));
-        match timeout(HANDSHAKE_TIMEOUT, upgrading).await {
-            Ok(Ok((socket, _))) => Ok(socket),
-            Ok(Err(Error::Http(answer))) if is_final(answer.status()) => {
-                let status = answer.status();
-                Err(failed(format!("{} refuses the connection: {status}", self.url)))
-            }
-            Ok(Err(error)) => Err(lost(error.to_string())),
-            Err(_) => Err(lost(format!("no WebSocket within {HANDSHAKE_TIMEOUT:?}"))),
         }
     }
 
@@ -237,7 +179,7 @@ impl Client {
         tokio::select! {
             message = socket.next() => match message {
                 Some(Ok(Message::Text(text))) => self.heard(&text).await,
-                Some(Ok(Message::Close(frame))) => Err(closed(frame.as_ref())),
+                Some(Ok(Message::Close(frame))) => Err(socket::closed(frame.as_ref())),
                 Some(Ok(_)) => Ok(()),
                 Some(Err(error)) => Err(Ended::Lost(format!("the connection was lost ({error})"))),
                 None => Err(Ended::Lost("the connection was lost".into())),
@@ -247,14 +189,17 @@ impl Client {
                     return Err(Ended::Lost("the gateway is silent".into()));
                 }
                 self.unanswered_pings += 1;
-                send(socket, &Action { action: "Ping", tag: PING, payload: &json!({}) }).await
+                socket::send(socket, &Action { action: "Ping", tag: PING, payload: &json!({}) }).await
             }
         }
     }
 
     async fn heard(&mut self, text: &Utf8Bytes) -> Result<(), Ended> {
         let Some(heard) = Heard::read(text) else {
-            return Err(failed(format!("{} speaks otherwise than a gateway does", self.url)));
+            return Err(Ended::failed(format!(
+                "{} speaks otherwise than a gateway does",
+                self.url
+            )));
         };
         match heard {
             Heard::Pushed { exchange, routing_key, event, payload, position } => {
@@ -347,7 +292,7 @@ impl Client {
                 self.keys.retain(|held| *held != key);
                 say("tail", &format!("the application ended the subscription to {key}"));
                 if self.keys.is_empty() {
-                    return Err(failed("there is no subscription left".into()));
+                    return Err(Ended::failed("there is no subscription left".into()));
                 }
             }
             "Reconnect" => {
@@ -364,30 +309,8 @@ impl Client {
         let text = format!("{what}: {}", told.error_in_words());
         match self.began && told.may_be_asked_again() {
             true => Ended::Lost(text),
-            false => failed(text),
+            false => Ended::failed(text),
         }
-    }
-}
-
-fn failed(reason: String) -> Ended {
-    Ended::For(End::Failed(Failure(reason)))
-}
-
-/// A gateway that is full, or leaves, says so with these.
-fn is_final(status: StatusCode) -> bool {
-    !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
-}
-
-/// What the code says: come back, or stay away.
-fn closed(frame: Option<&CloseFrame>) -> Ended {
-    let Some(CloseFrame { code, reason }) = frame else {
-        return Ended::Lost("the gateway closed the connection".into());
-    };
-    let code = u16::from(*code);
-    let text = format!("the gateway closed the connection ({code} {reason})");
-    match code {
-        1000 | 1007..=1009 | 4500..=4999 => failed(format!("{text}, not to come back")),
-        _ => Ended::Lost(text),
     }
 }
 
@@ -397,20 +320,4 @@ async fn within(
 ) -> Result<(), Ended> {
     let late = |_| Ended::Lost(format!("no answer to the {action} within {ANSWER_TIMEOUT:?}"));
     timeout(ANSWER_TIMEOUT, answered).await.map_err(late)?
-}
-
-async fn send(socket: &mut Socket, action: &Action<'_, impl Serialize>) -> Result<(), Ended> {
-    let text = serde_json::to_string(action).expect("text and raw JSON always serialize");
-    match timeout(SEND_TIMEOUT, socket.send(Message::text(text))).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Ended::Lost(format!("the connection was lost ({error})"))),
-        Err(_) => Err(Ended::Lost("the gateway does not read".into())),
-    }
-}
-
-/// As a client should; the gateway need not answer.
-async fn close(socket: Option<Socket>) {
-    let Some(mut socket) = socket else { return };
-    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-    let _ = timeout(CLOSE_TIMEOUT, socket.close(Some(frame))).await;
 }

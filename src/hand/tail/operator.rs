@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 use super::{
-    End, Printer, Stop,
+    End, Printer,
     shown::{Payload, Shown},
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
         print::say,
     },
     net::backoff::Backoff,
+    signals::StopSignals,
 };
 
 /// The console asks as often.
@@ -49,12 +50,12 @@ pub(super) async fn run(
     admin: &AdminAt,
     last: usize,
     mut printer: Printer,
-    mut stop: Stop,
+    mut stop: StopSignals,
 ) -> End {
     let watching = Watching { exchange, admin, after: None, lost: false };
     tokio::select! {
         end = watching.run(last, &mut printer) => end,
-        () = stop.asked() => End::Asked,
+        () = stop.next() => End::Asked,
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::value::RawValue;
 
-use crate::hand::print::{one_line, plain};
+use crate::{hand::print::one_line, text::plain};
 
 const DIM: &str = "\x1b[2m";
 const BOLD: &str = "\x1b[1m";

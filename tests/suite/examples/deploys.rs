@@ -8,7 +8,7 @@ use super::{unknown, user};
 use crate::support::{
     client::Client,
     example::{Example, Language, Place},
-    held_gateway::HeldGateway,
+    scripted_gateway::ScriptedGateway,
 };
 
 /// Together no more than the smallest pool of threads has.
@@ -25,8 +25,8 @@ fn one_die() -> Value {
 }
 
 pub async fn a_kill_may_have_happened_after_the_action(language: Language, place: Place) {
-    let held = HeldGateway::start().await;
-    let mut example = Example::start(language, place, Some(&held.address)).await;
+    let held = ScriptedGateway::start().await;
+    let mut example = Example::start(language, place, Some(&held.address.to_string())).await;
     let mut adam = user(&example, "adam").await;
     adam.send(json!({"action": "Say", "tag": 1, "payload": hi()})).await;
     held.push().await;
@@ -39,8 +39,8 @@ pub async fn a_kill_may_have_happened_after_the_action(language: Language, place
 }
 
 pub async fn a_stop_finishes_what_is_under_way(language: Language, place: Place) {
-    let held = HeldGateway::start().await;
-    let mut example = Example::start(language, place, Some(&held.address)).await;
+    let held = ScriptedGateway::start().await;
+    let mut example = Example::start(language, place, Some(&held.address.to_string())).await;
     let mut clients = Vec::new();
     for _ in 0..UNDER_WAY {
         let mut client = user(&example, "adam").await;

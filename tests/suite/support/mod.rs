@@ -9,7 +9,6 @@ pub mod fleet;
 pub mod frames;
 pub mod gateway;
 pub mod handler;
-pub mod held_gateway;
 pub mod http;
 pub mod metrics;
 pub mod process;

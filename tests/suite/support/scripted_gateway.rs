@@ -1,5 +1,6 @@
-//! A `Gateway` service that answers `PushEvents` as the test says: what a real one says of a broker
-//! that is away or silent, at once.
+//! A `Gateway` service in the gateway's place. `PushEvents` it answers as the test says: what a real
+//! one says of a broker that is away or silent, at once. The answers to `PushEvent` wait until the
+//! test lets them go: so whoever pushes is in the middle of it for as long as the test likes.
 
 use std::{
     collections::VecDeque,
@@ -7,7 +8,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch},
+    task::JoinSet,
+};
 use tonic::{
     Request, Response, Status,
     transport::{Server, server::TcpIncoming},
@@ -27,6 +32,8 @@ pub struct ScriptedGateway {
     pub address: SocketAddr,
     answers: Answers,
     came: Arc<Semaphore>,
+    pushes: AsyncMutex<mpsc::UnboundedReceiver<PushEventRequest>>,
+    released: watch::Sender<bool>,
     _serving: JoinSet<()>,
 }
 
@@ -41,14 +48,33 @@ impl ScriptedGateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let (answers, came) = (Answers::default(), Arc::new(Semaphore::new(0)));
-        let service = GatewayServer::new(Service { answers: answers.clone(), came: came.clone() });
+        let (pushed, pushes) = mpsc::unbounded_channel();
+        let (released, wait) = watch::channel(false);
+        let service = GatewayServer::new(Service {
+            answers: answers.clone(),
+            came: came.clone(),
+            pushed,
+            released: wait,
+        });
         let serving = Server::builder().serve_with_incoming(service, TcpIncoming::from(listener));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { serving.await.expect("served") });
-        Self { address, answers, came, _serving: tasks }
+        let pushes = AsyncMutex::new(pushes);
+        Self { address, answers, came, pushes, released, _serving: tasks }
     }
 
-    /// To the next call; one that nothing is said of is not answered.
+    /// The next event that somebody pushes alone, and then waits.
+    pub async fn push(&self) -> PushEventRequest {
+        let mut pushes = self.pushes.lock().await;
+        within(DEADLINE, "a push", pushes.recv()).await.expect("it serves")
+    }
+
+    /// All that are pushed alone are answered from now on, and all that wait.
+    pub fn release(&self) {
+        self.released.send_replace(true);
+    }
+
+    /// To the next call of several; one that nothing is said of is not answered.
     pub fn answers(&self, results: Vec<PushResult>) {
         self.answers.lock().unwrap().push_back(results);
     }
@@ -62,6 +88,8 @@ impl ScriptedGateway {
 struct Service {
     answers: Answers,
     came: Arc<Semaphore>,
+    pushed: mpsc::UnboundedSender<PushEventRequest>,
+    released: watch::Receiver<bool>,
 }
 
 #[tonic::async_trait]
@@ -82,9 +110,11 @@ impl Gateway for Service {
 
     async fn push_event(
         &self,
-        _: Request<PushEventRequest>,
+        request: Request<PushEventRequest>,
     ) -> Result<Response<PushEventResponse>, Status> {
-        Err(Status::unimplemented("not in this test"))
+        let _ = self.pushed.send(request.into_inner());
+        let _ = self.released.clone().wait_for(|released| *released).await;
+        Ok(Response::new(PushEventResponse { event_id: "1".into() }))
     }
 
     async fn send_event(

@@ -7,7 +7,6 @@ use h2::client;
 use http::uri::Authority;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream, lookup_host},
     time::timeout,
 };
@@ -18,7 +17,10 @@ use super::{
     live::{Live, Opened},
     pongs::PongsLast,
 };
-use crate::{application::grpc::Endpoint, net::dial};
+use crate::{
+    application::grpc::Endpoint,
+    net::dial::{self, Io},
+};
 
 /// For the socket and the peer's first words together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,9 +40,6 @@ pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
 const HEADERS_MAX: u32 = 16 << 10;
 
 pub(super) type Socket = Heard<PongsLast<Box<dyn Io>>>;
-
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Fails with the reason in words. `attempt` counts those that failed (see [`dial`]).
 pub(super) async fn connect(settings: &Settings, attempt: usize) -> Result<Opened, String> {

@@ -17,7 +17,8 @@ impl StopSignals {
         Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
 
-    pub(super) async fn next(&mut self) {
+    /// The next of them.
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
