@@ -38,7 +38,7 @@ async fn a_server_that_takes_pings_for_abuse_is_found() {
         () = async { while app.line().await.is_some() {} } => panic!("the handler ended"),
     };
     // Whether its word or the end of the connection is heard first is a matter of luck.
-    checked.failed("pings", "");
+    checked.failed("pings", "the connection was lost");
     // What times out in silence is followed by one, too.
     let expected = ["pings", "short-deadline", "cancelled-calls"];
     assert!(checked.of("failed").iter().all(|name| expected.contains(name)), "{}", checked.text);
