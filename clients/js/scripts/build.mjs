@@ -1,12 +1,13 @@
-// Builds dist/: the file for a script tag, the module, the same for `require`, and their types.
+// Builds dist/: the file for a script tag, the module, the same for `require`, what is for tests, and
+// their types.
 //
 //   node scripts/build.mjs [directory]
 
 import { execFileSync } from "node:child_process";
 import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, posix, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { buildSync } from "esbuild";
+import { build } from "esbuild";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const out = resolve(process.argv[2] ?? join(root, "dist"));
@@ -21,9 +22,20 @@ const common = {
   target: "es2022",
   legalComments: "none",
 };
-buildSync({ ...common, entryPoints: ["src/global.ts"], outfile: join(out, "myxi.js"), format: "iife" });
-buildSync({ ...common, entryPoints: ["src/index.ts"], outfile: join(out, "myxi.mjs"), format: "esm" });
-buildSync({ ...common, entryPoints: ["src/index.ts"], outfile: join(out, "myxi.cjs"), format: "cjs" });
+await build({ ...common, entryPoints: ["src/global.ts"], outfile: join(out, "myxi.js"), format: "iife" });
+for (const [format, extension] of [["esm", "mjs"], ["cjs", "cjs"]]) {
+  // An error of a test is the page's `MyxiError`, also where a test puts the one in the other's place.
+  const setup = ({ onResolve }) =>
+    onResolve({ filter: /\/error\.js$/ }, () => ({ path: `./error.${extension}`, external: true }));
+  const module = (entry, name, options) => build({
+    ...common, entryPoints: [entry], outfile: join(out, `${name}.${extension}`), format,
+    plugins: [{ name: "error", setup }], ...options,
+  });
+  await module("src/error.ts", "error");
+  await module("src/index.ts", "myxi");
+  // Time stands still in tests, also for the library.
+  await module("src/testing.ts", "testing", { inject: ["src/testing/clock.ts"], minify: false });
+}
 
 const tsc = join(root, "node_modules/typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", root, "--outDir", out], { stdio: "inherit" });
@@ -34,14 +46,15 @@ const reach = (name) => {
   if (reached.has(name)) return;
   reached.add(name);
   const types = readFileSync(join(out, `${name}.d.ts`), "utf8");
-  for (const [, other] of types.matchAll(/from "\.\/(\w+)\.js"/g)) reach(other);
+  for (const [, other] of types.matchAll(/from "(\.[./\w]+)\.js"/g)) reach(posix.join(posix.dirname(name), other));
 };
 reach("index");
-for (const file of readdirSync(out)) {
+reach("testing");
+for (const file of readdirSync(out, { recursive: true })) {
   if (file.endsWith(".d.ts") && !reached.has(file.slice(0, -".d.ts".length))) rmSync(join(out, file));
 }
 // To the compiler the types of a module are not those of what is required.
 for (const name of reached) {
   const types = readFileSync(join(out, `${name}.d.ts`), "utf8");
-  writeFileSync(join(out, `${name}.d.cts`), types.replaceAll(/from "(\.\/\w+)\.js"/g, 'from "$1.cjs"'));
+  writeFileSync(join(out, `${name}.d.cts`), types.replaceAll(/from "(\.[./\w]+)\.js"/g, 'from "$1.cjs"'));
 }

@@ -1,6 +1,7 @@
 // Actions that wait for their reply, by tag.
 
-import { MyxiError, connectionLost, fromPayload } from "./errors.js";
+import { MyxiError } from "./error.js";
+import { connectionLost, fromPayload } from "./errors.js";
 import { TIMER_MAX } from "./liveness.js";
 import type { Message, Reply } from "./types.js";
 

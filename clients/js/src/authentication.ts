@@ -2,7 +2,8 @@
 // decide about it, and warns when something waits for its end in vain.
 
 import { Backoff } from "./backoff.js";
-import { MyxiError, report } from "./errors.js";
+import { MyxiError } from "./error.js";
+import { report } from "./errors.js";
 
 /** Between tries on one connection, in ms. */
 const RETRY = { initial: 1_000, max: 30_000 };

@@ -1,7 +1,7 @@
 // What `import … from "myxi"` offers; global.ts offers the same.
 
 export { Connection } from "./connection.js";
-export { MyxiError } from "./errors.js";
+export { MyxiError } from "./error.js";
 export type { Subscription } from "./subscription.js";
 export type {
   ActionOptions,

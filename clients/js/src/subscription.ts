@@ -2,7 +2,7 @@
 // stands. Several may share a topic; what is said on the wire is the business of topics.ts.
 
 import { Emitter } from "./emitter.js";
-import { MyxiError } from "./errors.js";
+import { MyxiError } from "./error.js";
 import { Iteration } from "./iteration.js";
 import type {
   AnyEvents, EventOf, HandlerOf, HandlerOptions, Message, NameOf, SubscribeOptions, SubscriptionHandlers,

@@ -2,7 +2,8 @@
 // wire, however many handles share it, asked for again on every connection.
 
 import { Backoff } from "./backoff.js";
-import { MyxiError, asObject, connectionLost, fromPayload } from "./errors.js";
+import { MyxiError } from "./error.js";
+import { asObject, connectionLost, fromPayload } from "./errors.js";
 import { Positions } from "./positions.js";
 import { KEYS_MAX, type Request, requestsFor } from "./requests.js";
 import { Subscription } from "./subscription.js";

@@ -1,6 +1,7 @@
 // Never run: it must compile, and what is marked must not.
 
 import { Connection, MyxiError, type Reply, type State, type Subscription } from "myxi";
+import { Connection as FakeConnection } from "myxi/testing";
 
 interface WidgetEvents {
   WidgetQtyChanged: { quantity: number };
@@ -111,3 +112,16 @@ async function act() {
   }
 }
 void [iterate, act];
+
+// What is for tests.
+const fake = new FakeConnection<AppEvents>();
+const asGiven: Connection<AppEvents> = fake;
+fake.gateway.handle("Say", ({ text }) => ({ event: "Sent", payload: { text } })).handle("Go", async () => {});
+fake.gateway.answer("Say", "Sent", { number: 1 });
+fake.gateway.fail("Say", "PermissionDenied", { retryable: false });
+fake.gateway.actions.map(({ action, payload }) => [action.length, payload.text]);
+// @ts-expect-error: a key is no object
+fake.gateway.deliver("widgets", {}, "WidgetQtyChanged");
+// @ts-expect-error: an answer has a name
+fake.gateway.handle("Say", () => ({ payload: {} }));
+asGiven.on("Hello", ({ message }) => message.length);
