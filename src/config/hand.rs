@@ -130,6 +130,8 @@ pub struct HealthConfig {
     pub admin: Remote,
     /// Whether it runs is enough.
     pub live: bool,
+    /// Degraded is not enough.
+    pub strict: bool,
 }
 
 impl fmt::Debug for Login {

@@ -18,8 +18,9 @@ use crate::{
 /// Below what probes are usually given.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+const DEGRADED: &str = "degraded";
 /// Those of a gateway: something else may answer there.
-const WORDS: [&str; 6] = ["live", "ready", "degraded", "starting", "draining", "unready"];
+const WORDS: [&str; 6] = ["live", "ready", DEGRADED, "starting", "draining", "unready"];
 
 /// As the admin listener has it; the clients' has the word alone.
 #[derive(Deserialize)]
@@ -30,7 +31,7 @@ struct Report {
 }
 
 pub(super) async fn run(config: HealthConfig) -> Result<Outcome, Failure> {
-    let HealthConfig { admin, live } = config;
+    let HealthConfig { admin, live, strict } = config;
     let at = AdminAt { remote: admin, token: None };
     let path = if live { "/health/live" } else { "/health/ready" };
     let late = |_| Failure(format!("{}: no answer within {TIMEOUT:?}", at.remote));
@@ -43,7 +44,8 @@ pub(super) async fn run(config: HealthConfig) -> Result<Outcome, Failure> {
     if let Err(error) = Output::new().line(&word).await {
         not_written(error)?;
     }
-    Ok(if status == StatusCode::OK { Outcome::Done } else { Outcome::NotAll })
+    let well = status == StatusCode::OK && !(strict && word.starts_with(DEGRADED));
+    Ok(if well { Outcome::Done } else { Outcome::NotAll })
 }
 
 /// `ready`, or what it is and why.

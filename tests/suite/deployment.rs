@@ -71,23 +71,32 @@ fn what_is_set_is_valid() {
             Err(problems) => panic!("{file}: {:#?}", problems.0),
         };
         let drain = config.drain.shutdown_delay + config.drain.drain_time;
-        let needed = drain + config.application.timeout + AFTER_THE_DRAIN;
-        let left = before_it_is_killed(file);
+        let asked = drain + config.application.timeout;
+        let needed = asked + AFTER_THE_DRAIN;
+        let (file, before) = its_end(file);
+        let left = seconds(&file, before);
         assert!(left > needed, "{file}: killed after {left:?}, and needs {needed:?}");
+        if file.contains("sidecar") {
+            let waits = seconds(&file, "preStop: {sleep: {seconds: ");
+            assert!(waits > asked, "{file}: asked for {asked:?}, and it waits {waits:?}");
+        }
     }
 }
 
 /// For what the application and the broker have under way.
 const AFTER_THE_DRAIN: Duration = Duration::from_secs(5);
 
-/// How long whoever reads this file waits for the gateway's end.
-fn before_it_is_killed(file: &str) -> Duration {
-    let (file, before) = match file {
+/// Where it stands how long whoever reads this file waits for the gateway's end.
+fn its_end(file: &str) -> (String, &'static str) {
+    match file {
         "deploy/systemd/myxi.env" => ("deploy/systemd/myxi@.service".into(), "TimeoutStopSec="),
         "compose.yaml" => (file.to_owned(), "stop_grace_period: "),
         pods => (format!("{pods}/myxi.yaml"), "terminationGracePeriodSeconds: "),
-    };
-    let text = read(&file);
+    }
+}
+
+fn seconds(file: &str, before: &str) -> Duration {
+    let text = read(file);
     let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("{file}: no {before}"));
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     Duration::from_secs(rest[..end].parse().expect("seconds"))

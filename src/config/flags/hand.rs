@@ -40,7 +40,7 @@ Examples:
   myxi health
   HEALTHCHECK CMD [\"myxi\", \"health\"]
 
-Exit code 0: ready, or degraded; 1: neither, or there is no answer within 3 s.";
+Exit code 0: ready, or degraded without --strict; 1: neither, or there is no answer within 3 s.";
 
 #[derive(Subcommand)]
 pub(in crate::config) enum HandFlags {
@@ -170,6 +170,9 @@ pub(in crate::config) struct HealthFlags {
     /// Ask whether the process runs, instead of whether it should get clients
     #[arg(long)]
     pub live: bool,
+    /// Call degraded unwell, too: as a startup probe does, which waits for the application
+    #[arg(long, conflicts_with = "live")]
+    pub strict: bool,
     /// Where health is asked: the admin listener, or the clients' with --health-on-listen
     /// [default: http:// and --admin-listen of `serve`, by its variable]
     #[arg(long, env = "MYXI_ADMIN", value_name = "URL", visible_alias = "url")]

@@ -175,7 +175,8 @@ impl<'a> Reader<'a> {
 
     fn health(mut self, flags: HealthFlags) -> Result<HandCommand, ConfigErrors> {
         let admin = self.admin_listener(flags.admin.as_ref());
-        let config = admin.map(|admin| HealthConfig { admin, live: flags.live });
+        let HealthFlags { live, strict, .. } = flags;
+        let config = admin.map(|admin| HealthConfig { admin, live, strict });
         self.problems.finish(config.map(HandCommand::Health))
     }
 

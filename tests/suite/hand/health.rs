@@ -14,6 +14,7 @@ async fn a_gateway_that_should_get_clients_is_well_and_another_is_not() {
     let gateway = Gateway::with(&app, &["--exchange=widgets", "--health-on-listen"]).await;
     assert_eq!(end(myxi(&gateway, &["health"])).await.well(), "ready\n");
     assert_eq!(end(myxi(&gateway, &["health", "--live"])).await.well(), "live\n");
+    assert_eq!(end(myxi(&gateway, &["health", "--strict"])).await.well(), "ready\n");
     let clients = format!("--admin=http://{}", gateway.clients);
     assert_eq!(end(bare(&["health", &clients])).await.well(), "ready\n");
 
@@ -26,6 +27,8 @@ async fn a_gateway_that_should_get_clients_is_well_and_another_is_not() {
     gateway.health_becomes("degraded").await;
     let degraded = end(myxi(&gateway, &["health"])).await.well();
     assert!(degraded.starts_with("degraded: the application: "), "{degraded}");
+    let ended = end(myxi(&gateway, &["health", "--strict"])).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), &*degraded), "{ended:#?}");
 
     // Without a broker it never begins.
     let nowhere = ["--exchange=widgets", "--rabbitmq-url=amqp://127.0.0.1:9"];
