@@ -76,20 +76,20 @@ impl Proxy {
 
     /// What is replaced in its file.
     fn changes(self, balancer: &Places, directory: &Path) -> Vec<(&'static str, String)> {
-        let (plain, tls) = (balancer.plain.to_string(), balancer.tls.to_string());
+        let Places { http, tls, plain } = balancer;
         let path = |name: &str| directory.join(name).display().to_string();
         match self {
             Self::Nginx => vec![
-                ("listen 80;", format!("listen {plain};")),
-                ("listen 443 ssl;", format!("listen {tls} ssl;")),
+                ("listen 80;", format!("listen {http};")),
+                ("listen 443 ssl;", format!("listen {tls} ssl; listen {plain};")),
                 ("/etc/ssl/certs/gateway.example.pem", path("certificate.pem")),
                 ("/etc/ssl/private/gateway.example.key", path("key.pem")),
                 // Debian's are of its user.
                 ("http {", format!("http {{ access_log off; {}", temporary_paths(directory))),
             ],
             Self::Haproxy => vec![
-                ("bind :80\n", format!("bind {plain}\n")),
-                ("bind :443 ", format!("bind {tls} ")),
+                ("bind :80\n", format!("bind {http}\n")),
+                ("bind :443 ", format!("bind {plain}\n    bind {tls} ")),
                 ("/etc/haproxy/gateway.example.pem", path("both.pem")),
                 ("    user haproxy\n    group haproxy\n", String::new()),
                 // Here a process may not have so many descriptors.
@@ -107,8 +107,8 @@ impl Proxy {
                         "\t}}\n}}\n\
                          http://{HOST}:{} {{\n\timport site\n}}\n\
                          https://{HOST}:{} {{\n\timport site\n\ttls {} {}\n}}\n",
-                        balancer.plain.port(),
-                        balancer.tls.port(),
+                        plain.port(),
+                        tls.port(),
                         path("certificate.pem"),
                         path("key.pem"),
                     ),
@@ -123,10 +123,13 @@ fn temporary_paths(directory: &Path) -> String {
     kinds.map(|kind| format!("{kind}_temp_path {};", directory.join(kind).display())).join(" ")
 }
 
-/// Where it listens, and for whom.
+/// Where it listens.
 struct Places {
-    plain: SocketAddr,
+    /// For those who have not heard of TLS.
+    http: SocketAddr,
     tls: SocketAddr,
+    /// As behind TLS, for tests alone.
+    plain: SocketAddr,
 }
 
 pub struct Balancer {
@@ -144,7 +147,11 @@ impl Balancer {
     /// With another bound on connections on which nothing passes.
     pub async fn start_with_idle(proxy: Proxy, replicas: [SocketAddr; 2], idle: &str) -> Self {
         let directory = TempDir::new("proxy");
-        let places = Places { plain: lasting_address().await, tls: lasting_address().await };
+        let places = Places {
+            http: lasting_address().await,
+            tls: lasting_address().await,
+            plain: lasting_address().await,
+        };
         certify(directory.path()).await;
         let mut text = fs::read_to_string(proxy.file()).expect("a file for the proxy");
         let mut replace = |from: &str, to: &str| {
@@ -183,6 +190,11 @@ impl Balancer {
 
     pub fn address(&self) -> SocketAddr {
         self.places.plain
+    }
+
+    /// Where those are sent on to TLS who do not ask for it; not Caddy's, which would do so by itself.
+    pub fn http(&self) -> Option<SocketAddr> {
+        (self.proxy != Proxy::Caddy).then_some(self.places.http)
     }
 
     /// A client from this address of loopback.

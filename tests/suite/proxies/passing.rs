@@ -75,6 +75,16 @@ pub async fn clients_and_pages_pass_as_if_nothing_stood_between(proxy: Proxy) {
     assert_eq!(library.0, 200);
     assert_eq!(http::get(balancer.address(), "/elsewhere", HOST).await.0, 404);
 
+    if let Some(address) = balancer.http() {
+        let request = format!("GET /a?b HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
+        let head = http::exchange(address, request.as_bytes()).await;
+        assert_eq!(http::status(&head), 301, "{head}");
+        assert!(
+            head.to_lowercase().contains(&format!("location: https://{HOST}/a?b\r\n")),
+            "{head}"
+        );
+    }
+
     let upgrade = [
         "Connection: Upgrade",
         "Upgrade: websocket",
