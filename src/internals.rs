@@ -96,7 +96,7 @@ pub mod net {
 pub mod protocol {
     pub use crate::protocol::{
         ClientError, ClientMessage, Close, Dialect, ErrorCode, Frame, KeyForm, KeySelection,
-        NotRecovered, Past, Recovered, RoutingKey, Tag, TopicRequest, done, error, gap,
+        NotRecovered, OWN_EVENTS, Past, Recovered, RoutingKey, Tag, TopicRequest, done, error, gap,
         pushed_event, replayed, subscribed, unsubscribed,
     };
 }

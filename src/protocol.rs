@@ -29,6 +29,20 @@ use crate::{
     time::UnixTime,
 };
 
+/// What the gateway calls its own messages: whoever hears another's by these names may mistake it.
+pub const OWN_EVENTS: [&str; 10] = [
+    "Welcome",
+    "Subscribed",
+    "Unsubscribed",
+    "YourSubscriptions",
+    "Pong",
+    "Done",
+    "Error",
+    "Gap",
+    "Replayed",
+    "Reconnect",
+];
+
 /// Any JSON value, echoed in every reply that its action causes.
 pub type Tag = RawValue;
 

@@ -4,6 +4,7 @@ installed. Needs `websockets`; with `debug` also `jsonschema`, to hold every mes
 """
 
 import asyncio
+import contextlib
 import json
 import pathlib
 import random
@@ -16,7 +17,8 @@ SCHEMA = pathlib.Path(__file__).parents[2] / "docs/wire.schema.json"
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # s, between two attempts to connect
 STOOD = 10.0  # s: a connection that stood so long was a good one
-CONNECTING, PONG = 15.0, 15.0  # s that connecting, and an answer to Ping, may take
+# s that connecting, an answer to Ping, and what is sent until it has left, may take
+CONNECTING, PONG, SENDING = 15.0, 15.0, 15.0
 PINGS_APART = 10  # intervals: so often Ping is sent, whatever is heard
 KEYS_MAX, KEYS_SIZE = 500, 40_000  # in one Subscribe, and their bytes: a gateway takes 64 KiB
 ACTIONS_MAX = 1000  # that wait for their reply
@@ -27,11 +29,13 @@ class GatewayError(Exception):
     """An Error of the gateway's. Decide by `retryable` and `unknown`, not by the code (rule 2)."""
 
     def __init__(self, payload):
-        super().__init__(payload["error"])
-        self.code = payload["error"]
-        self.retryable = payload["retryable"]
+        payload = payload if isinstance(payload, dict) else {}
+        self.code = str(payload.get("error", "InternalError"))
+        super().__init__(self.code)
+        self.retryable = payload.get("retryable") is True
         self.unknown = payload.get("outcome") == "unknown"
-        self.retry_after = payload.get("retry_after_ms", 0) / 1000
+        after = payload.get("retry_after_ms")
+        self.retry_after = after / 1000 if isinstance(after, int) else 0
         self.payload = payload
 
 
@@ -79,7 +83,8 @@ class Backoff:
 
 
 class Client:
-    """`authenticate` is awaited on every connection before anything else is asked for."""
+    """`authenticate` is awaited on every connection before anything else is asked for. What a handler
+    raises is reported to the loop, and disturbs nothing."""
 
     def __init__(self, url, authenticate=None, debug=False):
         self.url, self.authenticate = url, authenticate
@@ -93,6 +98,13 @@ class Client:
         self.ready = False
         self.tasks, self.failed = set(), None
         self.come_back_after = 0
+        self.closed = asyncio.Event()
+
+    async def close(self):
+        """For good."""
+        self.closed.set()
+        if self.socket:
+            await self.socket.close(1000)
 
     def subscribe(self, exchange, key, handler):
         wanted = self.keys[exchange, text(key)] = Key(exchange, key, handler)
@@ -123,7 +135,7 @@ class Client:
         """One connection after another; returns the code that wants this client to stay away, and
         raises what is final about its authentication."""
         backoff = Backoff()
-        while True:
+        while not self.closed.is_set():
             connected, code = time.monotonic(), None
             try:
                 connecting = websockets.connect(
@@ -148,7 +160,9 @@ class Client:
                 backoff.tries = max(backoff.tries, 4)
             wait = max(backoff.next(), min(self.come_back_after, LONGEST_WAIT))
             self.come_back_after = 0
-            await asyncio.sleep(wait)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.closed.wait(), wait)
+        return 1000
 
     async def talk(self):
         """Until the connection is lost, which raises."""
@@ -203,6 +217,12 @@ class Client:
                 await self.send("Subscribe", wanted | past, tag)
 
     def take(self, message):
+        """What is not as the schema has it is passed over: a later gateway may say more, and an
+        application may name its own events as the gateway does (rule 4)."""
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            self.take_known(message)
+
+    def take_known(self, message):
         event, tag, payload = message["event"], message.get("tag"), message.get("payload")
         if "mq" in message:
             self.take_event(event, payload, message["mq"])
@@ -224,12 +244,11 @@ class Client:
                 reply.set_exception(GatewayError(payload))
             else:
                 reply.set_result((event, payload))
-        # What else there may be some day is passed over (rule 4).
 
     def take_event(self, event, payload, mq):
         key = self.keys.get((mq["e"], mq["rk"]))
         if key:
-            key.handler(event, payload)
+            self.call(key, event, payload)
             if key.standing and "id" in mq:
                 key.place.position = mq["id"]
 
@@ -238,7 +257,7 @@ class Client:
         if event == "Replayed":
             for key in filter(self.is_wanted, request.replaying):
                 key.place = self.live_place(request.exchange)
-                key.handler("Recovered", payload)
+                self.call(key, "Recovered", payload)
             request.replaying = []
         else:
             # Without a key it is about all that are not answered yet.
@@ -263,14 +282,14 @@ class Client:
             return
         self.patience = Backoff()
         missed, key.standing, key.stood = key.stood, True, True
-        key.handler("Subscribed", payload)
+        self.call(key, "Subscribed", payload)
         if payload.get("recovered"):
             key.place = request.place
             request.replaying.append(key)
         else:
             key.place = self.live_place(key.exchange)
             if missed:
-                key.handler("Gap", payload)
+                self.call(key, "Gap", payload)
 
     async def ask_again(self, after):
         await asyncio.sleep(max(self.patience.next(), after))
@@ -283,7 +302,14 @@ class Client:
     def tell(self, payload, event):
         key = self.keys.get((payload["exchange"], text(payload["routing_key"])))
         if key:
+            self.call(key, event, payload)
+
+    def call(self, key, event, payload):
+        try:
             key.handler(event, payload)
+        except Exception as error:
+            what = {"message": f"the handler of {key.exchange} {key.key}", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(what)
 
     def live_place(self, exchange):
         return self.live.setdefault(exchange, Place())
@@ -308,7 +334,11 @@ class Client:
     async def send(self, action, payload, tag=None):
         message = {"action": action, "payload": payload} | ({} if tag is None else {"tag": tag})
         self.check("ClientMessage", message)
-        await self.socket.send(json.dumps(message))
+        try:
+            await asyncio.wait_for(self.socket.send(json.dumps(message)), SENDING)
+        except asyncio.TimeoutError:
+            self.socket and self.socket.transport.abort()  # it does not move
+            raise
 
     def read(self, frame):
         message = json.loads(frame)
@@ -327,7 +357,7 @@ class Client:
     def over(self, task):
         self.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(error, websockets.ConnectionClosed):
+        if error and not isinstance(error, (websockets.ConnectionClosed, asyncio.TimeoutError)):
             self.failed = error
             self.socket and self.socket.transport.abort()
 

@@ -1,9 +1,13 @@
 """The client of clients/python, as a test has it: it says what it hears, a line each.
 
-    python_client.py URL EXCHANGE KEY…
+    python_client.py URL EXCHANGE [--lenient] KEY…
+
+It holds every message to the schema unless it is lenient. At `Stumble` its handler fails, and at `Close`
+it ends.
 """
 
 import asyncio
+import functools
 import pathlib
 import sys
 
@@ -21,9 +25,19 @@ async def authenticate(client):
 
 
 async def main(url, exchange, *keys):
-    client = Client(url, authenticate, debug=True)
+    client = Client(url, authenticate, debug="--lenient" not in keys)
+    closing = []
+
+    def hear(key, event, payload):
+        if event == "Stumble":
+            raise ValueError(event)
+        say(key, event, payload.get("n"))
+        if event == "Close":
+            closing.append(asyncio.create_task(client.close()))
+
     for key in keys:
-        client.subscribe(exchange, key, lambda event, payload, key=key: say(key, event, payload.get("n")))
+        if key != "--lenient":
+            client.subscribe(exchange, key, functools.partial(hear, key))
     try:
         say("closed", await client.run())
     except GatewayError as error:

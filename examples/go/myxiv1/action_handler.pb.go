@@ -484,7 +484,8 @@ func (x *HandleActionResponse) GetError() *ActionError {
 // {"event": <event>, "payload": <payload>} for a client.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 255 bytes.
+	// 1 to 255 bytes. Not one of the gateway's own names, such as Subscribed or Error: clients
+	// may take it for theirs.
 	Event string `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
 	// JSON, any value, of at most --max-event-size (256 KiB unless configured); empty
 	// means {}.

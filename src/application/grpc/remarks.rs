@@ -3,7 +3,7 @@
 
 use crate::{
     proto,
-    protocol::{ClientError, Close},
+    protocol::{ClientError, Close, OWN_EVENTS},
 };
 
 pub(super) fn of_reply(reply: &proto::HandleActionResponse) -> Vec<String> {
@@ -20,8 +20,16 @@ pub(super) fn of_reply(reply: &proto::HandleActionResponse) -> Vec<String> {
             format!("error.details has {name:?}, which the gateway says itself: it is dropped")
         }));
     }
+    remarks.extend(reply.events.iter().enumerate().filter_map(of_event));
     remarks.extend(reply.disconnect.iter().flat_map(|end| of_disconnect("disconnect", end)));
     remarks
+}
+
+fn of_event((at, event): (usize, &proto::Event)) -> Option<String> {
+    let name = &event.event;
+    OWN_EVENTS.contains(&&**name).then(|| {
+        format!("events[{at}] is named {name:?} like a message of the gateway's, for which clients may take it")
+    })
 }
 
 pub(super) fn of_decisions(reply: &proto::CheckSubscriptionsResponse) -> Vec<String> {
@@ -87,6 +95,10 @@ mod tests {
         assert_eq!(of_reply(&reply(None, error(r#"{"why":1}"#))), <[String; 0]>::default());
         assert!(of_reply(&reply(None, error(r#"{"retryable":1}"#)))[0].contains("dropped"));
         assert!(of_reply(&reply(disconnect(4_200), error("")))[0].contains("nothing else"));
+        let event = |name: &str| proto::Event { event: name.into(), ..Default::default() };
+        let events = vec![event("Said"), event("Subscribed")];
+        let reply = proto::HandleActionResponse { events, ..Default::default() };
+        assert!(of_reply(&reply)[0].starts_with("events[1] is named \"Subscribed\""));
         let decisions = proto::CheckSubscriptionsResponse { decisions: vec![1, 0, 3, 9] };
         let remarks = of_decisions(&decisions);
         assert!(remarks[0].contains("decisions[1]") && remarks[1].contains("decisions[3] is 9"));

@@ -4,13 +4,16 @@
 
 use std::net::SocketAddr;
 
+use myxi::internals::protocol::OWN_EVENTS;
 use serde_json::json;
 use tonic::{Code, Status};
 
 use crate::support::{
+    example::lasting_address,
     fleet::Fleet,
     gateway::Gateway,
     handler::{TestHandler, free_address, proto::HandleActionResponse, reply},
+    process::Myxi,
     python::of_tests,
     rabbitmq::RabbitMq,
     script::Script,
@@ -50,28 +53,31 @@ async fn is_back(client: &mut Script) {
 }
 
 #[tokio::test]
-async fn it_misses_nothing_while_gateways_come_and_go() {
+async fn it_misses_nothing_while_gateways_drain_and_are_killed() {
     let broker = RabbitMq::shared().await;
-    let mut fleet = Fleet::start(broker, 1).await;
+    let fleet = Fleet::start(broker, 1).await;
     asks_for_the_token(&fleet.app);
-    let address = free_address();
+    let address = lasting_address().await;
+    let own = fleet.flags(broker);
     let listen = format!("--listen={address}");
-    fleet.add(broker, &[&listen]).await;
+    let flags = [&*own[0], &*own[1], &*listen];
+    let mut gateway = Myxi::serve(&fleet.app, &flags).await;
     let mut client = client(address, &fleet.exchange, &["1", "2"]);
     is_back(&mut client).await;
     let mut number = 0;
-    for _ in 0..3 {
+    for end in ["TERM", "KILL", "KILL", "TERM"] {
         for key in ["1", "2", "1"] {
             number += 1;
-            fleet[1].push(&fleet.exchange, key, "Changed", json!({"n": number})).await;
+            gateway.push(&fleet.exchange, key, "Changed", json!({"n": number})).await;
             hears(&mut client, &format!("{key} Changed {number}")).await;
         }
-        fleet.replicas.pop().expect("its gateway").drain().await;
+        gateway.signal(end);
+        gateway.ended().await;
         for key in ["2", "1", "2"] {
             number += 1;
             fleet[0].push(&fleet.exchange, key, "Missed", json!({"n": number})).await;
         }
-        fleet.add(broker, &[&listen]).await;
+        gateway = Myxi::serve(&fleet.app, &flags).await;
         is_back(&mut client).await;
         for (key, n) in [("2", number - 2), ("1", number - 1), ("2", number)] {
             hears(&mut client, &format!("{key} Missed {n}")).await;
@@ -110,4 +116,28 @@ async fn it_says_what_it_has_missed_and_comes_back_as_the_codes_want_it() {
     }
     close(4500).await;
     assert_eq!(client.rest().await, ["closed 4500"]);
+}
+
+#[tokio::test]
+async fn what_is_not_by_the_schema_and_a_handler_that_fails_disturb_nothing() {
+    let app = TestHandler::start().await;
+    asks_for_the_token(&app);
+    let gateway = Gateway::start(&app).await;
+    let mut client = client(gateway.clients(), "widgets", &["--lenient", "1"]);
+    hears(&mut client, "Authenticated adam").await;
+    hears(&mut client, "1 Subscribed None").await;
+    let session = app.next("CheckSubscriptions").await.check().session.clone().expect("one");
+    // An application's own, named as the gateway's are, and without anything in it.
+    for name in OWN_EVENTS {
+        assert_eq!(gateway.send_event(&session.id, name).await, Code::Ok);
+    }
+    gateway.push("widgets", "1", "Stumble", json!({"n": 1})).await;
+    gateway.push("widgets", "1", "Changed", json!({"n": 2})).await;
+    hears(&mut client, "1 Changed 2").await;
+    gateway.disconnect(&session.id, 4000, "come back").await;
+    for line in ["Authenticated adam", "1 Subscribed None", "1 Recovered None"] {
+        hears(&mut client, line).await;
+    }
+    gateway.push("widgets", "1", "Close", json!({})).await;
+    assert_eq!(client.rest().await, ["1 Close None", "closed 1000"]);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use myxi::internals::{
     event::{Exchange, Topic},
-    protocol::{ErrorCode, KeyForm, NotRecovered, Recovered, subscribed},
+    protocol::{ErrorCode, KeyForm, NotRecovered, OWN_EVENTS, Recovered, subscribed},
 };
 use serde_json::{Value, json};
 
@@ -57,6 +57,7 @@ fn what_the_application_may_say_has_none_of_the_gateways_names() {
     let schema = Schema::wire();
     let own = schema.definition("ApplicationEventName");
     assert_eq!(words(&choices("GatewayMessage"), "event"), names(&own["not"]["enum"]));
+    assert_eq!(names(&own["not"]["enum"]), OWN_EVENTS.map(Into::into).into());
     let own = &schema.definition("ApplicationAction")["properties"]["action"];
     assert_eq!(words(&choices("ClientMessage"), "action"), names(&own["not"]["enum"]));
 }

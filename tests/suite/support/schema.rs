@@ -5,7 +5,7 @@
 use std::{cell::RefCell, collections::HashMap, fmt, sync::LazyLock};
 
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 static WIRE: LazyLock<Schema> = LazyLock::new(|| {
     Schema::new(serde_json::from_str(include_str!("../../../docs/wire.schema.json")).expect("JSON"))
@@ -43,8 +43,11 @@ pub fn said(text: &str) {
 
 /// The gateway says this, and must say it right.
 pub fn heard(text: &str) {
-    // What holds a number that no `Value` holds is JSON all the same.
-    let Ok(message) = serde_json::from_str(text) else { return };
+    let Ok(message) = serde_json::from_str(text) else {
+        // What holds a number that no `Value` holds is JSON all the same.
+        assert!(serde_json::from_str::<&RawValue>(text).is_ok(), "no JSON: {text}");
+        return;
+    };
     if let Err(broken) = Schema::wire().check("GatewayMessage", &message) {
         panic!("not by docs/wire.schema.json: {text}: {broken}");
     }
