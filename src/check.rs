@@ -40,15 +40,21 @@ pub async fn run(config: CheckConfig) -> anyhow::Result<Verdict> {
         broker::check(&broker, &mut report).await;
     }
     let mut stdout = report.text();
+    let mut files = Ok(());
     for (path, written) in [(json, report.json()), (junit, report.junit())] {
         match path {
             Some(path) if path == Path::new("-") => stdout = written,
-            Some(path) => fs::write(&path, written)
-                .with_context(|| format!("cannot write {}", path.display()))?,
+            Some(path) => {
+                let file = fs::write(&path, written)
+                    .with_context(|| format!("cannot write {}", path.display()));
+                files = files.and(file);
+            }
             None => {}
         }
     }
+    // Where a file cannot be written, what was found is told all the same.
     std::io::stdout().write_all(stdout.as_bytes()).context("cannot write the report")?;
+    files?;
     Ok(match (misconfigured, report.failed()) {
         (true, _) => Verdict::Misconfigured,
         (false, true) => Verdict::Failed,

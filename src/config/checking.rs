@@ -202,7 +202,8 @@ fn action(text: &str) -> Result<(String, String), String> {
 fn json(text: &str) -> Result<String, String> {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(_) => Ok(text.into()),
-        Err(error) => Err(format!("{text:?} is not JSON ({error}); mind the shell's quotes")),
+        // It may hold a secret, and is not repeated.
+        Err(error) => Err(format!("what is given is not JSON ({error}); mind the shell's quotes")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Outcome, Run, found, session, words};
 use crate::{
-    application::{Action, ActionReply, SessionSnapshot, grpc::Answer},
+    application::{Action, ActionReply, AuthUpdate, SessionSnapshot, grpc::Answer},
     metrics::CallStatus,
 };
 
@@ -87,7 +87,13 @@ impl Run<'_> {
             first.map_or((UNKNOWN, "{}"), |(name, payload)| (name.as_str(), payload.as_str()));
         let asked = format!("the action {name} of a session without auth");
         let mut answer = self.act(&nobody, name, payload, &asked).await;
-        let judged = self.judged(&nobody, &mut answer);
+        let mut judged = self.judged(&nobody, &mut answer);
+        // One that says who this is, is for nobody yet.
+        let done = matches!(&answer.read, Ok(reply) if reply.update.auth == AuthUpdate::Keep);
+        if done && self.session.auth.is_some() && judged.outcome == Outcome::Ok {
+            judged.outcome = Outcome::Warning;
+            judged.advice = Some("answer UNAUTHENTICATED to it, unless it is for everybody".into());
+        }
         self.tell("without-auth", asked, judged);
     }
 

@@ -132,8 +132,9 @@ impl Run<'_> {
             let answer = self.decide(session, std::slice::from_ref(topic), &asked).await;
             alone.push(answer.read.ok().and_then(|decisions| decisions.first().copied()));
         }
-        let mixed: Vec<_> =
-            (0..3 * topics.len()).map(|at| (at * 2 + at / topics.len()) % topics.len()).collect();
+        let mixed = (0..3 * topics.len()).map(|at| (at * 2 + at / topics.len()) % topics.len());
+        // The first is another than the last: backwards it is not the same.
+        let mixed: Vec<_> = mixed.chain([topics.len() - 1]).collect();
         let batch: Vec<_> = mixed.iter().map(|&at| topics[at].clone()).collect();
         let asked = format!("{} topics in one CheckSubscriptions, some of them twice", batch.len());
         let answer = self.decide(session, &batch, &asked).await;

@@ -43,7 +43,9 @@ impl Run<'_> {
             _ if checked.is_silence() || acted.is_silence() => {
                 found(name, Outcome::Failed, asked, came).advice("answer UNAUTHENTICATED to it")
             }
-            [CallStatus::PermissionDenied, _] | [_, CallStatus::PermissionDenied] => {
+            [CallStatus::PermissionDenied, _] | [_, CallStatus::PermissionDenied]
+                if !statuses.contains(&CallStatus::Ok) =>
+            {
                 found(name, Outcome::Warning, asked, came)
                     .client("errors, and nobody is told that the token is wrong")
                     .advice("answer UNAUTHENTICATED: the gateway then says what is wrong")

@@ -118,7 +118,7 @@ async fn it_answers_one_decision_for_topics_that_are_alike() {
         Ok(well::decide(&once))
     });
     let checked = checked(&app, &[]).await;
-    checked.failed("batch", "decisions for 9 topics");
+    checked.failed("batch", "decisions for 10 topics");
     assert_eq!(checked.of("failed"), ["batch"]);
     assert!(
         checked.found("batch")["client_sees"].as_str().expect("text").contains("InternalError")
@@ -136,6 +136,40 @@ async fn it_answers_decisions_in_an_order_of_its_own() {
     let checked = checked(&app, &[]).await;
     checked.failed("batch", "alone it is");
     assert_eq!(checked.of("failed"), ["batch"]);
+}
+
+#[tokio::test]
+async fn it_answers_decisions_from_behind() {
+    let app = well::good().await;
+    app.on_check(|request| {
+        let mut decided = well::decide(&request);
+        decided.decisions.reverse();
+        Ok(decided)
+    });
+    // Also where there is nothing but one topic that is allowed.
+    let handler = format!("--action-handler={}", app.endpoint());
+    let flags = [&*handler, r#"--auth={"user":"adam"}"#, "--allow=rooms:lobby"];
+    for checked in [checked(&app, &[]).await, check(&flags).await] {
+        checked.failed("batch", "alone it is");
+    }
+}
+
+#[tokio::test]
+async fn it_does_for_nobody_what_is_somebodys() {
+    let app = well::good().await;
+    app.on("Echo", |request| Ok(reply::events([("Echoed", request.payload.as_str())])));
+    let checked = checked(&app, &[]).await;
+    checked.warned("without-auth", "OK");
+    assert_eq!((checked.code, checked.of("warning")), (Some(0), vec!["without-auth"]));
+}
+
+/// The two RPCs are different people's work.
+#[tokio::test]
+async fn it_looks_at_the_token_in_actions_alone() {
+    let app = well::good().await;
+    app.on(UNKNOWN, |_| Err(Status::permission_denied("another token")));
+    let checked = checked(&app, &["--action-handler-token=t"]).await;
+    checked.failed("wrong-token", "CheckSubscriptions: OK");
 }
 
 #[tokio::test]
@@ -301,6 +335,8 @@ async fn its_answers_count_otherwise_than_they_are_written() {
     let checked_with = checked(&app, &[]).await;
     checked_with.warned("action Echo", "disconnect.code is 3000");
     assert!(checked_with.text.contains("a close with 4500"), "{}", checked_with.text);
+    let app = answering(reply::events([("Subscribed", "{}")])).await;
+    checked(&app, &[]).await.warned("action Echo", "events[0] is named \"Subscribed\"");
     let app = well::good().await;
     app.on(UNKNOWN, |_| Ok(reply::error("NoSuchAction", r#"{"retryable":true}"#, false)));
     checked(&app, &[]).await.warned("unknown-action", "\"retryable\", which the gateway says");

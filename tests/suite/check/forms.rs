@@ -75,6 +75,18 @@ async fn json_takes_the_place_of_the_text_where_it_is_wanted() {
 }
 
 #[tokio::test]
+async fn what_was_found_is_told_where_a_file_cannot_be_written() {
+    let handler = format!("--action-handler=http://{}", free_address());
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_myxi"));
+    command.args(["check", &handler, "--junit=/nowhere/report.xml", "--wait=0s"]).env_clear();
+    let output = within(DEADLINE, "myxi check", command.output()).await.expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(text(&output.stdout).contains("1 failed"), "{output:?}");
+    assert!(text(&output.stderr).contains("cannot write /nowhere/report.xml"), "{output:?}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_told_at_once_and_nothing_is_asked() {
     let nothing = check(&[]).await;
     assert_eq!(nothing.code, Some(2));
@@ -93,8 +105,9 @@ async fn what_makes_no_sense_is_told_at_once_and_nothing_is_asked() {
     let said = |what: &str| assert!(wrong.complaints.contains(what), "{}", wrong.complaints);
     said("--action-handler: \"here\"");
     said("--action: Ping is the gateway's own");
-    said("--action: \"{text}\" is not JSON");
-    said("--auth: \"adam\" is not JSON");
+    said("--action: what is given is not JSON");
+    said("--auth: what is given is not JSON");
+    assert!(!wrong.complaints.contains("adam"), "{}", wrong.complaints);
     said("--allow: \"rooms\" has no colon");
     said("--deny: \"no room:1\": exchange must be");
     said("--wait: ");

@@ -1,6 +1,7 @@
 //! Handlers that are as they should be: nothing fails, and next to nothing is warned of.
 
 use serde_json::Value;
+use tonic::Status;
 
 use super::check;
 use crate::support::{
@@ -12,10 +13,13 @@ use crate::support::{
     runtime::Runtime,
 };
 
-/// It knows the action `Echo`, and one room of one exchange.
+/// It knows the action `Echo` of somebody, and one room of one exchange.
 pub async fn good() -> TestHandler {
     let app = TestHandler::start().await;
-    app.on("Echo", |request| Ok(reply::events([("Echoed", request.payload.as_str())])));
+    app.on("Echo", |request| match request.session.as_ref().and_then(|it| it.auth.as_ref()) {
+        Some(_) => Ok(reply::events([("Echoed", request.payload.as_str())])),
+        None => Err(Status::unauthenticated("")),
+    });
     app.on_check(|request| Ok(decide(&request)));
     app
 }
