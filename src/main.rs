@@ -84,7 +84,7 @@ fn failed(problem: &str) -> ExitCode {
 }
 
 fn refuse(ConfigErrors(problems): &ConfigErrors) -> ExitCode {
-    eprintln!("myxi did not start; please correct:");
+    eprintln!("myxi cannot run like this; please correct:");
     for problem in problems {
         eprintln!("- {problem}");
     }

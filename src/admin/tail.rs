@@ -70,6 +70,8 @@ pub(crate) struct Tailed {
     next: u64,
     /// What passed since `after` and is not kept, or not any more.
     skipped: u64,
+    /// Nobody watched for a while since `after`: what passed then was not even counted.
+    unwatched: bool,
     events: Vec<Arc<Passed>>,
 }
 
@@ -116,9 +118,10 @@ impl Tail {
         let (after, filter) = (query.number("after")?, query.needle("filter")?);
         let mut state = self.lock();
         state.asked = Instant::now();
-        self.watched.store(true, Ordering::Relaxed);
+        let watched = self.watched.swap(true, Ordering::Relaxed);
         // A number from before a restart means nothing here.
         let after = after.filter(|after| *after <= state.seq);
+        let unwatched = after.is_some() && !watched;
         let since = |passed: &&Arc<Passed>| after.is_none_or(|after| passed.seq > after);
         let mut events: Vec<_> = state.kept.iter().filter(since).cloned().collect();
         let next = state.seq;
@@ -126,7 +129,7 @@ impl Tail {
         drop(state);
         let skipped = after.map_or(0, |after| next - after - events.len() as u64);
         events.retain(|passed| passed.fits(&filter));
-        Ok(Tailed { next, skipped, events })
+        Ok(Tailed { next, skipped, unwatched, events })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -203,7 +206,12 @@ mod tests {
         advance(UNWATCHED + Duration::from_millis(1)).await;
         pass(&tail, 1);
         assert!(!tail.watched.load(Ordering::Relaxed));
-        assert_eq!(list(&tail, ""), (None, None, 0, 0));
+        // Of the two that passed, one is not known of.
+        let late = tail.list(&Query::read(Some("after=0"))).expect("valid");
+        assert_eq!((late.next, late.skipped, late.unwatched), (1, 1, true));
+        pass(&tail, 1);
+        let in_time = tail.list(&Query::read(Some("after=1"))).expect("valid");
+        assert_eq!((in_time.next, in_time.skipped, in_time.unwatched), (2, 0, false));
     }
 
     #[tokio::test(start_paused = true)]

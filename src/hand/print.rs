@@ -1,9 +1,16 @@
 //! What is printed: events on stdout, words for the person on stderr. What strangers wrote cannot
 //! move a terminal's cursor, colour it, or turn the order of what stands there.
 
-use std::io::{self, Write};
+use std::{
+    future,
+    io::{self, Write},
+    os::fd::AsFd,
+};
 
-use tokio::io::{AsyncWriteExt, Stdout, stdout};
+use tokio::{
+    io::{AsyncWriteExt, Interest, Stdout, stdout},
+    net::unix::pipe::Sender,
+};
 
 use super::{Failure, Outcome};
 use crate::text::{is_obeyed, plain};
@@ -41,6 +48,22 @@ impl Output {
         self.0.write_all(format!("{line}\n").as_bytes()).await?;
         self.0.flush().await
     }
+}
+
+/// Returns when nobody reads stdout any more, which a pipe tells without being written to. Of a file
+/// or a terminal never.
+pub(super) async fn unread() {
+    if reader_gone().await.is_err() {
+        future::pending().await
+    }
+}
+
+async fn reader_gone() -> io::Result<()> {
+    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+    // Nothing is written to it here: whether that would block does not matter.
+    let pipe = Sender::from_owned_fd_unchecked(stdout)?;
+    while !pipe.ready(Interest::ERROR).await?.is_error() {}
+    Ok(())
 }
 
 /// A reader that has enough, `head` for one, is no failure.

@@ -19,13 +19,14 @@ use tonic::Code;
 use self::{line::ReadLine, lines::Lines};
 use super::{
     Failure, Outcome,
-    gateway::{Fate, Gateway},
+    gateway::{Fate, Gateway, Refused},
     print::{Output, not_written, say},
 };
 use crate::{
     config::hand::{Events, NamedEvent, PushConfig},
     ids::random_id,
     proto::{EVENTS_BYTES_MAX, EVENTS_MAX, PushEventRequest, PushEventsRequest, PushResult},
+    signals::StopSignals,
 };
 
 /// Of a field in a message: its tag and the longest length.
@@ -33,7 +34,9 @@ const FIELD: usize = 6;
 
 pub(super) async fn run(config: PushConfig) -> Result<Outcome, Failure> {
     let gateway = Gateway::connect(config.gateway).await?;
-    let mut pusher = Pusher::new(gateway);
+    let stop =
+        StopSignals::new().map_err(|error| Failure(format!("cannot hear signals: {error}")))?;
+    let mut pusher = Pusher::new(gateway, stop);
     match config.events {
         // With an id of its own it can be pushed again, whatever becomes of the call.
         Events::One { topic, payload, id } => {
@@ -68,6 +71,7 @@ enum Source {
 
 struct Pusher {
     gateway: Gateway,
+    stop: StopSignals,
     output: Output,
     waiting: Vec<(Source, PushEventRequest)>,
     /// Of the request that they will make.
@@ -77,6 +81,8 @@ struct Pusher {
     unknown: u64,
     /// Ids that were to be printed.
     unwritten: bool,
+    /// Before the input's end.
+    interrupted: bool,
 }
 
 /// The gateway, or what is behind it, is not well: the next events would do no better, and come
@@ -84,10 +90,11 @@ struct Pusher {
 type Flow = ControlFlow<()>;
 
 impl Pusher {
-    fn new(gateway: Gateway) -> Self {
+    fn new(gateway: Gateway, stop: StopSignals) -> Self {
         let (waiting, output) = (Vec::new(), Output::new());
         Self {
             gateway,
+            stop,
             output,
             waiting,
             bytes: 0,
@@ -95,6 +102,7 @@ impl Pusher {
             not_pushed: 0,
             unknown: 0,
             unwritten: false,
+            interrupted: false,
         }
     }
 
@@ -123,7 +131,14 @@ impl Pusher {
                 self.stopped(lines.number());
                 return Ok(());
             }
-            let filled = lines.fill().await;
+            let filled = tokio::select! {
+                filled = lines.fill() => filled,
+                () = self.stop.next() => {
+                    self.interrupted = true;
+                    self.stopped(lines.number());
+                    return Ok(());
+                }
+            };
             if !filled.map_err(|error| Failure(format!("cannot read standard input: {error}")))? {
                 return Ok(());
             }
@@ -156,7 +171,13 @@ impl Pusher {
         let ids: Vec<_> = events.iter().map(|event| event.event_id.clone()).collect();
         let request = self.gateway.request(PushEventsRequest { events });
         let mut client = self.gateway.client.clone();
-        match self.gateway.answer(client.push_events(request)).await {
+        let answer = tokio::select! {
+            answer = self.gateway.answer(client.push_events(request)) => answer,
+            () = self.stop.next() => {
+                Err(Refused { reason: "interrupted".into(), fate: Fate::Unknown })
+            }
+        };
+        match answer {
             Ok(answer) => {
                 // Of an event that the gateway says nothing of, nobody knows.
                 let unsaid = || PushResult { code: Code::Unknown.into(), ..Default::default() };
@@ -227,7 +248,7 @@ impl Pusher {
     fn outcome(&self) -> Outcome {
         let Self { pushed, not_pushed, unknown, .. } = self;
         match not_pushed + unknown {
-            0 if self.unwritten => Outcome::NotAll,
+            0 if self.unwritten || self.interrupted => Outcome::NotAll,
             0 => Outcome::Done,
             failed => {
                 if pushed + failed > 1 {

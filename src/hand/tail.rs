@@ -16,7 +16,7 @@ use self::{
 };
 use super::{
     Failure, Outcome,
-    print::{Output, not_written},
+    print::{Output, not_written, unread},
 };
 use crate::{
     config::hand::{TailConfig, TailSource},
@@ -28,13 +28,19 @@ pub(super) async fn run(config: TailConfig) -> Result<Outcome, Failure> {
     let stop =
         StopSignals::new().map_err(|error| Failure(format!("cannot hear signals: {error}")))?;
     let printer = Printer { output: Output::new(), form: Form::of(json), left: count };
-    let ended = match source {
-        TailSource::Client { url, keys, login, from } => {
-            Client::new(exchange, url, keys, login, from, printer).run(stop).await
+    let tailing = async {
+        match source {
+            TailSource::Client { url, keys, login, from } => {
+                Client::new(exchange, url, keys, login, from, printer).run(stop).await
+            }
+            TailSource::Operator { admin, last } => {
+                operator::run(&exchange, &admin, last, printer, stop).await
+            }
         }
-        TailSource::Operator { admin, last } => {
-            operator::run(&exchange, &admin, last, printer, stop).await
-        }
+    };
+    let ended = tokio::select! {
+        ended = tailing => ended,
+        () = unread() => End::Asked,
     };
     match ended {
         End::Asked => Ok(Outcome::Done),

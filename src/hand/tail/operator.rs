@@ -32,6 +32,9 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 struct Tailed {
     next: u64,
     skipped: u64,
+    /// Of a gateway of a build before, never.
+    #[serde(default)]
+    unwatched: bool,
     events: Vec<Passed>,
 }
 
@@ -108,7 +111,7 @@ impl Watching<'_> {
         last: usize,
         printer: &mut Printer,
     ) -> Result<(), End> {
-        let Tailed { next, skipped, events } = tailed;
+        let Tailed { next, skipped, unwatched, events } = tailed;
         let mut events: Vec<_> =
             events.into_iter().filter(|passed| passed.exchange == self.exchange).collect();
         match self.after {
@@ -121,6 +124,9 @@ impl Watching<'_> {
             Some(_) => {}
         }
         self.lost = false;
+        if unwatched {
+            say("tail", "the gateway was not asked in time: what passed meanwhile is not shown");
+        }
         if skipped > 0 {
             let text = format!("{skipped} events (of all exchanges) passed that are not shown");
             say("tail", &text);

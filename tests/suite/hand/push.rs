@@ -161,6 +161,28 @@ async fn what_may_have_been_pushed_is_told_from_what_certainly_was_not() {
 }
 
 #[tokio::test]
+async fn who_interrupts_it_is_told_what_became_of_what_was_under_way() {
+    let gateway = ScriptedGateway::start().await;
+    let at = format!("--gateway=http://{}", gateway.address);
+    let mut push = Running::start(bare(&args(&["{}", "--event-id=mine", &at])));
+    gateway.is_asked().await;
+    push.signal("INT");
+    let said = push.rest_of_stderr().await;
+    assert!(said.starts_with("myxi push: may have been pushed: interrupted; its event_id is mine"));
+    assert_eq!(push.ended().await, Some(1));
+
+    let (_app, gateway, mut client) = subscribed().await;
+    let mut push = Running::start(myxi(&gateway, &args(&["-"])));
+    push.type_in("1\n2").await;
+    assert_eq!(client.next().await["payload"], json!(1));
+    push.line().await;
+    push.signal("TERM");
+    let said = push.rest_of_stderr().await;
+    assert!(said.contains("stopped: nothing behind line 1 was pushed"), "{said}");
+    assert_eq!(push.ended().await, Some(1));
+}
+
+#[tokio::test]
 async fn a_gateway_that_is_not_there_or_asks_for_another_token_is_named() {
     let nobody = free_address();
     let at = format!("--gateway=http://{nobody}");

@@ -258,8 +258,8 @@ async fn a_signal_and_a_reader_that_has_enough_end_it_well() {
     let mut tail = tail(&gateway, &app, &["widgets", "1"]).await;
     gateway.push("widgets", "1", "E", json!(1)).await;
     tail.line().await;
+    // Also where nothing more comes.
     tail.stdout = None;
-    gateway.push("widgets", "1", "E", json!(2)).await;
     assert_eq!(tail.ended().await, Some(0));
     assert_eq!(tail.rest_of_stderr().await, "");
 }
