@@ -12,18 +12,12 @@ use crate::support::TempDir;
 
 #[test]
 fn the_crate_holds_what_it_is_built_from() {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = Command::new(cargo());
     command.args(["package", "--list", "--allow-dirty", "--offline"]).current_dir(here());
     let packed: BTreeSet<_> = printed(&mut command).lines().map(PathBuf::from).collect();
 
-    let mut needed = BTreeSet::from(["build.rs", "Cargo.lock", "README.md"].map(PathBuf::from));
-    for directory in ["src", "proto"] {
-        needed.extend(files(&here().join(directory)).into_iter().map(inside));
-    }
-    let included: BTreeSet<_> = needed.iter().flat_map(|file| includes(file)).collect();
-    assert!(included.iter().any(|file| file.starts_with("clients")), "{included:?}");
-    needed.extend(included);
+    let mut needed = needed(Tests::Too);
+    needed.insert("README.md".into());
     let missing: Vec<_> = needed.difference(&packed).collect();
     assert!(missing.is_empty(), "not in the crate: {missing:?}");
 
@@ -32,9 +26,70 @@ fn the_crate_holds_what_it_is_built_from() {
     assert!(size < 2 << 20, "it has {size} bytes");
 }
 
+/// An engine that builds images is seldom there: its context is made as `.dockerignore` has it.
+#[test]
+fn the_images_are_given_what_they_are_built_from() {
+    let directory = TempDir::new("context");
+    let ignored = fs::read_to_string(here().join(".dockerignore")).expect("text");
+    let let_in: Vec<_> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let listed = printed(Command::new("git").arg("ls-files").args(&let_in).current_dir(here()));
+    for file in listed.lines() {
+        let copy = directory.path().join(file);
+        fs::create_dir_all(copy.parent().expect("a directory")).expect("made");
+        fs::copy(here().join(file), copy).expect("copied");
+    }
+    let is_there = |file: &Path| directory.path().join(file).exists();
+    let missing: Vec<_> = needed(Tests::Not).into_iter().filter(|file| !is_there(file)).collect();
+    assert!(missing.is_empty(), "not in the context: {missing:?}");
+
+    // A target whose path Cargo.toml does not name is looked for, whatever is built.
+    let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut fetch = Command::new(cargo());
+    fetch.args(["fetch", "--locked", "--offline", "--target", &host]);
+    printed(fetch.current_dir(directory.path()));
+
+    for dockerfile in ["Dockerfile", "examples/python/Dockerfile"] {
+        let text = fs::read_to_string(here().join(dockerfile)).expect("text");
+        let copies = text.lines().filter_map(|line| line.strip_prefix("COPY "));
+        for copy in copies.filter(|copy| !copy.starts_with("--from")) {
+            let mut sources: Vec<_> =
+                copy.split(' ').filter(|word| !word.starts_with("--")).collect();
+            sources.pop().expect("where to");
+            let missing: Vec<_> =
+                sources.into_iter().filter(|file| !is_there(Path::new(file))).collect();
+            assert!(missing.is_empty(), "{dockerfile} copies what is not there: {missing:?}");
+        }
+    }
+}
+
+/// Whether it is built with its unit tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tests {
+    Too,
+    Not,
+}
+
+/// What the program is built from, whoever builds it.
+fn needed(tests: Tests) -> BTreeSet<PathBuf> {
+    let mut needed = BTreeSet::from(["build.rs", "Cargo.toml", "Cargo.lock"].map(PathBuf::from));
+    for directory in ["src", "proto"] {
+        needed.extend(files(&here().join(directory)).into_iter().map(inside));
+    }
+    let included: BTreeSet<_> = needed.iter().flat_map(|file| includes(file, tests)).collect();
+    assert!(included.iter().any(|file| file.starts_with("clients")), "{included:?}");
+    needed.extend(included);
+    needed
+}
+
+fn cargo() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
+}
+
 /// Files that `include_str!` and `include_bytes!` name.
-fn includes(file: &Path) -> Vec<PathBuf> {
+fn includes(file: &Path, tests: Tests) -> Vec<PathBuf> {
     let text = fs::read_to_string(here().join(file)).unwrap_or_default();
+    let built = text.split("#[cfg(test)]").next().expect("a part");
+    let text = if tests == Tests::Too { &*text } else { built };
     let behind = |macro_name| text.split(macro_name).skip(1);
     let named = behind("include_str!(\"").chain(behind("include_bytes!(\""));
     let directory = here().join(file.parent().expect("a directory"));
