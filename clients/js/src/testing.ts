@@ -8,9 +8,6 @@ import type { AnyEvents, ConnectionOptions, UrlSource } from "./types.js";
 export { MyxiError } from "./error.js";
 export type { ActionHandler, Answer, Gateway, ReceivedAction } from "./testing/gateway.js";
 
-/** Between tries to connect, in ms of a time that stands still: as a page's own tests have no use for chance. */
-const RECONNECT = { fixed: 500 };
-
 /** A `Connection` to no gateway: what comes over it is what the test says. */
 export class Connection<Events extends object = AnyEvents> extends RealConnection<Events> {
   /** The one that was made last, wherever. */
@@ -19,7 +16,7 @@ export class Connection<Events extends object = AnyEvents> extends RealConnectio
 
   constructor(url: UrlSource = "ws://gateway.test/", options: ConnectionOptions = {}) {
     const gateway = new Gateway(() => this.state);
-    super(url, { reconnect: RECONNECT, ...options, WebSocket: gateway.socketClass() });
+    super(url, { ...options, WebSocket: gateway.socketClass() });
     this.gateway = gateway;
     Connection.last = this;
   }

@@ -34,7 +34,9 @@ function follow(socket, exchange, key, options) {
   return { subscription, heard };
 }
 
-/** Those of `promise`. */
+const outcomeOf = (promise) => promise.then(({ event }) => event, ({ code }) => code);
+
+/** Of `promise`. */
 const errorOf = (promise) => promise.then(() => assert.fail("it did not fail"), (error) => error);
 
 test("an event is delivered at once, to its own topic", (t) => {
@@ -187,7 +189,7 @@ test("the application speaks to the client alone, and closes for good", (t) => {
   gateway.close(4500, "go away");
   assert.deepEqual([greetings, socket.state], [["hi"], "closed"]);
   assert.throws(() => gateway.resume(), /closed for good/);
-  assert.throws(() => gateway.send("Greeting"), /no connection now: it is closed/);
+  assert.throws(() => gateway.send("Greeting"), /no connection now, it is closed: make another/);
 });
 
 test("what the test takes for sent, and was not, is said", (t) => {
@@ -197,7 +199,7 @@ test("what the test takes for sent, and was not, is said", (t) => {
   assert.throws(() => gateway.fail("Say", "Flooded"), /there is Shout/);
   assert.throws(() => gateway.gap("widgets", 1), /no subscription to widgets 1/);
   gateway.drop();
-  assert.throws(() => gateway.drop(), /no connection now: it is waiting/);
+  assert.throws(() => gateway.drop(), /no connection now, it is waiting: resume/);
 });
 
 test("what was sent on a connection that is lost is answered on no other, and what has no tag not at all", async (t) => {
@@ -215,6 +217,131 @@ test("what was sent on a connection that is lost is answered on no other, and wh
   socket.sendAction("Say");
   gateway.answer("Say");
   assert.deepEqual(heard, ["Welcome", "Welcome"]);
+});
+
+test("what the page did just before it left is known, and whether it was answered", async (t) => {
+  const { socket, gateway } = connect(t);
+  gateway.handle("Order", () => ({ event: "Ordered", payload: null }));
+  assert.deepEqual(gateway.actions, []);
+  socket.sendAction("Order", { id: 7 });
+  assert.equal(gateway.actions.length, 1);
+  assert.equal((await socket.action("Order")).payload, null);
+  socket.sendAction("Leave");
+  socket.disconnect();
+  assert.equal(gateway.actions.at(-1).action, "Leave");
+});
+
+test("it comes back without a wait, whatever the page's policy, and nobody's time passes", async (t) => {
+  const [one, other] = [connect(t, { reconnect: { fixed: 20_000 } }), connect(t)];
+  const outcomes = [one, other].map(({ socket }) => outcomeOf(socket.action("Say", {}, { timeout: 300 })));
+  one.gateway.drop(1013);
+  const queued = one.socket.action("Say", {}, { timeout: 300 });
+  one.gateway.resume();
+  one.gateway.answer("Say", "Said");
+  assert.equal((await queued).event, "Said");
+  other.gateway.answer("Say", "Said");
+  assert.deepEqual(await Promise.all(outcomes), ["ConnectionLost", "Said"]);
+});
+
+test("a connection that is dropped while it comes back stays lost until it is resumed", (t) => {
+  const { socket, gateway } = connect(t);
+  const { heard } = follow(socket, "widgets", 1);
+  gateway.elapse(0);
+  socket.once("SocketDisconnected", () => socket.once("SocketConnected", () => gateway.drop()));
+  gateway.drop();
+  gateway.resume();
+  assert.equal(socket.state, "waiting");
+  gateway.deliver("widgets", 1, "Changed", { n: 1 });
+  gateway.resume();
+  assert.deepEqual(heard, ["Changed 1", "Recovered"]);
+});
+
+test("what answers an action badly fails the action, and the test", async (t) => {
+  const { socket, gateway } = connect(t);
+  gateway.handle("Say", () => assert.fail("not so"));
+  gateway.handle("Roll", () => ({ dice: 1 }));
+  gateway.handle("Go", () => null);
+  for (const [action, why] of [["Say", /not so/], ["Roll", /Roll is answered with \{ event, payload \}/], ["Go", /or with nothing/]]) {
+    const error = errorOf(socket.action(action));
+    assert.throws(() => gateway.actions, why);
+    assert.deepEqual(await error.then(({ code, outcome }) => [code, outcome]), ["InternalError", "unknown"]);
+  }
+  assert.throws(() => gateway.handle("Say", { event: "Sent" }), /a function of its payload/);
+  assert.throws(() => gateway.deliver("widgets", "Changed", { n: 1 }), /an event has a name: deliver\(exchange, routingKey/);
+  assert.throws(() => gateway.deliver("widgets", 1, "Changed", { n: 1n }), /BigInt/);
+  assert.throws(() => gateway.elapse(), /how many ms/);
+});
+
+test("an error comes as it was thrown", async (t) => {
+  const { socket, gateway } = connect(t);
+  gateway.handle("Say", () => {
+    throw new MyxiError("Flooded", { retryable: true, retryAfterMs: 50, message: "later", details: { most: 6 } });
+  });
+  const { code, retryable, retryAfterMs, message, details } = await errorOf(socket.action("Say"));
+  assert.deepEqual([code, retryable, retryAfterMs, message], ["Flooded", true, 50, "Flooded: later"]);
+  assert.equal(details.most, 6);
+});
+
+test("what is said while something is heard comes behind it, and nothing twice", (t) => {
+  const { socket, gateway } = connect(t);
+  const { heard, subscription } = follow(socket, "widgets", 1);
+  subscription.on("Changed", ({ n }) => n < 3 && gateway.deliver("widgets", 1, "Changed", { n: n + 1 }));
+  gateway.deliver("widgets", 1, "Changed", { n: 1 });
+  gateway.drop();
+  gateway.deliver("widgets", 1, "Changed", { n: 9 });
+  gateway.resume();
+  assert.deepEqual(heard, ["Changed 1", "Changed 2", "Changed 3", "Changed 9", "Recovered"]);
+});
+
+test("what is pushed is kept as it was, and a position is of its own log", (t) => {
+  const [one, other] = [connect(t), connect(t)];
+  const { heard } = follow(one.socket, "widgets", 1);
+  one.gateway.elapse(0);
+  one.gateway.drop();
+  const payload = { n: 1 };
+  one.gateway.deliver("widgets", 1, "Changed", payload);
+  payload.n = 2;
+  one.gateway.resume();
+  assert.deepEqual(heard, ["Changed 1", "Recovered"]);
+  const ids = [one, other].map(({ socket, gateway }) => {
+    let id;
+    socket.subscribe("gadgets", 1).on("Changed", (_, __, mq) => (id = mq.id));
+    gateway.deliver("gadgets", 1, "Changed");
+    return id;
+  });
+  assert.notEqual(...ids);
+  assert.notEqual(one.socket.id, other.socket.id);
+});
+
+test("only a code that is for good closes for good", (t) => {
+  const { socket, gateway } = connect(t);
+  assert.throws(() => gateway.close(4001), /after 4001 a page comes back: that is drop/);
+  assert.throws(() => gateway.drop(4500), /after 4500 a page does not come back: that is close/);
+  gateway.close(1000);
+  assert.equal(socket.state, "closed");
+});
+
+test("what a gateway answers by itself is no action of the application's", async (t) => {
+  const { socket, gateway } = connect(t);
+  for (const [exchange, key] of [["widgets", 1], ["widgets", 2], ["gadgets", 1]]) socket.subscribe(exchange, key);
+  const { payload } = await socket.action("ListSubscriptions");
+  assert.deepEqual(payload, { subscriptions: { widgets: ["1", "2"], gadgets: ["1"] } });
+  const ended = [];
+  socket.on("Unsubscribed", ({ exchange, routing_key }) => ended.push(`${exchange} ${routing_key}`));
+  socket.sendAction("Unsubscribe", { exchange: "widgets" });
+  socket.sendAction("Unsubscribe");
+  assert.deepEqual(gateway.actions, []);
+  assert.deepEqual(ended, ["widgets 1", "widgets 2", "gadgets 1"]);
+});
+
+test("keys are answered in the order asked", async (t) => {
+  const { socket, gateway } = connect(t);
+  gateway.deny("widgets", 2);
+  const answers = [];
+  socket.addMessageHandler(({ event, payload }) => payload?.routing_key && answers.push(`${event} ${payload.routing_key}`));
+  for (const key of [1, 2, 3]) socket.subscribe("widgets", key).ready.catch(() => {});
+  gateway.elapse(0);
+  assert.deepEqual(answers, ["Subscribed 1", "Error 2", "Subscribed 3"]);
 });
 
 test("a connection that need not come back does not; one that asks for its URL does", async (t) => {

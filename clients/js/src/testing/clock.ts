@@ -14,7 +14,7 @@ export const performance = { now: () => now };
 /** Without a time: after what is under way, as ever. */
 export function setTimeout(task: Task, ms?: number): unknown {
   if (ms === undefined) return globalThis.setTimeout(task);
-  timers.set(++ids, { due: now + Math.max(0, ms), task });
+  timers.set(++ids, { due: now + Math.max(1, ms), task });
   return ids;
 }
 
@@ -35,20 +35,33 @@ export function settle(): void {
 
 /** `ms` later, with everything that is due until then. */
 export function elapse(ms: number): void {
+  if (!(ms >= 0)) throw new TypeError("say how many ms are to pass");
   const until = now + ms;
   settle();
   while (next(until));
-  now = until;
+  now = Math.max(now, until);
 }
 
 /** Up to what is due next, by `until`; whether there was anything. */
 export function next(until = Infinity): boolean {
   const [first] = [...timers].sort(([, one], [, other]) => one.due - other.due);
   if (!first || first[1].due > until) return false;
-  const [id, { due, task }] = first;
-  timers.delete(id);
-  now = Math.max(now, due);
-  task();
+  now = Math.max(now, first[1].due);
+  return run(first[0]);
+}
+
+/** The timer that `work` sets first, if it sets any. */
+export function timerOf(work: Task): number {
+  const timer = ids + 1;
+  work();
+  return timer;
+}
+
+/** What a timer waits with, at once; whether there is one. */
+export function run(timer: number): boolean {
+  const task = timers.get(timer)?.task;
+  timers.delete(timer);
+  task?.();
   settle();
-  return true;
+  return task !== undefined;
 }

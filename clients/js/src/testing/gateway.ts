@@ -3,16 +3,15 @@
 // is the test's to say.
 
 import { MyxiError } from "../error.js";
-import { asObject } from "../errors.js";
-import { idOf, keyText } from "../topic.js";
 import type { State } from "../types.js";
-import { elapse, next, queueMicrotask, settle } from "./clock.js";
+import { elapse, next, queueMicrotask, run, settle, timerOf } from "./clock.js";
 import { Log } from "./log.js";
+import { Session, text } from "./session.js";
 import { type OtherEnd, Socket } from "./socket.js";
 
 type RoutingKey = string | number | bigint | null | undefined;
 
-/** What the client sent; built-in actions aside. */
+/** What the client sent; what a gateway answers by itself aside. */
 export interface ReceivedAction {
   action: string;
   payload: any;
@@ -28,25 +27,25 @@ interface Received extends ReceivedAction {
   tag: unknown;
 }
 
-interface Topic {
-  exchange: string;
-  key: string;
-  /** As the client wrote it. */
-  routing_key: unknown;
-}
-
-const PING_INTERVAL_MS = 25_000;
 /** As a connection ends that ends by itself. */
 const LOST = 1006;
+const FOR_GOOD = 4500;
+const isForGood = (code: number) => code === 1000 || (code >= FOR_GOOD && code <= 4999);
+
+/** What to do where there is no connection that a test could do something with. */
+const ADVICE: Partial<Record<State, string>> = {
+  connecting: "await first what the page awaits, a token or its URL",
+  waiting: "resume() brings it back",
+  closed: "make another",
+};
 
 export class Gateway {
-  /** Every action that was sent, the oldest first. */
-  readonly actions: ReceivedAction[] = [];
   #state: () => State;
-  #socket: Socket | undefined;
+  #session: Session | undefined;
   #reachable = true;
-  #sessions = 0;
-  #topics = new Map<string, Topic>();
+  /** The page's, until it tries again. */
+  #wait = 0;
+  #actions: ReceivedAction[] = [];
   /** Without a key: all of the exchange. */
   #denied: { exchange: string; key: string | undefined }[] = [];
   #logs = new Map<string, Log>();
@@ -59,8 +58,15 @@ export class Gateway {
     this.#state = state;
   }
 
+  /** Every action that was sent, the oldest first. */
+  get actions(): readonly ReceivedAction[] {
+    settle();
+    return this.#actions;
+  }
+
   /** Answers every action of this name: those that wait, and from now on. */
   handle(action: string, handler: ActionHandler): this {
+    if (typeof handler !== "function") throw new TypeError("an action is handled by a function of its payload");
     settle();
     this.#handlers.set(action, handler);
     const waiting = this.#unanswered.filter((received) => received.action === action);
@@ -77,40 +83,38 @@ export class Gateway {
 
   /** Answers it with an error: `fail("Say", "PermissionDenied")`. */
   fail(action: string, code: string, details: object = {}): void {
-    this.#refuse(this.#take(action).tag, code, details);
+    this.#refuse(this.#take(action), code, details);
   }
 
-  /** Pushes an event: whoever is subscribed hears it, or will when the connection is back. */
+  /** Pushes an event: whose subscription has stood hears it, now or when the connection is back. */
   deliver(exchange: string, routingKey: RoutingKey, event: string, payload: unknown = {}): void {
+    const name = nameOf(event, "deliver(exchange, routingKey, event, payload)");
+    const json = JSON.stringify(payload);
+    if (json === undefined) throw new TypeError("a payload is JSON");
     settle();
-    const key = text(routingKey);
-    const entry = this.#log(exchange).push(key, event, payload);
-    if (this.#topics.has(idOf(exchange, key))) this.#pushed(exchange, entry);
+    const entry = this.#log(exchange).push(text(routingKey), name, JSON.parse(json));
+    this.#session?.pushed(exchange, entry);
   }
 
   /** The application's word to this client alone. */
   send(event: string, payload: unknown = {}): void {
-    this.#connected().says({ event, payload });
+    const name = nameOf(event, "send(event, payload)");
+    this.#connected().socket.says({ event: name, payload });
   }
 
-  /** Refuses this topic from now on, or every one of the exchange. */
+  /** Refuses this topic, or every one of the exchange, where it is asked for from now on. */
   deny(exchange: string, routingKey?: RoutingKey): void {
     this.#denied.push({ exchange, key: routingKey === undefined ? undefined : text(routingKey) });
   }
 
   /** Ends a subscription, as the application or a re-check does. */
   unsubscribe(exchange: string, routingKey: RoutingKey): void {
-    const socket = this.#connected();
-    const topic = this.#topic(exchange, routingKey);
-    this.#topics.delete(idOf(exchange, topic.key));
-    socket.says(unsubscribed(exchange, topic.routing_key, true));
+    this.#connected().ends(exchange, text(routingKey));
   }
 
   /** Says that events of this topic may be missing. */
   gap(exchange: string, routingKey: RoutingKey): void {
-    const socket = this.#connected();
-    const { routing_key } = this.#topic(exchange, routingKey);
-    socket.says({ event: "Gap", payload: { exchange, routing_key, id: this.#log(exchange).id } });
+    this.#connected().gap(exchange, text(routingKey));
   }
 
   /** What was pushed is forgotten: a client that missed some of it is told that it is too long ago. */
@@ -121,10 +125,10 @@ export class Gateway {
 
   /** The connection is lost, and no other one comes about before `resume`. */
   drop(code = LOST, reason = ""): void {
-    const socket = this.#connected();
+    if (isForGood(code)) throw new RangeError(`after ${code} a page does not come back: that is close()`);
+    const { socket } = this.#connected();
     this.#reachable = false;
-    this.#over();
-    socket.ends(code, reason);
+    this.#ends(socket, code, reason);
   }
 
   /** The connection comes back, and with it what was missed. */
@@ -132,14 +136,14 @@ export class Gateway {
     settle();
     if (this.#state() === "closed") throw new Error("the connection was closed for good and does not come back");
     this.#reachable = true;
-    while (this.#state() === "waiting" && next());
+    // It does not wait here, and neither does anybody else meanwhile; but for who gives no URL.
+    if (!run(this.#wait)) while (this.#reachable && this.#state() === "waiting" && next());
   }
 
   /** Ends the connection for good, as the application does. */
-  close(code = 4500, reason = ""): void {
-    const socket = this.#connected();
-    this.#over();
-    socket.ends(code, reason);
+  close(code = FOR_GOOD, reason = ""): void {
+    if (!isForGood(code)) throw new RangeError(`after ${code} a page comes back: that is drop()`);
+    this.#ends(this.#connected().socket, code, reason);
   }
 
   /** Moves time on, in ms, which stands still otherwise, for every fake connection: what waits too long, times out. */
@@ -152,7 +156,8 @@ export class Gateway {
     const end: OtherEnd = {
       dialled: (socket) => queueMicrotask(() => this.#dialled(socket)),
       said: (socket, said) => queueMicrotask(() => this.#said(socket, said)),
-      left: (socket) => this.#socket === socket && this.#over(),
+      // Behind what was said before.
+      left: (socket) => queueMicrotask(() => this.#session?.socket === socket && this.#over()),
     };
     return class extends Socket {
       constructor(url: string) {
@@ -162,130 +167,82 @@ export class Gateway {
   }
 
   #dialled(socket: Socket): void {
-    if (!this.#reachable) return socket.ends(LOST, "");
-    this.#socket = socket;
-    socket.opened();
-    const id = (++this.#sessions).toString(16).padStart(16, "0");
-    socket.says({ event: "Welcome", payload: { id, ping_interval_ms: PING_INTERVAL_MS } });
+    if (!this.#reachable) return this.#ends(socket, LOST, "");
+    const log = (exchange: string) => this.#log(exchange);
+    const denies = (exchange: string, key: string) =>
+      this.#denied.some((denied) => denied.exchange === exchange && (denied.key ?? key) === key);
+    this.#session = new Session(socket, { log, denies });
+    this.#session.begins();
   }
 
   #said(socket: Socket, said: string): void {
-    if (this.#socket !== socket || !socket.isOpen) return;
+    if (this.#session?.socket !== socket) return;
     const { action, payload = {}, tag } = JSON.parse(said);
-    const builtIn = this.#builtIn[action];
-    if (builtIn) return builtIn(socket, asObject(payload), tag);
-    this.actions.push({ action, payload });
-    const received = { action, payload, tag };
+    if (this.#session.answers(action, payload, tag)) return;
+    this.#actions.push({ action, payload });
     const handler = this.#handlers.get(action);
+    const received = { action, payload, tag };
     if (handler) this.#ask(handler, received);
     else this.#unanswered.push(received);
   }
 
-  #builtIn: Record<string, (socket: Socket, payload: Record<string, any>, tag: unknown) => void> = {
-    __proto__: null as never,
-    Ping: (socket, _, tag) => {
-      const positions: Record<string, string> = {};
-      for (const { exchange } of this.#topics.values()) positions[exchange] = this.#log(exchange).id;
-      socket.says({ event: "Pong", tag, payload: { time: Math.floor(Date.now() / 1_000), positions } });
-    },
-    Subscribe: (socket, payload, tag) => this.#subscribe(socket, payload, tag),
-    Unsubscribe: (socket, { exchange, ...payload }, tag) => {
-      for (const routing_key of keysOf(payload)) {
-        this.#topics.delete(idOf(exchange, text(routing_key)));
-        socket.says({ ...unsubscribed(exchange, routing_key, false), tag });
-      }
-    },
-  };
-
-  #subscribe(socket: Socket, payload: Record<string, any>, tag: unknown): void {
-    const { exchange, after, last } = payload;
-    const log = this.#log(exchange);
-    const allowed = new Map<string, unknown>();
-    for (const routing_key of keysOf(payload)) {
-      const key = text(routing_key);
-      const id = idOf(exchange, key);
-      const refuse = (code: string) => this.#refuse(tag, code, { exchange, routing_key });
-      if (this.#isDenied(exchange, key)) refuse("SubscriptionDenied");
-      else if (this.#topics.has(id)) refuse("AlreadySubscribed");
-      else {
-        this.#topics.set(id, { exchange, key, routing_key });
-        allowed.set(key, routing_key);
-      }
-    }
-    const keys = new Set(allowed.keys());
-    const past = after !== undefined ? log.after(after, keys) : last !== undefined ? log.last(last, keys) : undefined;
-    const missed = typeof past === "object" ? past : undefined;
-    const recovered = past && (missed ? { recovered: true } : { recovered: false, reason: past });
-    for (const routing_key of allowed.values()) {
-      const subscribed = { exchange, routing_key, id: log.id, ...recovered };
-      socket.says({ event: "Subscribed", tag, payload: subscribed });
-    }
-    if (!missed || !keys.size) return;
-    for (const entry of missed) this.#pushed(exchange, entry);
-    socket.says({ event: "Replayed", tag, payload: { exchange, id: log.id, count: missed.length } });
-  }
-
   #ask(handler: ActionHandler, received: Received): void {
-    const socket = this.#socket;
+    const session = this.#session;
     const answered = (answer: Answer) => {
-      if (this.#socket === socket) this.#reply(received, answer);
+      if (this.#session === session) this.#reply(received, answer);
     };
     const failed = (error: unknown) => {
-      if (!(error instanceof MyxiError)) throw error;
-      const { code, retryable, outcome, details } = error;
-      if (this.#socket === socket) this.#refuse(received.tag, code, { retryable, outcome, ...details });
+      const known = error instanceof MyxiError;
+      if (this.#session === session) this.#refuse(received, ...(known ? said(error) : EXCEPTION));
+      // It is the test's.
+      if (!known) throw error;
     };
     try {
       const answer = handler(received.payload);
-      if (isPromise(answer)) void answer.then(answered, failed);
+      if (isPromise(answer)) void answer.then(answered).then(undefined, failed);
       else answered(answer);
     } catch (error) {
       failed(error);
     }
   }
 
-  #reply({ tag }: Received, answer: Answer): void {
-    if (answer) this.#socket?.says({ event: answer.event, tag, payload: answer.payload ?? {} });
-    else if (tag !== undefined) this.#socket?.says({ event: "Done", tag });
+  #reply({ action, tag }: Received, answer: Answer): void {
+    if (answer !== undefined && typeof answer?.event !== "string") {
+      throw new TypeError(`${action} is answered with { event, payload }, or with nothing for Done`);
+    }
+    const socket = this.#session?.socket;
+    const payload = answer?.payload === undefined ? {} : answer.payload;
+    if (answer) socket?.says({ event: answer.event, tag, payload });
+    else if (tag !== undefined) socket?.says({ event: "Done", tag });
   }
 
-  #refuse(tag: unknown, error: string, details: object): void {
-    this.#socket?.says({ event: "Error", tag, payload: { error, retryable: false, ...details } });
+  #refuse({ tag }: Received, error: string, details: object): void {
+    this.#session?.socket.says({ event: "Error", tag, payload: { error, retryable: false, ...details } });
   }
 
-  #pushed(exchange: string, { key, event, payload, id }: { key: string; event: string; payload: unknown; id: string }): void {
-    this.#socket?.says({ event, payload, mq: { e: exchange, rk: key, id } });
-  }
-
-  #isDenied(exchange: string, key: string): boolean {
-    return this.#denied.some((denied) => denied.exchange === exchange && (denied.key ?? key) === key);
+  #ends(socket: Socket, code: number, reason: string): void {
+    this.#over();
+    this.#wait = timerOf(() => socket.ends(code, reason));
   }
 
   /** The session has ended, and whatever it knew. */
   #over(): void {
-    this.#socket = undefined;
-    this.#topics.clear();
+    this.#session = undefined;
     this.#unanswered = [];
   }
 
   #log(exchange: string): Log {
     let log = this.#logs.get(exchange);
-    if (!log) this.#logs.set(exchange, (log = new Log(exchange)));
+    if (!log) this.#logs.set(exchange, (log = new Log()));
     return log;
   }
 
   /** With all that was sent answered. */
-  #connected(): Socket {
+  #connected(): Session {
     settle();
-    if (!this.#socket) throw new Error(`there is no connection now: it is ${this.#state()}`);
-    return this.#socket;
-  }
-
-  #topic(exchange: string, routingKey: RoutingKey): Topic {
-    const key = text(routingKey);
-    const topic = this.#topics.get(idOf(exchange, key));
-    if (!topic) throw new Error(`there is no subscription to ${exchange} ${key}`);
-    return topic;
+    if (this.#session) return this.#session;
+    const state = this.#state();
+    throw new Error(`there is no connection now, it is ${state}: ${ADVICE[state] ?? "await what the page awaits"}`);
   }
 
   #take(action: string): Received {
@@ -294,24 +251,24 @@ export class Gateway {
     const [taken] = index < 0 ? [] : this.#unanswered.splice(index, 1);
     if (taken) return taken;
     const others = this.#unanswered.map((received) => received.action).join(", ");
-    throw new Error(`no action ${action} waits for an answer; there is ${others || "none at all"}`);
+    const advice = "what comes later is answered beforehand with handle()";
+    throw new Error(`no action ${action} waits for an answer; there is ${others || "none at all"}. ${advice}`);
   }
 }
 
-const nameOf = (exchange: string, key?: string) => JSON.stringify([exchange, key]);
+/** As the gateway says it of an exception of the application's. */
+const EXCEPTION: [string, object] = ["InternalError", { outcome: "unknown" }];
 
-function text(routingKey: unknown): string {
-  const key = keyText(routingKey);
-  if (key === undefined) throw new TypeError("a routing key is an integer or a string");
-  return key;
+/** What an error says on the wire. */
+function said({ code, message, retryable, outcome, retryAfterMs: retry_after_ms, details }: MyxiError): [string, object] {
+  const own = message.startsWith(`${code}: `) ? message.slice(code.length + 2) : undefined;
+  return [code, { retryable, outcome, retry_after_ms, message: own, ...details }];
+}
+
+function nameOf(event: unknown, use: string): string {
+  if (typeof event === "string") return event;
+  throw new TypeError(`an event has a name: ${use}`);
 }
 
 const isPromise = (answer: Answer | PromiseLike<Answer>): answer is PromiseLike<Answer> =>
-  typeof answer === "object" && "then" in answer;
-
-const keysOf = ({ routing_key, routing_keys }: Record<string, any>): unknown[] => routing_keys ?? [routing_key ?? null];
-
-const unsubscribed = (exchange: string, routing_key: unknown, auto: boolean) => ({
-  event: "Unsubscribed",
-  payload: { exchange, exchange_name: exchange, routing_key, auto },
-});
+  typeof answer === "object" && answer !== null && "then" in answer;

@@ -7,15 +7,14 @@ export interface Entry {
   id: string;
 }
 
+/** Since this module was loaded: a position of one log is none of another. */
+let logs = 0;
+
 export class Log {
   #entries: Entry[] = [];
   /** Entries that are there no more. */
   #forgotten = 0;
-  readonly #name: string;
-
-  constructor(name: string) {
-    this.#name = name;
-  }
+  readonly #number = ++logs;
 
   /** Where it is now. */
   get id(): string {
@@ -36,9 +35,9 @@ export class Log {
 
   /** What came after that position for these keys; why not, where it is not there any more. */
   after(position: unknown, keys: ReadonlySet<string>): Entry[] | "expired" | "unknown" {
-    const [, name, number] = /^(.+)@(\d+)$/.exec(String(position)) ?? [];
-    const seen = Number(number) - this.#forgotten;
-    if (name !== this.#name || seen > this.#entries.length) return "unknown";
+    const [log, number] = String(position).split("@").map(Number);
+    const seen = (number ?? NaN) - this.#forgotten;
+    if (log !== this.#number || !(seen <= this.#entries.length)) return "unknown";
     if (seen < 0) return "expired";
     return this.#entries.slice(seen).filter(({ key }) => keys.has(key));
   }
@@ -50,6 +49,6 @@ export class Log {
   }
 
   #position(number: number): string {
-    return `${this.#name}@${number}`;
+    return `${this.#number}@${number}`;
   }
 }

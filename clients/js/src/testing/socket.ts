@@ -4,10 +4,10 @@
 export interface OtherEnd {
   dialled(socket: Socket): void;
   said(socket: Socket, text: string): void;
-  left(socket: Socket, code: number): void;
+  left(socket: Socket): void;
 }
 
-const [CONNECTING, OPEN, CLOSING, CLOSED] = [0, 1, 2, 3];
+const [CONNECTING, OPEN, CLOSED] = [0, 1, 3];
 
 export class Socket {
   readyState = CONNECTING;
@@ -16,6 +16,8 @@ export class Socket {
   onmessage?: (event: { data: string }) => void;
   onclose?: (event: { code: number; reason: string }) => void;
   onerror?: (event: object) => void;
+  #unheard: string[] = [];
+  #saying = false;
 
   constructor(readonly url: string, private readonly other: OtherEnd) {
     if (!/^(ws|http)s?:$/.test(new URL(url, globalThis.location?.href).protocol)) {
@@ -32,10 +34,10 @@ export class Socket {
     this.other.said(this, text);
   }
 
-  close(code = 1000): void {
-    if (this.readyState >= CLOSING) return;
+  close(): void {
+    if (this.readyState === CLOSED) return;
     this.readyState = CLOSED;
-    this.other.left(this, code);
+    this.other.left(this);
   }
 
   /** The other end takes it. */
@@ -45,8 +47,13 @@ export class Socket {
     this.onopen?.({});
   }
 
-  says(message: object): void {
-    if (this.isOpen) this.onmessage?.({ data: JSON.stringify(message) });
+  /** One after another: what somebody has said who is hearing something comes behind it. */
+  says(...messages: object[]): void {
+    this.#unheard.push(...messages.map((message) => JSON.stringify(message)));
+    if (this.#saying) return;
+    this.#saying = true;
+    for (let data; (data = this.#unheard.shift()) !== undefined; ) if (this.isOpen) this.onmessage?.({ data });
+    this.#saying = false;
   }
 
   /** The other end goes. */
