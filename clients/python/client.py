@@ -5,6 +5,7 @@ installed. Needs `websockets`; with `debug` also `jsonschema`, to hold every mes
 
 import asyncio
 import contextlib
+import decimal
 import json
 import pathlib
 import random
@@ -35,7 +36,7 @@ class GatewayError(Exception):
         self.retryable = payload.get("retryable") is True
         self.unknown = payload.get("outcome") == "unknown"
         after = payload.get("retry_after_ms")
-        self.retry_after = after / 1000 if isinstance(after, int) else 0
+        self.retry_after = min(after, 1e9) / 1000 if isinstance(after, int) else 0
         self.payload = payload
 
 
@@ -143,13 +144,14 @@ class Client:
                 )
                 async with connecting as self.socket:
                     connected = time.monotonic()
-                    await self.talk()
+                    if not self.closed.is_set():
+                        await self.talk()
             except websockets.ConnectionClosed as closed:
                 code = closed.rcvd.code if closed.rcvd else None
                 if time.monotonic() - connected >= STOOD:
                     backoff = Backoff()
-            except (OSError, websockets.WebSocketException, asyncio.TimeoutError):
-                pass  # not reached, or refused for now
+            except (OSError, websockets.WebSocketException, asyncio.TimeoutError, ValueError, RecursionError):
+                pass  # not reached, or refused for now, or somebody else answers there
             finally:
                 self.lost()
             if self.failed:
@@ -167,6 +169,8 @@ class Client:
     async def talk(self):
         """Until the connection is lost, which raises."""
         welcome = self.read(await asyncio.wait_for(self.socket.recv(), CONNECTING))  # rule 1
+        if not isinstance(welcome, dict) or welcome.get("event") != "Welcome":
+            raise ValueError("no Welcome")
         interval = welcome["payload"]["ping_interval_ms"] / 1000
         self.spawn(self.begin())
         pinged = time.monotonic()
@@ -190,12 +194,14 @@ class Client:
 
     async def begin(self):
         """Says who this is, then asks for all that is wanted (rule 5)."""
-        backoff = Backoff()
+        backoff, socket = Backoff(), self.socket
         while self.authenticate:
             try:
                 await self.authenticate(self)
                 break
             except GatewayError as error:
+                if self.socket is not socket:
+                    return  # the next connection has begun anew
                 if not error.retryable and not error.unknown:
                     raise
                 await asyncio.sleep(max(1, backoff.next(), error.retry_after))
@@ -219,13 +225,15 @@ class Client:
     def take(self, message):
         """What is not as the schema has it is passed over: a later gateway may say more, and an
         application may name its own events as the gateway does (rule 4)."""
-        with contextlib.suppress(KeyError, TypeError, AttributeError):
+        with contextlib.suppress(KeyError, TypeError, AttributeError, ArithmeticError):
             self.take_known(message)
 
     def take_known(self, message):
         event, tag, payload = message["event"], message.get("tag"), message.get("payload")
         if "mq" in message:
             self.take_event(event, payload, message["mq"])
+        elif isinstance(tag, str) and tag in self.replies:
+            self.take_reply(self.replies.pop(tag), event, payload)
         elif event == "Pong":
             for exchange, position in payload.get("positions", {}).items():
                 self.stands_at(exchange, position)
@@ -235,15 +243,18 @@ class Client:
         elif event == "Reconnect":
             self.come_back_after = payload["after_ms"] / 1000
         elif event == "Unsubscribed" and payload["auto"]:
-            self.tell(payload, event)
-            self.keys.pop((payload["exchange"], text(payload["routing_key"])), None)
+            key = self.keys.pop((payload["exchange"], text(payload["routing_key"])), None)
+            key and self.call(key, event, payload)
         elif isinstance(tag, str) and tag in self.requests:
             self.take_answer(tag, event, payload)
-        elif isinstance(tag, str) and (reply := self.replies.pop(tag, None)) and not reply.done():
-            if event == "Error":
-                reply.set_exception(GatewayError(payload))
-            else:
-                reply.set_result((event, payload))
+
+    def take_reply(self, reply, event, payload):
+        if reply.done():
+            return
+        if event == "Error":
+            reply.set_exception(GatewayError(payload))
+        else:
+            reply.set_result((event, payload))
 
     def take_event(self, event, payload, mq):
         key = self.keys.get((mq["e"], mq["rk"]))
@@ -277,8 +288,8 @@ class Client:
                 if len(self.again) == 1:
                     self.spawn(self.ask_again(error.retry_after))
             else:
-                self.tell(payload | {"routing_key": key.key, "exchange": key.exchange}, "Error")
-                self.keys.pop((key.exchange, text(key.key)), None)
+                del self.keys[key.exchange, text(key.key)]
+                self.call(key, "Error", payload | {"routing_key": key.key, "exchange": key.exchange})
             return
         self.patience = Backoff()
         missed, key.standing, key.stood = key.stood, True, True
@@ -315,7 +326,7 @@ class Client:
         return self.live.setdefault(exchange, Place())
 
     def stands_at(self, exchange, position):
-        if position:
+        if isinstance(position, str):
             self.live_place(exchange).position = position
 
     def lost(self):
@@ -341,7 +352,7 @@ class Client:
             raise
 
     def read(self, frame):
-        message = json.loads(frame)
+        message = json.loads(frame, parse_int=integer)
         self.check("GatewayMessage", message)
         return message
 
@@ -357,9 +368,15 @@ class Client:
     def over(self, task):
         self.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(error, (websockets.ConnectionClosed, asyncio.TimeoutError)):
-            self.failed = error
+        if error and not isinstance(error, websockets.ConnectionClosed):
+            if not isinstance(error, asyncio.TimeoutError):
+                self.failed = error
             self.socket and self.socket.transport.abort()
+
+
+def integer(digits):
+    """Python makes no int of more than 4300 digits; none is to be lost (rule 12)."""
+    return int(digits) if len(digits) < 4000 else decimal.Decimal(digits)
 
 
 def text(key):

@@ -12,7 +12,11 @@ use crate::support::{
     example::lasting_address,
     fleet::Fleet,
     gateway::Gateway,
-    handler::{TestHandler, free_address, proto::HandleActionResponse, reply},
+    handler::{
+        TestHandler, free_address,
+        proto::{HandleActionResponse, SendEventRequest},
+        reply,
+    },
     process::Myxi,
     python::of_tests,
     rabbitmq::RabbitMq,
@@ -119,6 +123,13 @@ async fn it_says_what_it_has_missed_and_comes_back_as_the_codes_want_it() {
 }
 
 #[tokio::test]
+async fn it_bears_bad_moments_and_servers_that_are_none() {
+    let cases = Script::start("the cases", of_tests("conformance/python_client_edges.py"));
+    let well = cases.rest().await;
+    assert_eq!(well.len(), 6, "{well:?}");
+}
+
+#[tokio::test]
 async fn what_is_not_by_the_schema_and_a_handler_that_fails_disturb_nothing() {
     let app = TestHandler::start().await;
     asks_for_the_token(&app);
@@ -130,6 +141,18 @@ async fn what_is_not_by_the_schema_and_a_handler_that_fails_disturb_nothing() {
     // An application's own, named as the gateway's are, and without anything in it.
     for name in OWN_EVENTS {
         assert_eq!(gateway.send_event(&session.id, name).await, Code::Ok);
+    }
+    // And with members that are something else.
+    let digits = "9".repeat(400);
+    for (event, payload) in [
+        ("Pong", r#"{"positions":{"widgets":[1]}}"#.to_owned()),
+        ("Gap", r#"{"exchange":"widgets","routing_key":9,"id":{"a":1}}"#.to_owned()),
+        ("Reconnect", format!(r#"{{"after_ms":{digits}}}"#)),
+        ("Reconnect", format!(r#"{{"after_ms":{}}}"#, digits.repeat(20))),
+    ] {
+        let session_id = session.id.clone();
+        let event = SendEventRequest { session_id, event: event.into(), payload };
+        gateway.api().await.send_event(event).await.expect("sent");
     }
     gateway.push("widgets", "1", "Stumble", json!({"n": 1})).await;
     gateway.push("widgets", "1", "Changed", json!({"n": 2})).await;
