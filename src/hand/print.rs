@@ -50,8 +50,8 @@ impl Output {
     }
 }
 
-/// Returns when nobody reads stdout any more, which a pipe tells without being written to. Of a file
-/// or a terminal never.
+/// Returns when nobody reads stdout any more, which a pipe tells without being written to. Of a file,
+/// a terminal or a socket never.
 pub(super) async fn unread() {
     if reader_gone().await.is_err() {
         future::pending().await

@@ -216,8 +216,18 @@ impl Pusher {
         }
         if !pushed.is_empty() {
             self.pushed += pushed.len() as u64;
+            let (ids, count) = (pushed.join("\n"), pushed.len());
+            let written = tokio::select! {
+                written = self.output.line(&ids) => written,
+                () = self.stop.next() => {
+                    let text = format!("interrupted: {count} were pushed whose ids are not all printed");
+                    say("push", &text);
+                    self.interrupted = true;
+                    return Flow::Break(());
+                }
+            };
             // What was asked for is done, whether somebody reads the ids or not.
-            if let Err(error) = self.output.line(&pushed.join("\n")).await
+            if let Err(error) = written
                 && let Err(Failure(problem)) = not_written(error)
             {
                 say("push", &problem);

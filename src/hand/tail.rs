@@ -28,19 +28,14 @@ pub(super) async fn run(config: TailConfig) -> Result<Outcome, Failure> {
     let stop =
         StopSignals::new().map_err(|error| Failure(format!("cannot hear signals: {error}")))?;
     let printer = Printer { output: Output::new(), form: Form::of(json), left: count };
-    let tailing = async {
-        match source {
-            TailSource::Client { url, keys, login, from } => {
-                Client::new(exchange, url, keys, login, from, printer).run(stop).await
-            }
-            TailSource::Operator { admin, last } => {
-                operator::run(&exchange, &admin, last, printer, stop).await
-            }
+    let stop = Stop(stop);
+    let ended = match source {
+        TailSource::Client { url, keys, login, from } => {
+            Client::new(exchange, url, keys, login, from, printer).run(stop).await
         }
-    };
-    let ended = tokio::select! {
-        ended = tailing => ended,
-        () = unread() => End::Asked,
+        TailSource::Operator { admin, last } => {
+            operator::run(&exchange, &admin, last, printer, stop).await
+        }
     };
     match ended {
         End::Asked => Ok(Outcome::Done),
@@ -56,6 +51,19 @@ enum End {
     /// Stdout takes no more.
     Written(io::Error),
     Failed(Failure),
+}
+
+/// What ends it from outside.
+struct Stop(StopSignals);
+
+impl Stop {
+    /// A signal, or its reader has enough.
+    async fn next(&mut self) {
+        tokio::select! {
+            () = self.0.next() => {}
+            () = unread() => {}
+        }
+    }
 }
 
 /// Shows events until there were enough.

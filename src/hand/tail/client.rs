@@ -9,7 +9,7 @@ use tokio::time::{Instant, Interval, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{
-    End, Printer,
+    End, Printer, Stop,
     heard::{Heard, Told},
     place::Place,
     shown::{Payload, Shown},
@@ -19,7 +19,6 @@ use crate::{
     config::hand::{From, Login},
     hand::{Failure, print::say},
     net::{backoff::Backoff, remote::Remote},
-    signals::StopSignals,
     time::UnixTime,
 };
 
@@ -92,7 +91,7 @@ impl Client {
         }
     }
 
-    pub(super) async fn run(mut self, mut stop: StopSignals) -> End {
+    pub(super) async fn run(mut self, mut stop: Stop) -> End {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
         loop {
             let mut socket = None;

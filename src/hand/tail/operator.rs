@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 use super::{
-    End, Printer,
+    End, Printer, Stop,
     shown::{Payload, Shown},
 };
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
         print::say,
     },
     net::backoff::Backoff,
-    signals::StopSignals,
 };
 
 /// The console asks as often.
@@ -53,7 +52,7 @@ pub(super) async fn run(
     admin: &AdminAt,
     last: usize,
     mut printer: Printer,
-    mut stop: StopSignals,
+    mut stop: Stop,
 ) -> End {
     let watching = Watching { exchange, admin, after: None, lost: false };
     tokio::select! {

@@ -22,7 +22,7 @@ async fn events_are_shown_while_somebody_watches() {
     for client in &mut clients {
         client.event("Unseen").await;
     }
-    let nothing = json!({"next": 0, "skipped": 0, "events": []});
+    let nothing = json!({"next": 0, "skipped": 0, "unwatched": false, "events": []});
     assert_eq!(console.read("/api/events").await, nothing, "nobody had asked");
 
     gateway.push("widgets", "1", "Changed", json!({"quantity": 7})).await;

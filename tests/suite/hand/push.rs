@@ -2,6 +2,7 @@
 //! whether it may have happened.
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 use super::{Running, SECRET, bare, end, end_with, myxi, way::Way};
 use crate::support::{
@@ -180,6 +181,21 @@ async fn who_interrupts_it_is_told_what_became_of_what_was_under_way() {
     let said = push.rest_of_stderr().await;
     assert!(said.contains("stopped: nothing behind line 1 was pushed"), "{said}");
     assert_eq!(push.ended().await, Some(1));
+
+    // Nobody reads its ids: it waits at the first call whose ids the pipe has no room for.
+    let mut push = Running::start(myxi(&gateway, &args(&["-"])));
+    let mut stdin = push.stdin.take().expect("open");
+    let typing = tokio::spawn(async move { stdin.write_all(&b"1\n".repeat(50_000)).await });
+    let mut heard = 0;
+    while heard < 1_900 {
+        client.next().await;
+        heard += 1;
+    }
+    push.signal("INT");
+    let said = push.rest_of_stderr().await;
+    assert!(said.contains("stopped: nothing behind line"), "{said}");
+    assert_eq!(push.ended().await, Some(1));
+    typing.abort();
 }
 
 #[tokio::test]

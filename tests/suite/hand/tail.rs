@@ -262,6 +262,7 @@ async fn a_signal_and_a_reader_that_has_enough_end_it_well() {
     tail.stdout = None;
     assert_eq!(tail.ended().await, Some(0));
     assert_eq!(tail.rest_of_stderr().await, "");
+    assert_eq!(app.next("SessionClosed").await.closed().code, 1000);
 }
 
 /// `script` gives it a terminal.
