@@ -40,22 +40,22 @@ pub async fn run(config: CheckConfig) -> anyhow::Result<Verdict> {
         broker::check(&broker, &mut report).await;
     }
     let mut stdout = report.text();
-    let mut files = Ok(());
+    let mut unwritten = Vec::new();
     for (path, written) in [(json, report.json()), (junit, report.junit())] {
         match path {
             Some(path) if path == Path::new("-") => stdout = written,
             Some(path) => {
-                let file = fs::write(&path, written)
-                    .with_context(|| format!("cannot write {}", path.display()));
-                files = files.and(file);
+                if let Err(error) = fs::write(&path, written) {
+                    unwritten.push(format!("cannot write {}: {error}", path.display()));
+                }
             }
             None => {}
         }
     }
     // Where a file cannot be written, what was found is told all the same.
     std::io::stdout().write_all(stdout.as_bytes()).context("cannot write the report")?;
-    files?;
-    Ok(match (misconfigured, report.failed()) {
+    unwritten.iter().for_each(|problem| eprintln!("myxi check: {problem}"));
+    Ok(match (misconfigured, report.failed() || !unwritten.is_empty()) {
         (true, _) => Verdict::Misconfigured,
         (false, true) => Verdict::Failed,
         (false, false) => Verdict::Passed,

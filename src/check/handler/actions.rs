@@ -89,7 +89,8 @@ impl Run<'_> {
         let mut answer = self.act(&nobody, name, payload, &asked).await;
         let mut judged = self.judged(&nobody, &mut answer);
         // One that says who this is, is for nobody yet.
-        let done = matches!(&answer.read, Ok(reply) if reply.update.auth == AuthUpdate::Keep);
+        let done = matches!(&answer.read, Ok(reply)
+            if reply.update.auth == AuthUpdate::Keep && reply.disconnect.is_none());
         if done && self.session.auth.is_some() && judged.outcome == Outcome::Ok {
             judged.outcome = Outcome::Warning;
             judged.advice = Some("answer UNAUTHENTICATED to it, unless it is for everybody".into());

@@ -161,6 +161,10 @@ async fn it_does_for_nobody_what_is_somebodys() {
     let checked = checked(&app, &[]).await;
     checked.warned("without-auth", "OK");
     assert_eq!((checked.code, checked.of("warning")), (Some(0), vec!["without-auth"]));
+    // Who closes does nothing.
+    let refuse = Disconnect { code: 4501, reason: "log in".into() };
+    let app = answering(HandleActionResponse { disconnect: Some(refuse), ..Default::default() });
+    self::checked(&app.await, &[]).await.is("ok", "without-auth", "");
 }
 
 /// The two RPCs are different people's work.

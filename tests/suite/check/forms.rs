@@ -78,12 +78,18 @@ async fn json_takes_the_place_of_the_text_where_it_is_wanted() {
 async fn what_was_found_is_told_where_a_file_cannot_be_written() {
     let handler = format!("--action-handler=http://{}", free_address());
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_myxi"));
-    command.args(["check", &handler, "--junit=/nowhere/report.xml", "--wait=0s"]).env_clear();
+    let files = ["--json=/nowhere/report.json", "--junit=/nowhere/report.xml"];
+    command.args(["check", "--config", "--exchange=no name", &handler, "--wait=0s"]);
+    command.args(files).env_clear();
     let output = within(DEADLINE, "myxi check", command.output()).await.expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(text(&output.stdout).contains("1 failed"), "{output:?}");
-    assert!(text(&output.stderr).contains("cannot write /nowhere/report.xml"), "{output:?}");
-    assert_eq!(output.status.code(), Some(1));
+    for file in files {
+        let (_, path) = file.split_once('=').expect("a path");
+        assert!(text(&output.stderr).contains(&format!("cannot write {path}")), "{output:?}");
+    }
+    // Of the configuration, which is none.
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[tokio::test]
