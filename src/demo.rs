@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Endpoint, Server as GrpcServer, server::TcpIncom
 use self::application::{Application, EXCHANGE, TOKEN};
 use crate::{
     config::{Config, DemoConfig},
-    net::listener::Listener,
+    net::listener::{Listener, from_this_machine},
     proto::{action_handler_server::ActionHandlerServer, gateway_client::GatewayClient},
     server::Server,
     signals::StopSignals,
@@ -57,16 +57,8 @@ fn gateway_config(demo: DemoConfig, application: SocketAddr) -> anyhow::Result<C
 }
 
 fn channel(gateway: SocketAddr) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{}", reachable(gateway)))?;
+    let endpoint = Endpoint::from_shared(format!("http://{}", from_this_machine(gateway)))?;
     Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).connect_lazy())
-}
-
-/// Where somebody on this machine connects to a listener; "any address" is none.
-fn reachable(mut listener: SocketAddr) -> SocketAddr {
-    if listener.ip().is_unspecified() {
-        listener.set_ip([127, 0, 0, 1].into());
-    }
-    listener
 }
 
 async fn serve_application(listener: TcpListener) -> anyhow::Result<()> {
@@ -82,7 +74,7 @@ fn greet(greeting: String) {
 
 fn greeting(gateway: &Server, application: SocketAddr, page: SocketAddr) -> String {
     let [clients, grpc, admin, page] =
-        [gateway.clients, gateway.grpc, gateway.admin, page].map(reachable);
+        [gateway.clients, gateway.grpc, gateway.admin, page].map(from_this_machine);
     format!(
         "\
 myxi demo is up. Open  http://{page}/

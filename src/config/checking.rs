@@ -17,10 +17,8 @@ use crate::{
     bus::rabbitmq::{BrokerUrl, ExchangeConfig},
     event::{Exchange, Topic},
     net::inherited::{Inherited, InvalidSockets},
+    protocol::BuiltIn,
 };
-
-/// Actions that the gateway answers by itself.
-const BUILT_IN: [&str; 4] = ["Subscribe", "Unsubscribe", "ListSubscriptions", "Ping"];
 
 /// What to check, and where to write what was found.
 #[derive(Debug, Clone)]
@@ -193,7 +191,7 @@ fn action(text: &str) -> Result<(String, String), String> {
     if name.is_empty() {
         return Err("it has no name; write for example --action 'Say={\"text\":\"hi\"}'".into());
     }
-    if BUILT_IN.contains(&name) {
+    if BuiltIn::named(name).is_some() {
         return Err(format!("{name} is the gateway's own and never reaches the handler"));
     }
     json(payload).map(|payload| (name.into(), payload))

@@ -2,7 +2,12 @@
 //! when the system has no more descriptors to give. Where TLS goes in: whoever listens gets a
 //! [`Connection`], of whatever it is made.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -19,6 +24,16 @@ const BACKLOG: u32 = 4096;
 
 /// How long to leave the listener alone after it failed.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where somebody on this machine connects to a listener; "any address" is none.
+pub(crate) fn from_this_machine(mut listener: SocketAddr) -> SocketAddr {
+    listener.set_ip(match listener.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    });
+    listener
+}
 
 #[derive(Debug)]
 pub struct Listener(TcpListener);

@@ -19,6 +19,27 @@ const DEPTH_MAX: usize = 128;
 /// Of what the parser says, in characters.
 const MESSAGE_MAX: usize = 200;
 
+/// Actions that the gateway answers by itself; every other one is the application's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BuiltIn {
+    Subscribe,
+    Unsubscribe,
+    ListSubscriptions,
+    Ping,
+}
+
+impl BuiltIn {
+    pub(crate) fn named(action: &str) -> Option<Self> {
+        match action {
+            "Subscribe" => Some(Self::Subscribe),
+            "Unsubscribe" => Some(Self::Unsubscribe),
+            "ListSubscriptions" => Some(Self::ListSubscriptions),
+            "Ping" => Some(Self::Ping),
+            _ => None,
+        }
+    }
+}
+
 /// One message, its action and members not yet understood.
 #[derive(Debug)]
 pub struct ClientMessage<'a> {

@@ -9,7 +9,7 @@ use super::{Session, errors::action_error};
 use crate::{
     application::{Action, ActionReply, ApplicationError},
     metrics::{ActionKind, Ended, Rpc},
-    protocol::{self, ClientError, ClientMessage, Close, Frame, Outcome, Tag},
+    protocol::{self, BuiltIn, ClientError, ClientMessage, Close, Frame, Outcome, Tag},
     time::UnixTime,
 };
 
@@ -28,18 +28,18 @@ impl Session {
                 return count(ActionKind::Gateway, None, outcome, None);
             }
         };
-        let (kind, result) = match &*message.action {
-            "Subscribe" => (ActionKind::Subscribe, self.subscribe(&message).await),
-            "Unsubscribe" => (ActionKind::Gateway, self.unsubscribe(&message)),
-            "ListSubscriptions" => {
+        let (kind, result) = match BuiltIn::named(&message.action) {
+            Some(BuiltIn::Subscribe) => (ActionKind::Subscribe, self.subscribe(&message).await),
+            Some(BuiltIn::Unsubscribe) => (ActionKind::Gateway, self.unsubscribe(&message)),
+            Some(BuiltIn::ListSubscriptions) => {
                 self.list_subscriptions(message.tag);
                 (ActionKind::Gateway, Ok(Outcome::Ok))
             }
-            "Ping" => {
+            Some(BuiltIn::Ping) => {
                 self.pong(message.tag);
                 (ActionKind::Gateway, Ok(Outcome::Ok))
             }
-            _ => (ActionKind::Application, self.forward(&message).await),
+            None => (ActionKind::Application, self.forward(&message).await),
         };
         let cause = result.as_ref().err().and_then(ClientError::cause).map(str::to_owned);
         let outcome = result.unwrap_or_else(|error| self.fail(kind, &message, &error));

@@ -1,7 +1,7 @@
 //! Makes a command of its flags. Where nothing says where a gateway is, it is where `myxi serve`
 //! would listen with these variables: so the commands find it from within its own container.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::{
     AdminAt, DisconnectConfig, Events, From, GatewayAt, HandCommand, HealthConfig, Login,
@@ -19,7 +19,7 @@ use crate::{
         problems::Problems,
         units, values,
     },
-    net::remote::Remote,
+    net::{listener::from_this_machine, remote::Remote},
 };
 
 /// The gateway replays no more of a key.
@@ -224,11 +224,11 @@ impl<'a> Reader<'a> {
         Given { name: name.into(), text: text.unwrap_or_else(|| default.into()), is_default }
     }
 
-    /// How somebody on this machine connects to a listener; "any address" is none.
+    /// How somebody on this machine connects to a listener.
     fn reach(
         &mut self,
         scheme: &str,
-        mut address: SocketAddr,
+        address: SocketAddr,
         listen: &Given,
         flag: &str,
     ) -> Option<Remote> {
@@ -237,13 +237,7 @@ impl<'a> Reader<'a> {
             self.problems.add(listen, &problem);
             return None;
         }
-        if address.ip().is_unspecified() {
-            address.set_ip(match address.ip() {
-                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-            });
-        }
-        format!("{scheme}://{address}").parse().ok()
+        format!("{scheme}://{}", from_this_machine(address)).parse().ok()
     }
 }
 
