@@ -1,12 +1,15 @@
 //! Handlers that take their time, in all languages at once, as it takes real time: stock
 //! servers end a connection on which they are pinged every few seconds, after 10 s (Java) to
-//! 25 s (Python), with everybody's calls.
+//! 25 s (Python), with everybody's calls. Tests run in the order of the alphabet: this one, which
+//! waits for two minutes, begins with the first.
 
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::{began, finished, gateway};
-use crate::support::runtime::Runtime;
+use crate::{
+    runtimes::{began, finished, gateway},
+    support::runtime::Runtime,
+};
 
 /// Each lasts as long as an action may: two minutes together.
 const HANGING: usize = 40;

@@ -4,6 +4,7 @@
 // A program of its own: nobody reaches anything in it.
 #![allow(unreachable_pub)]
 
+mod a_slow_application;
 mod addresses;
 mod admin;
 mod batches;

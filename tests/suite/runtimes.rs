@@ -17,7 +17,6 @@ macro_rules! in_languages {
 }
 
 mod ends;
-mod patience;
 mod replies;
 mod token;
 
@@ -34,7 +33,7 @@ async fn start(runtime: Runtime, options: &[&str]) -> (Script, Myxi) {
 }
 
 /// It need not be ready.
-async fn gateway(port: u16, flags: &[&str]) -> Myxi {
+pub async fn gateway(port: u16, flags: &[&str]) -> Myxi {
     let mut command = Myxi::bare();
     command.args(["--exchange=widgets", "--log=debug"]).args(flags);
     command.arg(format!("--action-handler=http://127.0.0.1:{port}"));
@@ -45,11 +44,11 @@ fn unknown(code: &str) -> Value {
     json!({"error": code, "retryable": false, "outcome": "unknown"})
 }
 
-fn began(number: usize) -> String {
+pub fn began(number: usize) -> String {
     format!("began {number}")
 }
 
-fn finished(number: usize) -> String {
+pub fn finished(number: usize) -> String {
     format!("finished {number}")
 }
 
