@@ -12,7 +12,7 @@ use std::{
 
 use myxi::config::Config;
 
-/// Of the handlers in `examples`, not of the gateway.
+/// Of the handlers in `examples`, and of the commands by hand; not of the gateway.
 const OF_EXAMPLES: [&str; 1] = ["MYXI_GATEWAY"];
 
 #[test]

@@ -85,7 +85,7 @@ fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
-/// Files that `include_str!` and `include_bytes!` name.
+/// Files that `include_str!` and `include_bytes!` name; the unit tests of a file are at its end.
 fn includes(file: &Path, tests: Tests) -> Vec<PathBuf> {
     let text = fs::read_to_string(here().join(file)).unwrap_or_default();
     let built = text.split("#[cfg(test)]").next().expect("a part");

@@ -26,7 +26,7 @@ ports:
 lifecycle:
   # Both are told to end at the same time, and the gateway asks it to the last: shutdown delay +
   # drain time + action timeout.
-  preStop: {sleep: {seconds: {{ add (include "myxi.end" $) 2 }}}}
+  preStop: {sleep: {seconds: {{ include "myxi.wait" $ }}}}
 volumeMounts:
   - {name: run, mountPath: {{ dir .socket }}}
   - {name: tmp, mountPath: /tmp}

@@ -3,11 +3,12 @@
 {{- $own := dict
   "MYXI_EXCHANGES" "exchanges" "MYXI_TRUSTED_PROXY" "trustedProxy" "MYXI_SHUTDOWN_DELAY" "end.shutdownDelay"
   "MYXI_DRAIN_TIME" "end.drainTime" "MYXI_ACTION_TIMEOUT" "end.actionTimeout" "RABBITMQ_URL" "secret"
-  "MYXI_ADMIN_TOKEN" "secret" "MYXI_LISTEN" "bindAddress" "MYXI_GRPC_LISTEN" "bindAddress"
-  "MYXI_ADMIN_LISTEN" "bindAddress" "MYXI_ACTION_HANDLER" "sidecar.application.socket" }}
+  "MYXI_ADMIN_TOKEN" "secret" "MYXI_LISTEN" "bindAddress" "MYXI_ADMIN_LISTEN" "bindAddress"
+  "MYXI_ACTION_HANDLER" "sidecar.application.socket"
+  "MYXI_GRPC_LISTEN" "nothing (it is the pod's loopback)" }}
 {{- if eq .Values.shape "fleet" }}
 {{- $own = merge (dict "MYXI_ACTION_HANDLER" "fleet.actionHandler" "MYXI_ACTION_HANDLER_TOKEN" "secret"
-  "MYXI_GRPC_TOKEN" "secret") $own }}
+  "MYXI_GRPC_TOKEN" "secret" "MYXI_GRPC_LISTEN" "bindAddress") $own }}
 {{- end }}
 {{- range $name, $value := .Values.env }}
 {{- with get $own $name }}{{ fail (printf "env.%s: set %s instead" $name .) }}{{ end }}

@@ -19,6 +19,11 @@ labels:
 {{ add .Values.end.shutdownDelay .Values.end.drainTime .Values.end.actionTimeout }}
 {{- end }}
 
+{{/* So long a sidecar's application waits with its own end. */}}
+{{- define "myxi.wait" -}}
+{{ add (include "myxi.end" .) 2 }}
+{{- end }}
+
 {{/* A variable's value. Numbers of a values file are no integers to Helm, whatever they look like. */}}
 {{- define "myxi.text" -}}
 {{ kindIs "float64" . | ternary (printf "%.0f" (float64 .)) (toString .) | quote }}
