@@ -171,7 +171,10 @@ class Client:
         welcome = self.read(await asyncio.wait_for(self.socket.recv(), CONNECTING))  # rule 1
         if not isinstance(welcome, dict) or welcome.get("event") != "Welcome":
             raise ValueError("no Welcome")
-        interval = welcome["payload"]["ping_interval_ms"] / 1000
+        try:
+            interval = float(welcome["payload"]["ping_interval_ms"]) / 1000
+        except (KeyError, TypeError, ArithmeticError):
+            raise ValueError("no Welcome") from None
         self.spawn(self.begin())
         pinged = time.monotonic()
         while True:

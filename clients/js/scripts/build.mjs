@@ -40,13 +40,15 @@ for (const [format, extension] of [["esm", "mjs"], ["cjs", "cjs"]]) {
 const tsc = join(root, "node_modules/typescript/bin/tsc");
 execFileSync(process.execPath, [tsc, "--project", root, "--outDir", out], { stdio: "inherit" });
 
+const IMPORTED = /from "(\.[./\w]+)\.js"/g;
+
 // The types of what is not reached from outside are nobody's business.
 const reached = new Set();
 const reach = (name) => {
   if (reached.has(name)) return;
   reached.add(name);
   const types = readFileSync(join(out, `${name}.d.ts`), "utf8");
-  for (const [, other] of types.matchAll(/from "(\.[./\w]+)\.js"/g)) reach(posix.join(posix.dirname(name), other));
+  for (const [, other] of types.matchAll(IMPORTED)) reach(posix.join(posix.dirname(name), other));
 };
 reach("index");
 reach("testing");
@@ -56,5 +58,5 @@ for (const file of readdirSync(out, { recursive: true })) {
 // To the compiler the types of a module are not those of what is required.
 for (const name of reached) {
   const types = readFileSync(join(out, `${name}.d.ts`), "utf8");
-  writeFileSync(join(out, `${name}.d.cts`), types.replaceAll(/from "(\.[./\w]+)\.js"/g, 'from "$1.cjs"'));
+  writeFileSync(join(out, `${name}.d.cts`), types.replaceAll(IMPORTED, 'from "$1.cjs"'));
 }

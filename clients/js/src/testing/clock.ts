@@ -50,11 +50,11 @@ export function next(until = Infinity): boolean {
   return run(first[0]);
 }
 
-/** The timer that `work` sets first, if it sets any. */
+/** The timer that `work` sets first; 0 where it sets none. */
 export function timerOf(work: Task): number {
   const timer = ids + 1;
   work();
-  return timer;
+  return timers.has(timer) ? timer : 0;
 }
 
 /** What a timer waits with, at once; whether there is one. */

@@ -43,8 +43,8 @@ export class Gateway {
   #state: () => State;
   #session: Session | undefined;
   #reachable = true;
-  /** The page's, until it tries again. */
-  #wait = 0;
+  /** The timer of the page's next attempt. */
+  #retry = 0;
   #actions: ReceivedAction[] = [];
   /** Without a key: all of the exchange. */
   #denied: { exchange: string; key: string | undefined }[] = [];
@@ -86,7 +86,7 @@ export class Gateway {
     this.#refuse(this.#take(action), code, details);
   }
 
-  /** Pushes an event: whose subscription has stood hears it, now or when the connection is back. */
+  /** Pushes an event: whoever is subscribed hears it, now or when the connection is back. */
   deliver(exchange: string, routingKey: RoutingKey, event: string, payload: unknown = {}): void {
     const name = nameOf(event, "deliver(exchange, routingKey, event, payload)");
     const json = JSON.stringify(payload);
@@ -137,7 +137,7 @@ export class Gateway {
     if (this.#state() === "closed") throw new Error("the connection was closed for good and does not come back");
     this.#reachable = true;
     // It does not wait here, and neither does anybody else meanwhile; but for who gives no URL.
-    if (!run(this.#wait)) while (this.#reachable && this.#state() === "waiting" && next());
+    if (!run(this.#retry)) while (this.#reachable && this.#state() === "waiting" && next());
   }
 
   /** Ends the connection for good, as the application does. */
@@ -222,7 +222,7 @@ export class Gateway {
 
   #ends(socket: Socket, code: number, reason: string): void {
     this.#over();
-    this.#wait = timerOf(() => socket.ends(code, reason));
+    this.#retry = timerOf(() => socket.ends(code, reason));
   }
 
   /** The session has ended, and whatever it knew. */

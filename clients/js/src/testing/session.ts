@@ -87,29 +87,23 @@ export class Session {
   #subscribe({ exchange, after, last, ...payload }: Record<string, any>, tag: unknown): void {
     const log = this.exchanges.log(exchange);
     const named: unknown[] = payload["routing_keys"] ?? [payload["routing_key"] ?? null];
-    const allowed = new Set<unknown>();
-    const refused = new Map<unknown, string>();
-    for (const routing_key of named) {
+    const allowed = new Set<string>();
+    // In the order asked; of what is subscribed only the log says the rest.
+    const answers = named.map((routing_key) => {
       const key = text(routing_key);
       const id = idOf(exchange, key);
-      if (this.exchanges.denies(exchange, key)) refused.set(routing_key, "SubscriptionDenied");
-      else if (this.#topics.has(id)) refused.set(routing_key, "AlreadySubscribed");
-      else {
-        this.#topics.set(id, { exchange, key, routing_key });
-        allowed.add(routing_key);
-      }
-    }
-    const keys = new Set([...allowed].map(text));
-    const past = after !== undefined ? log.after(after, keys) : last !== undefined ? log.last(last, keys) : undefined;
+      const refused = this.#topics.has(id) ? "AlreadySubscribed" : this.exchanges.denies(exchange, key) && "SubscriptionDenied";
+      if (refused) return { event: "Error", tag, payload: { error: refused, retryable: false, exchange, routing_key } };
+      this.#topics.set(id, { exchange, key, routing_key });
+      allowed.add(key);
+      return { event: "Subscribed", tag, payload: { exchange, routing_key, id: log.id } };
+    });
+    const past = after !== undefined ? log.after(after, allowed) : last !== undefined ? log.last(last, allowed) : undefined;
     const missed = typeof past === "object" ? past : undefined;
     const recovered = past && (missed ? { recovered: true } : { recovered: false, reason: past });
-    const answers = named.map((routing_key) => {
-      const error = refused.get(routing_key);
-      if (error) return { event: "Error", tag, payload: { error, retryable: false, exchange, routing_key } };
-      return { event: "Subscribed", tag, payload: { exchange, routing_key, id: log.id, ...recovered } };
-    });
+    for (const { event, payload } of answers) if (event === "Subscribed") Object.assign(payload, recovered);
     const replayed = { event: "Replayed", tag, payload: { exchange, id: log.id, count: missed?.length } };
-    const follows = missed && keys.size ? [...missed.map((entry) => pushed(exchange, entry)), replayed] : [];
+    const follows = missed && allowed.size ? [...missed.map((entry) => pushed(exchange, entry)), replayed] : [];
     this.socket.says(...answers, ...follows);
   }
 
@@ -123,8 +117,8 @@ export class Session {
   #topic(exchange: string, key: string): Topic {
     const topic = this.#topics.get(idOf(exchange, key));
     if (topic) return topic;
-    const why = "it was denied, or has ended, or waits for isAuthenticated()";
-    throw new Error(`there is no subscription to ${exchange} ${key} unless the page has asked for it: ${why}`);
+    const why = "the page has not asked for it, or it was denied, has ended, or waits for isAuthenticated()";
+    throw new Error(`there is no subscription to ${exchange} ${key}: ${why}`);
   }
 }
 

@@ -18,12 +18,11 @@ test("shows what is pushed, and what was missed, also where timers are replaced"
 });
 
 test("shows what is wrong", async () => {
+  jest.useRealTimers();
   const show = jest.fn();
   const stop = follow(7, show);
   Connection.last.gateway.deny("widgets");
-  await Promise.resolve();
-  await Promise.resolve();
-  await Promise.resolve();
+  await new Promise((done) => setImmediate(done));
   expect(show).toHaveBeenCalledWith("SubscriptionDenied");
   stop();
 });
