@@ -53,8 +53,8 @@ pub async fn run(config: CheckConfig) -> anyhow::Result<Verdict> {
         }
     }
     // Where a file cannot be written, what was found is told all the same.
-    std::io::stdout().write_all(stdout.as_bytes()).context("cannot write the report")?;
     unwritten.iter().for_each(|problem| eprintln!("myxi check: {problem}"));
+    std::io::stdout().write_all(stdout.as_bytes()).context("cannot write the report")?;
     Ok(match (misconfigured, report.failed() || !unwritten.is_empty()) {
         (true, _) => Verdict::Misconfigured,
         (false, true) => Verdict::Failed,

@@ -13,7 +13,7 @@ mod tail;
 use std::process::ExitCode;
 
 use self::print::say;
-use crate::config::hand::HandCommand;
+use crate::{config::hand::HandCommand, signals::StopSignals};
 
 /// Why what was asked for was not done, and what to do: one line.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,11 @@ struct Failure(String);
 enum Outcome {
     Done,
     NotAll,
+}
+
+/// From here on a signal does not end the process by itself.
+fn stop_signals() -> Result<StopSignals, Failure> {
+    StopSignals::new().map_err(|error| Failure(format!("cannot hear signals: {error}")))
 }
 
 /// What was not done has been said when it returns.

@@ -15,7 +15,10 @@ pub use bytestring::ByteString as Frame;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-pub(crate) use self::{client::BuiltIn, outcome::Outcome};
+pub(crate) use self::{
+    client::{BuiltIn, LAST_MAX},
+    outcome::Outcome,
+};
 pub use self::{
     client::{ClientMessage, KeyForm, KeySelection, Past, RoutingKey, TopicRequest},
     close::Close,

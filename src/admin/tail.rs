@@ -40,8 +40,8 @@ pub(crate) struct Tail {
 }
 
 struct State {
-    /// The number of the last event that passed while somebody watched. Those that are not
-    /// kept have numbers, too.
+    /// The number of the last event that was counted: all that pass while somebody watches, kept
+    /// or not, and the first that passes when nobody does any more.
     seq: u64,
     kept: VecDeque<Arc<Passed>>,
     asked: Instant,

@@ -21,6 +21,7 @@ use super::{
     Failure, Outcome,
     gateway::{Fate, Gateway, Refused},
     print::{Output, not_written, say},
+    stop_signals,
 };
 use crate::{
     config::hand::{Events, NamedEvent, PushConfig},
@@ -34,9 +35,7 @@ const FIELD: usize = 6;
 
 pub(super) async fn run(config: PushConfig) -> Result<Outcome, Failure> {
     let gateway = Gateway::connect(config.gateway).await?;
-    let stop =
-        StopSignals::new().map_err(|error| Failure(format!("cannot hear signals: {error}")))?;
-    let mut pusher = Pusher::new(gateway, stop);
+    let mut pusher = Pusher::new(gateway, stop_signals()?);
     match config.events {
         // With an id of its own it can be pushed again, whatever becomes of the call.
         Events::One { topic, payload, id } => {
@@ -79,9 +78,9 @@ struct Pusher {
     pushed: u64,
     not_pushed: u64,
     unknown: u64,
-    /// Ids that were to be printed.
+    /// Some ids could not be printed.
     unwritten: bool,
-    /// Before the input's end.
+    /// A signal came.
     interrupted: bool,
 }
 
@@ -214,27 +213,35 @@ impl Pusher {
                 }
             }
         }
-        if !pushed.is_empty() {
-            self.pushed += pushed.len() as u64;
-            let (ids, count) = (pushed.join("\n"), pushed.len());
-            let written = tokio::select! {
-                written = self.output.line(&ids) => written,
-                () = self.stop.next() => {
-                    let text = format!("interrupted: {count} were pushed whose ids are not all printed");
-                    say("push", &text);
-                    self.interrupted = true;
-                    return Flow::Break(());
-                }
-            };
-            // What was asked for is done, whether somebody reads the ids or not.
-            if let Err(error) = written
-                && let Err(Failure(problem)) = not_written(error)
-            {
-                say("push", &problem);
-                self.unwritten = true;
-            }
+        match self.printed(&pushed).await {
+            Flow::Continue(()) => flow,
+            stopped => stopped,
         }
-        flow
+    }
+
+    /// What was asked for is done, whether somebody reads the ids or not.
+    async fn printed(&mut self, ids: &[String]) -> Flow {
+        if ids.is_empty() {
+            return Flow::Continue(());
+        }
+        self.pushed += ids.len() as u64;
+        let lines = ids.join("\n");
+        let written = tokio::select! {
+            written = self.output.line(&lines) => written,
+            () = self.stop.next() => {
+                let count = ids.len();
+                say("push", &format!("interrupted: {count} were pushed whose ids are not all printed"));
+                self.interrupted = true;
+                return Flow::Break(());
+            }
+        };
+        if let Err(error) = written
+            && let Err(Failure(problem)) = not_written(error)
+        {
+            say("push", &problem);
+            self.unwritten = true;
+        }
+        Flow::Continue(())
     }
 
     fn fails(&mut self, source: Source, problem: &str) {

@@ -17,6 +17,7 @@ use self::{
 use super::{
     Failure, Outcome,
     print::{Output, not_written, unread},
+    stop_signals,
 };
 use crate::{
     config::hand::{TailConfig, TailSource},
@@ -25,10 +26,8 @@ use crate::{
 
 pub(super) async fn run(config: TailConfig) -> Result<Outcome, Failure> {
     let TailConfig { exchange, source, count, json } = config;
-    let stop =
-        StopSignals::new().map_err(|error| Failure(format!("cannot hear signals: {error}")))?;
+    let stop = Stop(stop_signals()?);
     let printer = Printer { output: Output::new(), form: Form::of(json), left: count };
-    let stop = Stop(stop);
     let ended = match source {
         TailSource::Client { url, keys, login, from } => {
             Client::new(exchange, url, keys, login, from, printer).run(stop).await

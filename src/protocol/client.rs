@@ -159,7 +159,7 @@ pub enum Past {
 }
 
 /// The most events of each key that a `Subscribe` may ask for.
-const LAST_MAX: usize = 100;
+pub(crate) const LAST_MAX: usize = 100;
 
 #[derive(Debug)]
 pub enum KeySelection<'a> {

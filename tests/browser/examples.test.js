@@ -1,4 +1,4 @@
-// The handlers of examples/, each as its README starts it, with the gateway and the page of
+// The handlers of examples/ (but Rust's, which cargo builds), each as its README starts it, with the gateway and the page of
 // examples/README.md: from a word in one browser to the other.
 
 import assert from "node:assert/strict";

@@ -19,8 +19,8 @@ DEADLINE = 60
 class Server:
     """Greets, keeps what was said on each connection, and answers it by `answer(socket, message)`."""
 
-    def __init__(self, answer, slow=None, greets=True):
-        self.answer, self.slow, self.greets = answer, slow, greets
+    def __init__(self, answer, slow=None):
+        self.answer, self.slow = answer, slow
         self.said, self.heard = [], asyncio.Event()
 
     async def __aenter__(self):
@@ -40,8 +40,7 @@ class Server:
     async def serve(self, socket):
         self.said.append([])
         mine = self.said[-1]
-        if self.greets:
-            await socket.send(json.dumps(WELCOME))
+        await socket.send(json.dumps(WELCOME))
         try:
             async for text in socket:
                 message = json.loads(text)
@@ -119,10 +118,8 @@ async def who_it_is_cannot_be_fetched_in_time():
 
 
 async def somebody_else_answers():
-    async def nothing(*_):
-        pass
-
-    for said in ["hello", "null", '{"event":"Hello"}', "[" * 100_000]:
+    nobody = ["hello", "null", '{"event":"Hello"}', "[" * 100_000, '{"event":"Welcome"}']
+    for said in nobody + ['{"event":"Welcome","payload":null}']:
 
         async def serve(socket, said=said):
             tried.set()
@@ -130,11 +127,8 @@ async def somebody_else_answers():
             await socket.wait_closed()
 
         tried = asyncio.Event()
-        async with Server(nothing) as server:
-            server.server.close()
-            other = await websockets.serve(serve, "127.0.0.1", 0)
-            port = other.sockets[0].getsockname()[1]
-            client = Client(f"ws://127.0.0.1:{port}/")
+        async with websockets.serve(serve, "127.0.0.1", 0) as server:
+            client = Client(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
             running = asyncio.create_task(client.run())
             # It comes back again, and again.
             for _ in range(2):
@@ -142,7 +136,6 @@ async def somebody_else_answers():
                 tried.clear()
             await client.close()
             assert await running == 1000
-            other.close()
 
 
 async def a_number_is_longer_than_any_integer():

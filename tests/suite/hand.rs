@@ -9,12 +9,13 @@ mod sessions;
 mod tail;
 mod way;
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    time::sleep,
 };
 
 use crate::support::{DEADLINE, gateway::Addresses, within};
@@ -142,6 +143,24 @@ impl Running {
         let pid = self.child.id().expect("it runs").to_string();
         let kill = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(kill.is_ok_and(|status| status.success()));
+    }
+
+    /// Until one of its threads is held up by the system there.
+    async fn waits_in(&self, place: &str) {
+        let threads = format!("/proc/{}/task", self.child.id().expect("it runs"));
+        within(DEADLINE, place, async {
+            loop {
+                let threads = std::fs::read_dir(&threads).expect("its threads").flatten();
+                let mut places = threads.map(|thread| {
+                    std::fs::read_to_string(thread.path().join("wchan")).unwrap_or_default()
+                });
+                if places.any(|at| at.contains(place)) {
+                    return;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
     }
 
     async fn ended(&mut self) -> Option<i32> {

@@ -13,9 +13,6 @@ const SUMMARY_MAX = 200;
 const EVERY_MS = 1_000;
 const TYPING_MS = 200;
 
-/** The gateway forgets the events when nobody has asked for so long. */
-const UNWATCHED_MS = 10_000;
-
 const details = document.getElementById("events");
 const filter = document.getElementById("events-filter");
 const pause = document.getElementById("events-pause");
@@ -40,7 +37,7 @@ export function tail(answers) {
     wanted: () => details.open && !paused && !document.hidden && answers(),
     show(answer) {
       const now = Date.now();
-      if (lastAsked !== null && now - lastAsked > UNWATCHED_MS) {
+      if (lastAsked !== null && answer.unwatched) {
         const span = `${format.clock(lastAsked)} to ${format.clock(now)}`;
         const text = `Nobody watched from ${span}: events of that time may be missing here.`;
         lines.add(() => element("li", "muted", text));

@@ -20,10 +20,8 @@ use crate::{
         units, values,
     },
     net::{listener::from_this_machine, remote::Remote},
+    protocol::LAST_MAX,
 };
-
-/// The gateway replays no more of a key.
-const LAST_MAX: u32 = 100;
 
 /// The admin listener keeps no more.
 const OPERATOR_LAST_MAX: u32 = 200;
@@ -106,9 +104,9 @@ impl<'a> Reader<'a> {
     fn client(&mut self, flags: &TailFlags) -> Option<TailSource> {
         let url = self.url(flags.url.as_ref());
         let login = self.problems.parse_optional(flags.login.as_ref(), login);
-        let last = self
-            .problems
-            .parse_optional(flags.last.as_ref(), |text| units::count_within(text, 1..=LAST_MAX))?;
+        let last = self.problems.parse_optional(flags.last.as_ref(), |text| {
+            units::count_within(text, 1..=LAST_MAX as u32)
+        })?;
         let from = match (&flags.after, last) {
             (Some(after), _) => From::After(after.text.clone()),
             (None, Some(last)) => From::Last(last),
@@ -243,7 +241,14 @@ impl<'a> Reader<'a> {
 
 /// Neither of these repeats what it refuses: there may be a password in it.
 fn http(text: &str) -> Result<Remote, String> {
-    remote(text, &["http", "https"]).ok_or_else(|| {
+    let schemes = ["http", "https"];
+    // As handlers are told of it: host:port.
+    let bare = || {
+        let (_, port) = text.rsplit_once(':')?;
+        port.parse::<u16>().ok()?;
+        remote(&format!("http://{text}"), &schemes)
+    };
+    remote(text, &schemes).or_else(bare).ok_or_else(|| {
         "not a URL to call; write for example http://127.0.0.1:5006 or https://myxi.internal".into()
     })
 }
