@@ -63,6 +63,7 @@ pub use self::{
 };
 pub(crate) use self::{
     product::product,
+    topology::log_stream,
     trial::{NotDone, Trial},
 };
 use super::{

@@ -16,7 +16,10 @@ use super::{
 use crate::{
     bus::rabbitmq::{BrokerUrl, ExchangeConfig},
     event::{Exchange, Topic},
-    net::inherited::{Inherited, InvalidSockets},
+    net::{
+        inherited::{Inherited, InvalidSockets},
+        remote::Remote,
+    },
     protocol::BuiltIn,
 };
 
@@ -60,15 +63,15 @@ pub struct BrokerToCheck {
 /// Where RabbitMQ's management API is, and as whom. Never shown whole.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ManagementUrl {
-    /// `host:port`.
-    pub authority: String,
+    /// `http://host:port`, or `https`.
+    pub remote: Remote,
     pub user: String,
     pub password: String,
 }
 
 impl std::fmt::Debug for ManagementUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ManagementUrl({})", self.authority)
+        write!(f, "ManagementUrl({})", self.remote)
     }
 }
 
@@ -220,16 +223,18 @@ fn topic(exchanges: &[Exchange], text: &str) -> Result<Topic, String> {
 
 /// Does not repeat what it refuses.
 fn management_url(text: &str) -> Result<ManagementUrl, String> {
-    let wrong = || "write http://user:password@host:15672; there is no https".to_owned();
-    let rest = text.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
+    let wrong = || "write http://user:password@host:15672, or https://".to_owned();
+    let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
+    let rest = rest.trim_end_matches('/');
     let (userinfo, authority) = rest.rsplit_once('@').ok_or_else(wrong)?;
     let (user, password) = userinfo.split_once(':').ok_or_else(wrong)?;
     let uri: http::uri::Authority = authority.parse().map_err(|_| wrong())?;
-    if uri.port_u16().is_none() || [user, password].iter().any(|part| part.contains('/')) {
+    let known = ["http", "https"].contains(&scheme) && uri.port_u16().is_some();
+    if !known || [user, password].iter().any(|part| part.contains('/')) {
         return Err(wrong());
     }
     Ok(ManagementUrl {
-        authority: authority.into(),
+        remote: format!("{scheme}://{authority}").parse().map_err(|_| wrong())?,
         user: decoded(user).ok_or_else(wrong)?,
         password: decoded(password).ok_or_else(wrong)?,
     })
@@ -271,9 +276,10 @@ mod tests {
     #[test]
     fn a_management_url_keeps_its_password_to_itself() {
         let url = management_url("http://me:s%403cret@[::1]:15672/").expect("valid");
-        assert_eq!((&*url.user, &*url.password, &*url.authority), ("me", "s@3cret", "[::1]:15672"));
+        assert_eq!((&*url.user, &*url.password), ("me", "s@3cret"));
+        assert_eq!(url.remote.to_string(), "http://[::1]:15672/");
         assert!(!format!("{url:?}").contains("s@3cret"));
-        for wrong in ["https://me:s3cret@host:1", "http://host:1", "http://me:s3cret@host"] {
+        for wrong in ["ftp://me:s3cret@host:1", "http://host:1", "http://me:s3cret@host"] {
             assert!(!management_url(wrong).expect_err(wrong).contains("s3cret"));
         }
     }

@@ -40,11 +40,15 @@ macro_rules! in_languages {
                 #[tokio::test]
                 async fn what_fails_is_told_and_ends_nothing_else() {
                     failures::what_fails_is_told_and_ends_nothing_else($language, Tcp).await;
+                    failures::what_fails_is_told_and_ends_nothing_else($language, Unix).await;
                 }
 
                 #[tokio::test]
                 async fn who_hangs_is_waited_for_until_the_timeout() {
-                    failures::who_hangs_is_waited_for_until_the_timeout($language, Unix).await;
+                    tokio::join!(
+                        failures::who_hangs_is_waited_for_until_the_timeout($language, Tcp),
+                        failures::who_hangs_is_waited_for_until_the_timeout($language, Unix),
+                    );
                 }
 
                 #[tokio::test]

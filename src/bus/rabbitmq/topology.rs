@@ -28,7 +28,7 @@ pub(super) fn input_exchange(exchange: &Exchange) -> ShortString {
 }
 
 /// The log that replicas read.
-pub(super) fn log_stream(exchange: &Exchange) -> ShortString {
+pub(crate) fn log_stream(exchange: &Exchange) -> ShortString {
     format!("myxi.log.{exchange}").into()
 }
 

@@ -9,14 +9,12 @@ use serde::Deserialize;
 
 use super::{Outcome, Report, found, found_not};
 use crate::{
+    bus::rabbitmq::log_stream,
     config::{BrokerToCheck, ManagementUrl},
-    net::{
-        get::{self, Bounds},
-        remote::Remote,
-    },
+    net::get::{self, Bounds},
 };
 
-/// A broker with thousands of queues is asked for its policies and nodes only.
+/// A broker with thousands of queues is asked for its policies and nodes, and for single queues.
 const ANSWER: Bounds = Bounds { bytes: 4 << 20, time: Duration::from_secs(5) };
 
 /// What a policy may say of a log: docs/rabbitmq.md says how.
@@ -38,11 +36,23 @@ struct Node {
     disk_free_alarm: bool,
 }
 
+/// A queue.
+#[derive(Deserialize)]
+struct Log {
+    #[serde(default)]
+    arguments: serde_json::Value,
+    /// Of the policies that reach it.
+    #[serde(default)]
+    effective_policy_definition: serde_json::Value,
+}
+
 pub(super) async fn check(wanted: &BrokerToCheck, report: &mut Report) {
     let (policies, alarms) = ("policies, and the bounds that they set", "alarms of the nodes");
+    let bounds = "the bounds of the logs that are there";
     let Some(url) = &wanted.management else {
         let came = "not seen: no --management-url";
         report.add(found_not("policies", policies, came));
+        report.add(found_not("bounds", bounds, came));
         report.add(found_not("alarms", alarms, came));
         return;
     };
@@ -51,6 +61,10 @@ pub(super) async fn check(wanted: &BrokerToCheck, report: &mut Report) {
     report.add(match get::<Vec<Policy>>(url, &path).await {
         Err(why) => found("policies", Outcome::Warning, policies, format!("not seen: {why}")),
         Ok(all) => judged(policies, &all),
+    });
+    report.add(match logs(wanted, url, vhost).await {
+        Err(why) => found("bounds", Outcome::Warning, bounds, format!("not seen: {why}")),
+        Ok(logs) => bounded(bounds, &logs),
     });
     report.add(match get::<Vec<Node>>(url, "/api/nodes").await {
         Err(why) => found("alarms", Outcome::Warning, alarms, format!("not seen: {why}")),
@@ -104,14 +118,67 @@ fn judged(asked: &str, policies: &[Policy]) -> super::Finding {
     }
 }
 
+/// By the names of their exchanges, as far as they are there.
+async fn logs(
+    wanted: &BrokerToCheck,
+    url: &ManagementUrl,
+    vhost: &str,
+) -> Result<Vec<(String, Log)>, String> {
+    let mut logs = Vec::new();
+    for exchange in &wanted.exchanges {
+        let queue = log_stream(&exchange.name);
+        let path = format!("/api/queues/{}/{}", encoded(vhost), encoded(queue.as_str()));
+        match get::<Log>(url, &path).await {
+            Ok(log) => logs.push((exchange.name.to_string(), log)),
+            Err(why) if why.contains("404") => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(logs)
+}
+
+/// A log without both fills the broker's disk.
+fn bounded(asked: &str, logs: &[(String, Log)]) -> super::Finding {
+    if logs.is_empty() {
+        let came =
+            "none is there yet, or no --exchange names it: the gateway makes them with bounds";
+        return found_not("bounds", asked, came);
+    }
+    let mut endless = Vec::new();
+    let mut told = Vec::new();
+    for (name, log) in logs {
+        let of = |bound: &str| {
+            let policy = log.effective_policy_definition.get(bound);
+            policy.or(log.arguments.get(format!("x-{bound}")))
+        };
+        let bounds = BOUNDS.map(|bound| of(bound).map(|value| format!("{bound} {value}")));
+        if bounds.iter().any(Option::is_none) {
+            endless.push(name.as_str());
+        }
+        let bounds: Vec<_> = bounds.into_iter().flatten().collect();
+        told.push(format!(
+            "{name}: {}",
+            if bounds.is_empty() { "none".into() } else { bounds.join(", ") }
+        ));
+    }
+    let found = |outcome| found("bounds", outcome, asked, told.join("; "));
+    match endless.is_empty() {
+        true => found(Outcome::Ok),
+        false => found(Outcome::Warning)
+            .client("nothing, until the disk is full and PushEvent answers RESOURCE_EXHAUSTED")
+            .advice(format!(
+                "give myxi.log.{} max-age and max-length-bytes by a policy",
+                endless.join(", myxi.log.")
+            )),
+    }
+}
+
 async fn get<T: for<'a> Deserialize<'a>>(url: &ManagementUrl, path: &str) -> Result<T, String> {
-    let ManagementUrl { authority, user, password } = url;
-    let remote: Remote =
-        format!("http://{authority}").parse().map_err(|error| format!("{error}"))?;
+    let ManagementUrl { remote, user, password } = url;
     let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
     let authorization = HeaderValue::try_from(format!("Basic {credentials}"));
     let authorization = authorization.map_err(|error| error.to_string())?;
-    let answer = get::get(&remote, path, Some(authorization), ANSWER).await?;
+    let answer = get::get(remote, path, Some(authorization), ANSWER).await?;
     if answer.status() != StatusCode::OK {
         let status = format!("{:?} {}", answer.version(), answer.status());
         return Err(format!("it answered {status:?}"));
@@ -134,6 +201,20 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_without_a_bound_is_warned_of() {
+        let log = |text: &str| ("widgets".to_owned(), serde_json::from_str(text).expect("a log"));
+        let judged = |text: &str| bounded("bounds", &[log(text)]);
+        let both = r#"{"arguments":{"x-max-age":"1h","x-max-length-bytes":200}}"#;
+        assert_eq!(judged(both).outcome, Outcome::Ok);
+        let mixed = r#"{"arguments":{"x-max-age":"1h"},
+            "effective_policy_definition":{"max-age":"2h","max-length-bytes":9}}"#;
+        assert_eq!(judged(mixed).came, r#"widgets: max-age "2h", max-length-bytes 9"#);
+        let one = r#"{"arguments":{"x-max-age":"1h"},"effective_policy_definition":[]}"#;
+        assert_eq!(judged(one).outcome, Outcome::Warning);
+        assert_eq!(bounded("bounds", &[]).outcome, Outcome::NotChecked);
+    }
 
     #[test]
     fn a_policy_for_all_queues_is_warned_of_and_the_bounds_of_a_log_are_told() {

@@ -2,7 +2,10 @@
 //! can speak in a user's name: a handler that answers all the same fails.
 
 use super::{Outcome, Run, STILL_THERE, actions::UNKNOWN, found, probe, words};
-use crate::{application::Action, ids::random_id, metrics::CallStatus, net::token::BearerToken};
+use crate::{
+    application::Action, ids::random_id, metrics::CallStatus, net::token::BearerToken,
+    protocol::Close,
+};
 
 impl Run<'_> {
     pub(super) async fn tokens(&mut self) {
@@ -18,7 +21,10 @@ impl Run<'_> {
     }
 
     async fn with(&mut self, name: &str, what: &str, token: Option<BearerToken>) {
-        let asked = format!("CheckSubscriptions and HandleAction with {what}");
+        let asked = match self.wanted.full {
+            true => format!("every RPC with {what}"),
+            false => format!("CheckSubscriptions and HandleAction with {what}"),
+        };
         let stranger = probe(self.wanted, token);
         if let Err(why) = stranger.connected(STILL_THERE).await {
             self.add(name, Outcome::NotChecked, asked, why);
@@ -27,25 +33,34 @@ impl Run<'_> {
         let checked = stranger.nobody_asks().await;
         let action = Action { name: UNKNOWN, payload: "{}", tag: None };
         let acted = stranger.action(&self.session, action).await;
-        let came = format!(
+        let mut came = format!(
             "CheckSubscriptions: {}; HandleAction: {}",
             words::came(&checked),
             words::came(&acted)
         );
         let statuses = [checked.status, acted.status];
+        let mut answered = statuses.contains(&CallStatus::Ok);
+        if self.wanted.full {
+            let opened = stranger.session_opened(&self.session).await;
+            let close = Close::new(Close::NORMAL, "myxi check is done");
+            let closed = stranger.session_closed(&self.session, &close).await;
+            came.push_str(&format!("; SessionOpened: {}", words::came(&opened)));
+            came.push_str(&format!("; SessionClosed: {}", words::came(&closed)));
+            answered |= [opened.status, closed.status].contains(&CallStatus::Ok);
+        }
         // An action that is unknown is refused of anybody: that the token was looked at first, only
         // the check tells.
         let found = match statuses {
-            _ if statuses.iter().all(|status| *status == CallStatus::Unauthenticated) => {
+            _ if !answered
+                && statuses.iter().all(|status| *status == CallStatus::Unauthenticated) =>
+            {
                 found(name, Outcome::Ok, asked, came)
                     .client("ApplicationUnavailable, and the gateway says that its token is wrong")
             }
             _ if checked.is_silence() || acted.is_silence() => {
                 found(name, Outcome::Failed, asked, came).advice("answer UNAUTHENTICATED to it")
             }
-            [CallStatus::PermissionDenied, _] | [_, CallStatus::PermissionDenied]
-                if !statuses.contains(&CallStatus::Ok) =>
-            {
+            [CallStatus::PermissionDenied, _] | [_, CallStatus::PermissionDenied] if !answered => {
                 found(name, Outcome::Warning, asked, came)
                     .client("errors, and nobody is told that the token is wrong")
                     .advice("answer UNAUTHENTICATED: the gateway then says what is wrong")

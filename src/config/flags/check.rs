@@ -50,8 +50,8 @@ pub(in crate::config) struct FaceFlags {
     /// A RabbitMQ broker, or all nodes of a cluster; without a URL those of RABBITMQ_URL
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     pub broker: Option<Given>,
-    /// The broker's management API, http://user:password@host:15672: policies and bounds are seen
-    /// there only [default: not looked at]
+    /// The broker's management API, http://user:password@host:15672 or https: policies and bounds
+    /// are seen there only [default: not looked at]
     #[arg(long, value_name = "URL")]
     pub management_url: Option<Given>,
     /// The configuration that `myxi serve` would have with these flags and variables

@@ -167,6 +167,38 @@ async fn it_does_for_nobody_what_is_somebodys() {
     self::checked(&app.await, &[]).await.is("ok", "without-auth", "");
 }
 
+#[tokio::test]
+async fn it_looks_at_the_token_in_what_is_asked_often_alone() {
+    let refusing = async || {
+        let app = well::good().await;
+        app.on(UNKNOWN, |_| Err(Status::unauthenticated("another token")));
+        // Behind the longest question it is asked with a wrong token, and without one.
+        let strangers = Arc::new(AtomicUsize::new(0));
+        let coming = strangers.clone();
+        app.on_check(move |request| {
+            if request.topics.len() == 1_000 {
+                coming.store(2, Ordering::SeqCst);
+            }
+            Ok(well::decide(&request))
+        });
+        app.on_probe(move |_| match strangers.load(Ordering::SeqCst) {
+            0 => Ok(reply::decisions([])),
+            left => {
+                strangers.store(left - 1, Ordering::SeqCst);
+                Err(Status::unauthenticated("another token"))
+            }
+        });
+        app
+    };
+    let often = checked(&refusing().await, &["--action-handler-token=t"]).await;
+    for name in ["wrong-token", "no-token"] {
+        often.is("ok", name, "");
+    }
+    let full = checked(&refusing().await, &["--action-handler-token=t", "--full"]).await;
+    full.failed("wrong-token", "SessionClosed: OK");
+    full.failed("no-token", "SessionClosed: OK");
+}
+
 /// The two RPCs are different people's work.
 #[tokio::test]
 async fn it_looks_at_the_token_in_actions_alone() {

@@ -53,7 +53,7 @@ async fn the_documented_rights_pass_and_nothing_is_left() {
     }
     checked.is("ok", "version", "RabbitMQ 3.");
     checked.is("ok", "tidied", "nothing");
-    assert_eq!(checked.of("not_checked"), ["exchanges", "policies", "alarms"]);
+    assert_eq!(checked.of("not_checked"), ["exchanges", "policies", "bounds", "alarms"]);
     assert_eq!(inventory(broker, &vhost).await, before);
     assert!(!checked.text.contains(url.split(':').nth(2).expect("a password")), "{}", checked.text);
 }
@@ -145,6 +145,8 @@ async fn policies_and_alarms_are_seen_with_the_management_api_only() {
         "definition": {"message-ttl": 1000}, "priority": 0}]);
     let nodes = json!([{"name": "rabbit@one", "mem_alarm": false, "disk_free_alarm": true},
         {"name": "rabbit@two", "mem_alarm": false, "disk_free_alarm": false}]);
+    let rooms = json!({"arguments": {"x-queue-type": "stream", "x-max-age": "1h"},
+        "effective_policy_definition": {}});
     let server = tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut request = Vec::new();
@@ -155,6 +157,7 @@ async fn policies_and_alarms_are_seen_with_the_management_api_only() {
                 _ if !request.contains("Basic bWU6czNjcmV0\r\n") => ("401 Unauthorized", json!({})),
                 Some("/api/policies/%2F") => ("200 OK", policies.clone()),
                 Some("/api/nodes") => ("200 OK", nodes.clone()),
+                Some("/api/queues/%2F/myxi.log.rooms") => ("200 OK", rooms.clone()),
                 _ => ("404 Not Found", json!({})),
             };
             let answer =
@@ -164,7 +167,8 @@ async fn policies_and_alarms_are_seen_with_the_management_api_only() {
     });
     let broker = format!("amqp://{}", free_address());
     let management = format!("--management-url=http://me:s3cret@{address}");
-    let checked = check_broker(&broker, &[&management]).await;
+    let checked = check_broker(&broker, &[&management, "--exchange=rooms,lobby"]).await;
+    checked.warned("bounds", r#"rooms: max-age "1h""#);
     checked.warned("policies", r#"ttl on ".*": {"message-ttl":1000}"#);
     checked.failed("alarms", "rabbit@one");
     let stranger = format!("--management-url=http://me:wr0ng@{address}");

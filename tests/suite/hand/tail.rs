@@ -1,10 +1,14 @@
 //! `myxi tail`: what is pushed is shown, whatever happens to the connection, and in a form that
 //! does whoever reads it no harm.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Value, json};
-use tokio::{io::copy_bidirectional, net::TcpListener, task::JoinSet};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::TcpListener,
+    task::JoinSet,
+};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -263,6 +267,58 @@ async fn a_signal_and_a_reader_that_has_enough_end_it_well() {
     assert_eq!(tail.ended().await, Some(0));
     assert_eq!(tail.rest_of_stderr().await, "");
     assert_eq!(app.next("SessionClosed").await.closed().code, 1000);
+}
+
+/// An admin listener that gives these answers, one after another; without one it closes.
+async fn answering(answers: Vec<Option<Value>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut socket, _) = listener.accept().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") && socket.read_buf(&mut request).await.is_ok() {}
+            let Some(body) = answer.map(|answer| answer.to_string()) else { continue };
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            socket.write_all(format!("{head}{body}").as_bytes()).await.expect("sent");
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn without_keys_it_says_what_it_does_not_show() {
+    let event = |n: u64| {
+        json!({"at_ms": 0, "exchange": "widgets", "routing_key": "1", "event": "E",
+            "payload": n.to_string(), "bytes": 1})
+    };
+    let address = answering(vec![
+        Some(json!({"next": 3, "skipped": 0, "events": [event(1), event(2), event(3)]})),
+        Some(json!({"next": 9, "skipped": 5, "unwatched": true, "events": [event(9)]})),
+        None,
+        Some(json!({"next": 9, "skipped": 0, "events": []})),
+        Some(json!({"next": 4, "skipped": 0, "events": [event(4)]})),
+    ])
+    .await;
+    let admin = format!("--admin=http://{address}");
+    let mut command = bare(&["tail", "widgets", "--last=2", "--count=4", &admin]);
+    command.env("MYXI_ADMIN_TOKEN", SECRET);
+    let mut tail = Running::start(command);
+    for shown in [2, 3, 9, 4] {
+        assert_eq!(tail.json().await["payload"], shown);
+    }
+    let said = tail.rest_of_stderr().await;
+    for told in [
+        "the gateway was not asked in time: what passed meanwhile is not shown",
+        "5 events (of all exchanges) passed that are not shown",
+        "asking again",
+        "the gateway answers again",
+        "the gateway is another one: what passed meanwhile is not shown",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    assert!(!said.contains(SECRET), "{said}");
+    assert_eq!(tail.ended().await, Some(0));
 }
 
 /// `script` gives it a terminal.
