@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode};
 use serde::Deserialize;
 
 use super::{Outcome, Report, found, found_not};
@@ -128,10 +129,9 @@ async fn logs(
     for exchange in &wanted.exchanges {
         let queue = log_stream(&exchange.name);
         let path = format!("/api/queues/{}/{}", encoded(vhost), encoded(queue.as_str()));
-        match get::<Log>(url, &path).await {
-            Ok(log) => logs.push((exchange.name.to_string(), log)),
-            Err(why) if why.contains("404") => {}
-            Err(why) => return Err(why),
+        let answer = ask(url, &path).await?;
+        if answer.status() != StatusCode::NOT_FOUND {
+            logs.push((exchange.name.to_string(), read(&answer)?));
         }
     }
     Ok(logs)
@@ -174,11 +174,18 @@ fn bounded(asked: &str, logs: &[(String, Log)]) -> super::Finding {
 }
 
 async fn get<T: for<'a> Deserialize<'a>>(url: &ManagementUrl, path: &str) -> Result<T, String> {
+    read(&ask(url, path).await?)
+}
+
+async fn ask(url: &ManagementUrl, path: &str) -> Result<Response<Bytes>, String> {
     let ManagementUrl { remote, user, password } = url;
     let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
     let authorization = HeaderValue::try_from(format!("Basic {credentials}"));
     let authorization = authorization.map_err(|error| error.to_string())?;
-    let answer = get::get(remote, path, Some(authorization), ANSWER).await?;
+    get::get(remote, path, Some(authorization), ANSWER).await
+}
+
+fn read<T: for<'a> Deserialize<'a>>(answer: &Response<Bytes>) -> Result<T, String> {
     if answer.status() != StatusCode::OK {
         let status = format!("{:?} {}", answer.version(), answer.status());
         return Err(format!("it answered {status:?}"));
