@@ -24,7 +24,7 @@ use crate::{
     ids::{ReplicaId, SessionIds},
     metrics::CallStatus,
     net::token::BearerToken,
-    protocol::Dialect,
+    protocol::{Close, Dialect},
 };
 
 /// By which a handler knows whom it has before it.
@@ -92,6 +92,11 @@ fn session(auth: Option<&str>) -> SessionSnapshot {
         auth: auth.map(Into::into),
         data: Default::default(),
     }
+}
+
+/// As its sessions are closed.
+fn done() -> Close {
+    Close::new(Close::NORMAL, "myxi check is done")
 }
 
 impl Run<'_> {

@@ -1,11 +1,10 @@
 //! The beginning and the end of a session. Handlers may count and tell them: only with `--full`.
 
-use super::{Outcome, Run, found, session, words};
+use super::{Outcome, Run, done, found, session, words};
 use crate::{
     application::Admission,
     config::SessionOpened,
     metrics::CallStatus,
-    protocol::Close,
     session::reply::{frames, updated},
 };
 
@@ -59,8 +58,7 @@ impl Run<'_> {
 
     async fn closed(&mut self) {
         let asked = "SessionClosed of the session that said the actions";
-        let close = Close::new(Close::NORMAL, "myxi check is done");
-        let answer = self.probe.session_closed(&self.session, &close).await;
+        let answer = self.probe.session_closed(&self.session, &done()).await;
         self.note("SessionClosed", &answer, asked);
         let came = words::came(&answer);
         let found = match answer.status {

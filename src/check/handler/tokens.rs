@@ -1,11 +1,8 @@
 //! Whether it looks at the gateway's token. Whoever has configured one believes that nobody else
 //! can speak in a user's name: a handler that answers all the same fails.
 
-use super::{Outcome, Run, STILL_THERE, actions::UNKNOWN, found, probe, words};
-use crate::{
-    application::Action, ids::random_id, metrics::CallStatus, net::token::BearerToken,
-    protocol::Close,
-};
+use super::{Outcome, Run, STILL_THERE, actions::UNKNOWN, done, found, probe, words};
+use crate::{application::Action, ids::random_id, metrics::CallStatus, net::token::BearerToken};
 
 impl Run<'_> {
     pub(super) async fn tokens(&mut self) {
@@ -42,8 +39,7 @@ impl Run<'_> {
         let mut answered = statuses.contains(&CallStatus::Ok);
         if self.wanted.full {
             let opened = stranger.session_opened(&self.session).await;
-            let close = Close::new(Close::NORMAL, "myxi check is done");
-            let closed = stranger.session_closed(&self.session, &close).await;
+            let closed = stranger.session_closed(&self.session, &done()).await;
             came.push_str(&format!("; SessionOpened: {}", words::came(&opened)));
             came.push_str(&format!("; SessionClosed: {}", words::came(&closed)));
             answered |= [opened.status, closed.status].contains(&CallStatus::Ok);
