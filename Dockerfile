@@ -3,7 +3,7 @@
 # the build reads.
 #
 #   docker build --tag myxi .
-#   docker run --publish 5005:5005 --env MYXI_EXCHANGES=widgets \
+#   docker run --network backend --publish 5005:5005 --env MYXI_EXCHANGES=widgets \
 #     --env MYXI_ACTION_HANDLER=http://application:50051 myxi
 
 FROM rust:1-slim-bookworm AS build

@@ -48,12 +48,12 @@ fn the_first_application_does_what_the_readme_says() {
 async fn what_is_pushed_to_one_replica_of_the_readme_reaches_a_client_of_the_other() {
     let broker = RabbitMq::shared().await.url();
     let newcomer = Newcomer::new();
-    let first = newcomer.gateway("myxi serve --action-handler", &[("RABBITMQ_URL", &broker)]);
     let documented = "amqp://guest:guest@127.0.0.1:5672";
     let mut replicas = newcomer.clone_with(&[(documented, &broker)]);
     for port in ["6005", "6006", "6007"] {
         replicas.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:0");
     }
+    let first = replicas.gateway("--rabbitmq-url amqp://guest:guest@127.0.0.1:5672\n", &[]);
     let second = replicas.gateway("--listen 127.0.0.1:6005", &[]);
     second.ready().await;
     let client = newcomer.python("client.py", &second);

@@ -19,10 +19,10 @@ const SESSION: &str = "5edab4db47677f46";
 #[tokio::test]
 async fn the_examples_do_what_is_said_of_them() {
     let app = TestHandler::start().await;
-    app.on("Login", |_| Ok(reply::set_auth(r#"{"user":"adam"}"#)));
+    app.on("Authenticate", |_| Ok(reply::set_auth(r#"{"user":"adam"}"#)));
     let gateway = Gateway::start(&app).await;
     let mut client = gateway.client().await;
-    client.request("Login", serde_json::json!({})).await;
+    client.request("Authenticate", serde_json::json!({})).await;
     client.subscribe("widgets", "1").await;
     let directory = TempDir::new("commands");
     let mut printed = Vec::new();
