@@ -11,8 +11,8 @@ use std::{fs, io::Write, path::Path};
 
 use anyhow::Context;
 
-use self::report::Report;
-use crate::config::CheckConfig;
+use self::report::{Face, Finding, Outcome, Report};
+use crate::{config::CheckConfig, signals::StopSignals};
 
 /// How it ended, as the process's exit code says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,20 +24,28 @@ pub enum Verdict {
     Misconfigured,
 }
 
-/// Checks what is asked for, one after another, and writes one report of all.
+/// Checks what is asked for, one after another, and writes one report of all; where a signal cuts
+/// it short, of what was found until then.
 pub async fn run(config: CheckConfig) -> anyhow::Result<Verdict> {
     let CheckConfig { settings, handler, broker, json, junit } = config;
+    let mut stop = StopSignals::new().context("cannot hear signals")?;
     let mut report = Report::default();
     let mut misconfigured = false;
     if let Some(settings) = settings {
         misconfigured = settings.is_err();
         settings::check(settings, &mut report);
     }
+    let mut whole = Some(());
     if let Some(handler) = handler {
-        handler::check(&handler, &mut report).await;
+        whole = stop.before(handler::check(&handler, &mut report)).await;
+        if whole.is_none() {
+            report.add(cut_short(Face::Handler));
+        }
     }
-    if let Some(broker) = broker {
-        broker::check(&broker, &mut report).await;
+    if let (Some(broker), Some(())) = (broker, whole)
+        && broker::check(&broker, &mut report, &mut stop).await.is_none()
+    {
+        report.add(cut_short(Face::Broker));
     }
     let mut stdout = report.text();
     let mut unwritten = Vec::new();
@@ -60,4 +68,10 @@ pub async fn run(config: CheckConfig) -> anyhow::Result<Verdict> {
         (false, true) => Verdict::Failed,
         (false, false) => Verdict::Passed,
     })
+}
+
+/// Nobody is to take for whole what a signal has ended.
+fn cut_short(face: Face) -> Finding {
+    let (asked, came) = ("everything that follows", "not asked: a signal came");
+    Finding::new(face, "interrupted", Outcome::Failed, asked, came)
 }

@@ -28,7 +28,7 @@
 //! | `workers` | the runtimes that sessions live on, and what the bus tells them | net event metrics application bus ring hub session edge |
 //! | `admin` | the operator's listener: console, metrics, health | text time ids complaints logging net event metrics bus health ring hub session gateway_api workers |
 //! | `config` | flags and environment, checked | logging net event protocol application bus edge |
-//! | `check` | whether a handler, a broker or a configuration is as a gateway needs it | text ids net event metrics protocol application bus session config |
+//! | `check` | whether a handler, a broker or a configuration is as a gateway needs it | text ids signals net event metrics protocol application bus session config |
 //! | `server` | puts the parts together, and takes them down | ids signals complaints net event metrics protocol application bus health ring hub session edge gateway_api workers admin config |
 //! | `hand` | what is done by hand against a gateway that runs: `myxi push`, `tail` and the like | text ids time signals proto net event config |
 //! | `demo` | a gateway with an application and a page | signals proto net config server |

@@ -17,6 +17,14 @@ impl StopSignals {
         Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
 
+    /// What comes of it, unless one of them comes before.
+    pub(crate) async fn before<T>(&mut self, run: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = run => Some(done),
+            () = self.next() => None,
+        }
+    }
+
     /// The next of them.
     pub async fn next(&mut self) {
         tokio::select! {

@@ -64,7 +64,7 @@ pub use self::{
 pub(crate) use self::{
     product::product,
     topology::log_stream,
-    trial::{NotDone, Trial},
+    trial::{Barrier, NotConnected, NotDone, Trial},
 };
 use super::{
     Answers, AskError, Bindings, BusListener, BusStatus, EventBus, LogReading, NotRead,

@@ -1,6 +1,6 @@
 //! Whether a broker has what a gateway needs of it: it is there, and lets this user do each thing
-//! that the bus does. Only `myxi.check.<random>` is made and removed again; nothing that exists is
-//! touched.
+//! that the bus does. Only `myxi.check.<random>` is made and removed again, also where a signal ends
+//! it; nothing that exists is touched.
 
 mod management;
 
@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::report::{Face, Finding, Outcome, Report};
 use crate::{
-    bus::rabbitmq::{BrokerUrl, NotDone, Trial, product},
+    bus::rabbitmq::{Barrier, BrokerUrl, NotConnected, NotDone, Trial, product},
     config::BrokerToCheck,
+    signals::StopSignals,
 };
 
 const AWAY: &str = "nothing at once: it stays connected, pushes fail with UNAVAILABLE, and /health/ready \
@@ -19,47 +20,70 @@ const AWAY: &str = "nothing at once: it stays connected, pushes fail with UNAVAI
 const RIGHTS: &str = "rabbitmqctl set_permissions -p VHOST USER '^myxi\\.' '^myxi\\.' '^myxi\\.' (with a \
                       direct exchange widgets: '^(myxi\\.|widgets$)')";
 
-pub(super) async fn check(wanted: &BrokerToCheck, report: &mut Report) {
+/// `None` where a signal came before the end.
+pub(super) async fn check(
+    wanted: &BrokerToCheck,
+    report: &mut Report,
+    stop: &mut StopSignals,
+) -> Option<()> {
     for url in &wanted.urls {
-        node(url, wanted, report).await;
+        node(url, wanted, report, stop).await?;
     }
-    management::check(wanted, report).await;
+    stop.before(management::check(wanted, report)).await
 }
 
-async fn node(url: &BrokerUrl, wanted: &BrokerToCheck, report: &mut Report) {
-    let (asked, begun) = (format!("a connection to {url}"), Instant::now());
-    let trial = match Trial::open(url).await {
-        Ok(trial) => trial,
-        Err(why) => {
-            let advice = advice(&why);
-            let found = found("reachable", Outcome::Failed, asked, why).client(AWAY);
-            report.add(found.advice(advice));
-            report.add(found_not("everything-else", "everything else", "see above"));
-            return;
-        }
+async fn node(
+    url: &BrokerUrl,
+    wanted: &BrokerToCheck,
+    report: &mut Report,
+    stop: &mut StopSignals,
+) -> Option<()> {
+    let Some(trial) = stop.before(reach(url, report)).await? else { return Some(()) };
+    let trying = async {
+        report.add(version(product(url).await));
+        let existing = existing(&trial, wanted, report).await;
+        rights(&trial, existing, report).await;
     };
-    let took = begun.elapsed().as_secs_f64() * 1e3;
-    report.add(found("reachable", Outcome::Ok, asked, format!("it lets us in after {took:.0} ms")));
-    report.add(version(product(url).await));
-    let existing = existing(&trial, wanted, report).await;
-    rights(&trial, existing, report).await;
-    let name = trial.name().to_owned();
-    let left = trial.tidy().await;
-    let asked = format!("whether anything of {name} is left");
-    report.add(match left.is_empty() {
-        true => found("tidied", Outcome::Ok, asked, "nothing"),
-        false => found("tidied", Outcome::Warning, asked, left.join(", "))
+    let whole = stop.before(trying).await;
+    let asked = format!("whether anything of {} is left", trial.name());
+    report.add(match stop.before(trial.tidy()).await {
+        None => found("tidied", Outcome::Warning, asked, "not seen: another signal came"),
+        Some(left) if left.is_empty() => found("tidied", Outcome::Ok, asked, "nothing"),
+        Some(left) => found("tidied", Outcome::Warning, asked, left.join(", "))
             .advice("remove it: rabbitmqctl delete_queue, or by the management page"),
     });
+    whole
 }
 
-fn advice(why: &str) -> &'static str {
-    if why.contains("ACCESS_REFUSED") || why.contains("ACCESS-REFUSED") {
-        "correct the user or the password; what is special in them must be percent-encoded"
-    } else if why.contains("vhost") {
-        "create the virtual host, or correct it in the URL: %2f, or none, is /"
-    } else {
-        "start it, or correct the host and the port; amqps:// where it expects TLS"
+async fn reach(url: &BrokerUrl, report: &mut Report) -> Option<Trial> {
+    let (asked, begun) = (format!("a connection to {url}"), Instant::now());
+    match Trial::open(url).await {
+        Ok(trial) => {
+            let came = format!("it lets us in after {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);
+            report.add(found("reachable", Outcome::Ok, asked, came));
+            Some(trial)
+        }
+        Err(NotConnected { barrier, why }) => {
+            let found = found("reachable", Outcome::Failed, asked, why).client(AWAY);
+            report.add(found.advice(way_past(barrier)));
+            report.add(found_not("everything-else", "everything else", "see above"));
+            None
+        }
+    }
+}
+
+fn way_past(barrier: Barrier) -> &'static str {
+    match barrier {
+        Barrier::Credentials => {
+            "correct the user or the password; what is special in them must be percent-encoded"
+        }
+        Barrier::VirtualHost => {
+            "create the virtual host, let the user into it, or correct it in the URL: %2f, or none, \
+             is /"
+        }
+        Barrier::Other => {
+            "start it, or correct the host and the port; amqps:// where it expects TLS"
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::Failure;
 use crate::{
     config::hand::AdminAt,
     net::{
-        get::{self, Bounds},
+        get::{self, Bounds, GetError},
         remote::Remote,
         token::BearerToken,
     },
@@ -29,7 +29,7 @@ pub(super) enum Unanswered {
 }
 
 /// The status and the body of a GET of this path.
-pub(super) async fn ask(at: &AdminAt, path: &str) -> Result<(StatusCode, Bytes), String> {
+pub(super) async fn ask(at: &AdminAt, path: &str) -> Result<(StatusCode, Bytes), GetError> {
     let token = at.token.as_ref().map(BearerToken::header);
     let answer = get::get(&at.remote, path, token, BOUNDS).await?;
     Ok((answer.status(), answer.into_body()))
@@ -50,7 +50,7 @@ pub(super) async fn get(at: &AdminAt, path: &str) -> Result<Bytes, Unanswered> {
     }
 }
 
-pub(super) fn unreachable(remote: &Remote, reason: &str) -> String {
+pub(super) fn unreachable(remote: &Remote, reason: &GetError) -> String {
     format!(
         "the admin listener is not reachable at {remote} ({reason}): does the gateway run? --admin \
          (MYXI_ADMIN) says where it is"

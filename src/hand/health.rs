@@ -36,7 +36,7 @@ pub(super) async fn run(config: HealthConfig) -> Result<Outcome, Failure> {
     let path = if live { "/health/live" } else { "/health/ready" };
     let late = |_| Failure(format!("{}: no answer within {TIMEOUT:?}", at.remote));
     let asked = timeout(TIMEOUT, admin::ask(&at, path)).await.map_err(late)?;
-    let unreachable = |reason: String| Failure(admin::unreachable(&at.remote, &reason));
+    let unreachable = |reason| Failure(admin::unreachable(&at.remote, &reason));
     let (status, body) = asked.map_err(unreachable)?;
     let word = word(&body).ok_or_else(|| {
         Failure(format!("{} does not tell its health: it answered {status}", at.remote))

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     runtimes::{began, finished, gateway},
-    support::runtime::Runtime,
+    support::{client::Client, runtime::Runtime},
 };
 
 /// Each lasts as long as an action may: two minutes together.
@@ -36,21 +36,35 @@ async fn hanging(runtime: Runtime) {
     gateway.ready().await;
     let (mut impatient, mut other) = (gateway.client().await, gateway.client().await);
     for number in 0..HANGING {
-        let error = impatient.error("Hold", json!(number)).await;
+        let mut error = impatient.error("Hold", json!(number)).await;
+        // Between two connections it is asked of nobody.
+        while error == json!({"error": "ApplicationUnavailable", "retryable": true}) {
+            error = impatient.error("Hold", json!(number)).await;
+        }
         assert_eq!(error["error"], "ActionTimeout", "{runtime:?}: {error}");
         if (number + 1) % IN_A_ROW == 0 {
             let mut under_way = gateway.client().await;
-            let (slow, quick) = tokio::join!(
-                under_way.request("Wait", json!(1)),
-                other.request("Act", json!(100 + number)),
+            tokio::join!(
+                is_answered(&mut under_way, "Wait", 1),
+                is_answered(&mut other, "Act", 100 + number),
             );
-            let both = [&slow["event"], &quick["event"]];
-            assert_eq!(both, ["Answer", "Answer"], "{runtime:?}: {slow} {quick}");
         }
     }
     let log = gateway.log();
     assert!(!log.iter().any(|line| line.contains("sent this gateway away")), "{log:#?}");
     drop(app);
+}
+
+/// At last: a machine that has other things to do may take longer than the timeout.
+async fn is_answered(client: &mut Client, action: &str, number: usize) {
+    let mut answer = client.request(action, json!(number)).await;
+    for _ in 0..5 {
+        if answer["event"] == "Answer" {
+            return;
+        }
+        answer = client.request(action, json!(number)).await;
+    }
+    panic!("{answer}");
 }
 
 /// Within the timeout, but longer than pings at an interval would have been borne.

@@ -19,9 +19,12 @@ use crate::support::{
     within,
 };
 
-/// From the broker's port being open to every replica reading again: some seconds, three
+/// From the broker's streams being there to every replica reading again: some seconds, three
 /// times over for a machine that has other things to do.
 const BACK: Duration = Duration::from_secs(15);
+
+/// Clients are not read while the broker is down, and answer no pings.
+const PATIENT: &str = "--ping-interval=1h";
 
 /// The bus waits 5 s for a confirm; beyond it the caller must know.
 const PUSH_MAX: Duration = Duration::from_secs(15);
@@ -29,8 +32,9 @@ const PUSH_MAX: Duration = Duration::from_secs(15);
 #[tokio::test]
 async fn a_broker_that_is_killed_costs_no_client_and_no_event_that_was_taken() {
     let mut broker = RabbitMq::exclusive().await;
-    let mut fleet = Fleet::start(&broker, 1).await;
-    fleet.add(&broker, &["--ready-requires-bus"]).await;
+    let mut fleet = Fleet::start(&broker, 0).await;
+    fleet.add(&broker, &[PATIENT]).await;
+    fleet.add(&broker, &["--ready-requires-bus", PATIENT]).await;
     fleet.app.on("Hello", |_| Ok(Default::default()));
     let mut clients = Vec::new();
     for replica in &fleet.replicas {
@@ -56,6 +60,7 @@ async fn a_broker_that_is_killed_costs_no_client_and_no_event_that_was_taken() {
         assert_ne!(fleet[0].try_push(&fleet.exchange, "1", "Event", json!(0)).await, Code::Ok);
 
         broker.restart().await;
+        broker.heal().await;
         let began = Instant::now();
         push_until_ok(&fleet[1], &fleet.exchange, "Back").await;
         for client in &mut clients {

@@ -8,7 +8,7 @@ mod policing;
 mod settings;
 mod well;
 
-use std::process::Stdio;
+use std::{future::Ready, process::Stdio};
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -30,12 +30,36 @@ pub async fn check(flags: &[&str]) -> Checked {
 }
 
 pub async fn check_with(flags: &[&str], variables: &[(&str, &str)]) -> Checked {
+    run(flags, variables, None::<Ready<()>>).await
+}
+
+/// With a SIGINT, once this has happened.
+pub async fn interrupted(flags: &[&str], when: impl Future<Output = ()>) -> Checked {
+    run(flags, &[], Some(when)).await
+}
+
+async fn run(
+    flags: &[&str],
+    variables: &[(&str, &str)],
+    interrupted: Option<impl Future<Output = ()>>,
+) -> Checked {
     let directory = TempDir::new("check");
     let (json, junit) = (directory.path().join("json"), directory.path().join("junit"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_myxi"));
     command.arg("check").args(flags).arg("--json").arg(&json).arg("--junit").arg(&junit);
     command.env_clear().envs(variables.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
-    let output = within(DEADLINE, "myxi check", command.output()).await.expect("it runs");
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let pid = process.id().expect("it runs").to_string();
+    let interrupting = async {
+        if let Some(when) = interrupted {
+            when.await;
+            let kill = Command::new("kill").args(["-INT", &pid]).status().await;
+            assert!(kill.is_ok_and(|status| status.success()));
+        }
+    };
+    let ending = within(DEADLINE, "myxi check", process.wait_with_output());
+    let (output, ()) = tokio::join!(ending, interrupting);
+    let output = output.expect("its output");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     let report = std::fs::read_to_string(json).unwrap_or_else(|_| "null".into());
     Checked {

@@ -82,7 +82,7 @@ async fn each_failure_has_its_line_whatever_failed_before() {
     app.on("Who", |_| Err(Status::unauthenticated("nobody")));
     app.hang_on("Hang").hang_on("Lose").on_check(|_| Err(Status::internal("no such table")));
     app.on_closed(|_| Err(Status::internal("cannot note it")));
-    let flags = ["--exchange=widgets", "--action-timeout=3s"];
+    let flags = ["--exchange=widgets", "--action-timeout=8s"];
     let myxi = Myxi::serve(&app, &flags).await;
     let mut client = myxi.client().await;
     for action in

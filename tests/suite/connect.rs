@@ -7,14 +7,21 @@ mod forms;
 mod pages;
 mod protocol;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::Stdio};
 
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::{
     gateway_api::TestGateway,
-    support::http::{self, Response},
+    support::{
+        DEADLINE,
+        http::{self, Response},
+        within,
+    },
 };
+
+const PAGE: &str = include_str!("../../docs/grpc.md");
 
 const HOST: (&str, &str) = ("Host", "localhost:5006");
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -68,6 +75,27 @@ async fn an_event_is_pushed_as_json() {
     assert_eq!(events[0].topic.routing_key(), "1");
     assert_eq!(events[0].body.to_json(), br#"{"event":"Changed","payload":{"n": 1.0}}"#);
     assert_eq!(&*events[0].id, "mine");
+}
+
+#[tokio::test]
+async fn the_command_of_the_page_pushes_two_objects() {
+    let gateway = TestGateway::start(Some("secret")).await;
+    let block = PAGE.split("```sh\n").find(|block| block.starts_with("curl ")).expect("a block");
+    let command = block.split("```").next().expect("its end");
+    let command = command.replace("127.0.0.1:5006", &gateway.address.to_string());
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", &command]).env("MYXI_GRPC_TOKEN", "secret").env("NO_PROXY", "127.0.0.1");
+    shell.stdin(Stdio::null()).kill_on_drop(true);
+    let output = within(DEADLINE, "curl", shell.output()).await.expect("a shell");
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let codes: Vec<_> = printed["results"].as_array().expect("results").iter().collect();
+    assert!(codes.len() == 2 && codes.iter().all(|one| one["code"] == 0), "{printed}");
+
+    let published = gateway.bus.published.lock().unwrap();
+    let bodies: Vec<_> = published.iter().flatten().map(|event| event.body.to_json()).collect();
+    let [one, two] = &bodies[..] else { panic!("{bodies:?}") };
+    assert_eq!(one, br#"{"event":"Changed","payload":{"n":1}}"#);
+    assert_eq!(two, br#"{"event":"Changed","payload":{"n":2}}"#);
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn actions_of_one_session_are_handled_one_after_another() {
 async fn after_a_timeout_the_next_action_starts() {
     let app = TestHandler::start().await;
     app.hang_on("Slow").on("Fast", |_| Ok(reply::events([("Fast", "")])));
-    let gateway = Gateway::with(&app, &["--exchange=widgets", "--action-timeout=2s"]).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--action-timeout=6s"]).await;
     let mut client = gateway.client().await;
     client.send(json!({"action": "Slow", "tag": 1})).await;
     client.send(json!({"action": "Fast", "tag": 2})).await;
@@ -269,7 +269,17 @@ async fn a_stopped_reader_is_cut_off_and_fifty_others_get_everything_in_order_on
     stopped_beside_fifty(SEVERAL_WORKERS).await;
 }
 
+/// The close frame waits 5 s for being read, which a machine that has other things to do may miss.
 async fn stopped_beside_fifty(workers: &str) {
+    for _ in 0..3 {
+        if let Some(code) = once_stopped_beside_fifty(workers).await {
+            return assert_eq!(code, 3008);
+        }
+    }
+    panic!("no close frame was seen");
+}
+
+async fn once_stopped_beside_fifty(workers: &str) -> Option<u16> {
     const READERS: usize = 50;
     const EVENTS: usize = 300;
     const FLOOD: usize = 96 << 10;
@@ -303,13 +313,13 @@ async fn stopped_beside_fifty(workers: &str) {
         }
     };
     let (mut next, mut flood) = (0, 0);
-    // It has 5 s from the cut to read the close frame.
     let reading_once_cut_off = async {
         while gateway.send_event(&stopped.id, "There?").await != Code::NotFound {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         loop {
-            match stopped.message().await.expect("a close frame").expect("a close frame") {
+            let Some(Ok(message)) = stopped.message().await else { return None };
+            match message {
                 Message::Text(text) => {
                     let message: Value = serde_json::from_str(&text).expect("JSON");
                     if message["mq"]["rk"] == "flood" {
@@ -319,19 +329,19 @@ async fn stopped_beside_fifty(workers: &str) {
                         next += 1;
                     }
                 }
-                Message::Close(frame) => return u16::from(frame.expect("a code").code),
+                Message::Close(frame) => return Some(frame.expect("a code").code.into()),
                 _ => {}
             }
         }
     };
     let both = async { tokio::join!(serving_all_that_read, reading_once_cut_off) };
     let ((), code) = within(DEADLINE, "all that read, and the one that does not", both).await;
-    assert_eq!(code, 3008);
     // What the kernel held; the outbox was dropped, and nothing was kept after it.
     assert!(next < EVENTS && flood < EVENTS / 5, "{next} events and {flood} of the flood");
     // The answer goes out with the next read.
     assert!(!matches!(stopped.message().await, Some(Ok(_))), "something after the close");
     assert_eq!(told_code(&app, &stopped.id).await, 3008);
+    code
 }
 
 #[tokio::test]

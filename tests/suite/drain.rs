@@ -130,8 +130,8 @@ async fn clients_are_sent_away_one_after_another() {
 async fn while_balancers_learn_that_it_leaves_it_still_takes_clients() {
     let app = TestHandler::start().await;
     let gate = gated(&app);
-    const DELAY: Duration = Duration::from_secs(4);
-    let flags = ["--exchange=widgets", "--shutdown-delay=4s", "--action-timeout=1h"];
+    const DELAY: Duration = Duration::from_secs(10);
+    let flags = ["--exchange=widgets", "--shutdown-delay=10s", "--action-timeout=1h"];
     let gateway = Gateway::with(&app, &flags).await;
     let mut early = gateway.client().await;
     begin_work(&mut early).await;
@@ -182,12 +182,14 @@ async fn nobody_holds_it_up_longer_than_its_bounds() {
         "--ping-interval=1h",
     ];
     let gateway = Gateway::with(&app, &flags).await;
+    let mut deaf = gateway.client().await;
+    let widgets = json!({"exchange": "widgets", "routing_key": "1"});
+    // The timeout is short for it as well.
+    while deaf.request("Subscribe", widgets.clone()).await["event"] != "Subscribed" {}
     let mut patient = gateway.client().await;
     for n in 0..HANGING {
         patient.send(json!({"action": "Hang", "tag": n})).await;
     }
-    let mut deaf = gateway.client().await;
-    deaf.subscribe("widgets", "1").await;
     let payload = Value::from("x".repeat(200 << 10));
     for _ in 0..60 {
         gateway.push("widgets", "1", "Flood", payload.clone()).await;

@@ -195,11 +195,11 @@ async fn a_call_that_is_lost_on_the_way_may_have_happened() {
 async fn an_application_that_does_not_answer_in_time_may_have_done_it() {
     let app = TestHandler::start().await;
     app.hang_on("Do").on_check_async(|_| std::future::pending());
-    let gateway = Gateway::with(&app, &["--exchange=widgets", "--action-timeout=2s"]).await;
+    let gateway = Gateway::with(&app, &["--exchange=widgets", "--action-timeout=6s"]).await;
     let mut client = gateway.client().await;
     let started = Instant::now();
     assert_eq!(fail(&mut client, "Do", "{}").await, unknown("ActionTimeout"));
-    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= Duration::from_secs(6), "{:?}", started.elapsed());
     let error = fail_to_subscribe(&mut client).await;
     assert_eq!(error, of_widgets(retryable("ActionTimeout")));
     // Frozen as a whole, it is no different.

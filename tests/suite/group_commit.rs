@@ -35,7 +35,7 @@ const EVENTS: usize = 256;
 const MESSAGES: usize = 4;
 
 /// Longer than it takes to write what may be written.
-const WRITTEN: Duration = Duration::from_millis(300);
+const WRITTEN: Duration = Duration::from_secs(2);
 
 async fn replica(url: &str, exchanges: &[(&str, bool)]) -> Replica {
     let config = |(name, batch): &(&str, bool)| {

@@ -46,7 +46,7 @@ fn config(endpoint: &str) -> GrpcConfig {
     GrpcConfig {
         endpoint: endpoint.parse().unwrap(),
         token: None,
-        timeout: Duration::from_secs(3),
+        timeout: Duration::from_secs(10),
         max_reply_size: 1 << 20,
         own_ports: [].into(),
     }
@@ -100,6 +100,13 @@ impl Deref for Client {
 
 fn client(endpoint: &str) -> Client {
     Client::start(config(endpoint), 1_000)
+}
+
+/// That it is there is known already.
+async fn connected(endpoint: &str) -> Client {
+    let client = client(endpoint);
+    client.ready().await;
+    client
 }
 
 fn impatient(endpoint: &str, timeout: Duration) -> Client {
@@ -176,7 +183,7 @@ async fn the_application_gets_all_it_decides_from_as_it_was_written() {
         payload: r#"{"n":123456789012345678901234567890, "x":1e2}"#,
         tag: Some(r#"{"t": 0.10}"#),
     };
-    client(&app.endpoint()).handle_action(&session(), action).await.unwrap();
+    connected(&app.endpoint()).await.handle_action(&session(), action).await.unwrap();
 
     let call = app.next("HandleAction").await;
     let request = call.action();
@@ -212,7 +219,8 @@ async fn a_reply_arrives_whole() {
             error: None,
         })
     });
-    let reply = act(&client(&app.endpoint()), "Buy").await.unwrap();
+    let client = connected(&app.endpoint()).await;
+    let reply = act(&client, "Buy").await.unwrap();
 
     let events: Vec<_> =
         reply.events.iter().map(|event| (&*event.name, event.payload.get())).collect();
@@ -231,7 +239,7 @@ async fn a_refusal_carries_its_details() {
     let app = TestHandler::start().await;
     app.on("Buy", |_| Ok(reply::error("SoldOut", r#"{"left":1e400}"#, true)));
     app.on("Bare", |_| Ok(reply::error("SoldOut", "", false)));
-    let client = client(&app.endpoint());
+    let client = connected(&app.endpoint()).await;
     match act(&client, "Buy").await {
         Err(ApplicationError::Refused { code, details, retryable: true }) => {
             assert_eq!(&*code, "SoldOut");
@@ -250,7 +258,7 @@ async fn a_refusal_carries_its_details() {
 #[tokio::test]
 async fn each_status_of_an_action_means_what_the_contract_says() {
     let app = TestHandler::start().await;
-    let client = client(&app.endpoint());
+    let client = connected(&app.endpoint()).await;
     for (code, expected) in [
         (Code::Unimplemented, "Unimplemented"),
         (Code::Unauthenticated, "Unauthenticated"),
@@ -291,7 +299,7 @@ async fn each_status_of_an_action_means_what_the_contract_says() {
 #[tokio::test]
 async fn a_failing_check_is_never_a_denial() {
     let app = TestHandler::start().await;
-    let client = client(&app.endpoint());
+    let client = connected(&app.endpoint()).await;
     for (code, expected) in [
         (Code::PermissionDenied, "Failed"),
         (Code::Unauthenticated, "Unavailable"),
@@ -311,7 +319,7 @@ async fn a_failing_check_is_never_a_denial() {
 #[tokio::test]
 async fn unknown_decisions_deny_and_a_wrong_count_is_nonsense() {
     let app = TestHandler::start().await;
-    let client = client(&app.endpoint());
+    let client = connected(&app.endpoint()).await;
     let answer = |decisions: &'static [i32]| {
         app.on_check(move |_| {
             Ok(proto::CheckSubscriptionsResponse { decisions: decisions.into() })
@@ -334,7 +342,7 @@ async fn unknown_decisions_deny_and_a_wrong_count_is_nonsense() {
 #[tokio::test]
 async fn a_check_tells_why_and_in_portions_of_1000() {
     let app = TestHandler::start().await;
-    let client = client(&app.endpoint());
+    let client = connected(&app.endpoint()).await;
     let keys: Vec<String> = (0..1_001).map(|i| i.to_string()).collect();
     let topics = topics(&keys.iter().map(String::as_str).collect::<Vec<_>>());
     let decisions =
@@ -350,7 +358,7 @@ async fn a_check_tells_why_and_in_portions_of_1000() {
 #[tokio::test]
 async fn nonsense_in_a_reply_fails_the_whole_call() {
     let app = TestHandler::start().await;
-    let client = client(&app.endpoint());
+    let client = connected(&app.endpoint()).await;
     let update = |update: proto::SessionUpdate| proto::HandleActionResponse {
         session_update: Some(update),
         ..Default::default()
@@ -407,7 +415,7 @@ async fn nothing_listening_is_unreachable_and_a_problem() {
 async fn an_application_that_comes_back_is_found_by_itself() {
     let app = TestHandler::start().await;
     app.on("Act", |_| Ok(reply::events([])));
-    let client = client(&app.endpoint());
+    let client = connected(&app.endpoint()).await;
     act(&client, "Act").await.unwrap();
     app.kill();
     // Told without a call: readiness shows it.
@@ -438,7 +446,7 @@ async fn until_async(condition: impl AsyncFn() -> bool) {
 async fn killed_in_the_middle_of_a_call_is_lost() {
     let app = TestHandler::start().await;
     app.hang_on("Act");
-    let client = client(&app.endpoint());
+    let client = connected(&app.endpoint()).await;
     let kill = async {
         app.next("HandleAction").await;
         app.kill();
@@ -453,6 +461,7 @@ async fn a_hanging_handler_times_out_and_knew_the_deadline() {
     app.hang_on("Act");
     let limit = Duration::from_secs(2);
     let client = impatient(&app.endpoint(), limit);
+    client.ready().await;
     let started = Instant::now();
     assert_kind(&act(&client, "Act").await, "Timeout");
     assert!(started.elapsed() >= limit, "{:?}", started.elapsed());
@@ -482,6 +491,7 @@ async fn a_call_that_timed_out_is_cancelled_at_the_application() {
         }
     });
     let client = impatient(&app.endpoint(), Duration::from_secs(2));
+    client.ready().await;
     assert_kind(&act(&client, "Act").await, "Timeout");
     timeout(PATIENCE, cancelled.notified()).await.expect("the handler's call is dropped");
 }
@@ -491,6 +501,7 @@ async fn a_frozen_application_times_out_when_connected_and_is_unreachable_when_n
     let app = TestHandler::start().await;
     app.on("Act", |_| Ok(reply::events([])));
     let connected = impatient(&app.endpoint(), Duration::from_millis(1_500));
+    connected.ready().await;
     act(&connected, "Act").await.unwrap();
     let frozen = app.freeze();
     let new = client(&app.endpoint());
@@ -506,6 +517,7 @@ async fn a_connection_that_died_in_silence_is_given_up() {
     let app = TestHandler::start().await;
     app.on("Act", |_| Ok(reply::events([])));
     let client = impatient(&app.endpoint(), Duration::from_secs(1));
+    client.ready().await;
     act(&client, "Act").await.unwrap();
     let _frozen = app.freeze();
     let started = Instant::now();
@@ -526,7 +538,9 @@ async fn a_server_that_ends_the_call_at_the_deadline_timed_out_too() {
             tokio::time::sleep(limit - Duration::from_millis(10)).await;
             Err(Status::new(code, "too late"))
         });
-        assert_kind(&act(&impatient(&app.endpoint(), limit), "Act").await, "Timeout");
+        let client = impatient(&app.endpoint(), limit);
+        client.ready().await;
+        assert_kind(&act(&client, "Act").await, "Timeout");
     }
 }
 
@@ -660,7 +674,7 @@ async fn a_unix_socket_serves_as_well() {
     let path = std::env::temp_dir().join(format!("myxi-handler-{}.sock", std::process::id()));
     let app = TestHandler::start_unix(&path).await;
     app.on("Act", |_| Ok(reply::events([])));
-    let unix = client(&app.endpoint());
+    let unix = connected(&app.endpoint()).await;
     act(&unix, "Act").await.unwrap();
     app.kill();
     std::fs::remove_file(&path).unwrap();
@@ -772,7 +786,7 @@ async fn re_checks_take_a_tenth_of_the_calls_and_are_not_busy() {
 #[tokio::test]
 async fn a_session_is_accepted_or_refused() {
     let app = TestHandler::start().await;
-    let client = client(&app.endpoint());
+    let client = connected(&app.endpoint()).await;
     app.on_opened(|_| {
         Ok(proto::SessionOpenedResponse {
             decision: proto::SessionDecision::Accept.into(),
@@ -812,7 +826,7 @@ async fn a_session_is_accepted_or_refused() {
 async fn the_end_of_a_session_is_told_unless_it_is_not_wanted() {
     let app = TestHandler::start().await;
     app.on("Act", |_| Ok(reply::events([])));
-    let client = client(&app.endpoint());
+    let client = connected(&app.endpoint()).await;
     let close = || async {
         let reason = Close::new(Close::ABNORMAL, "gone");
         client.session_closed(&session(), &reason, Duration::from_millis(1_234)).await;

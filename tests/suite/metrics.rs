@@ -123,7 +123,7 @@ async fn actions_are_counted_by_what_became_of_them() {
         .on("Deny", |_| Err(Status::permission_denied("no")))
         .on("Own", |_| Ok(reply::error("WidgetSoldOut", "", false)))
         .hang_on("Hang");
-    let flags = ["--exchange=widgets", "--action-timeout=3s"];
+    let flags = ["--exchange=widgets", "--action-timeout=8s"];
     let gateway = Gateway::with(&app, &flags).await;
     let mut client = gateway.client().await;
     for (action, event) in [("Hello", "Done"), ("Hello", "Done"), ("Ping", "Pong")] {
@@ -154,7 +154,7 @@ async fn actions_are_counted_by_what_became_of_them() {
         (r#"myxi_action_duration_seconds_count{kind="application"}"#, 6),
         (r#"myxi_action_duration_seconds_count{kind="gateway"}"#, 3),
         // The one that hung.
-        (r#"myxi_action_duration_seconds_bucket{le="2.5",kind="application"}"#, 5),
+        (r#"myxi_action_duration_seconds_bucket{le="5.0",kind="application"}"#, 5),
         (r#"myxi_application_calls_total{rpc="HandleAction",status="OK"}"#, 3),
         (r#"myxi_application_calls_total{rpc="HandleAction",status="PERMISSION_DENIED"}"#, 1),
         (r#"myxi_application_calls_total{rpc="HandleAction",status="UNIMPLEMENTED"}"#, 1),
@@ -168,7 +168,7 @@ async fn calls_are_in_flight_until_they_end_and_an_application_is_reachable_unti
     const IN_FLIGHT: &str = r#"myxi_application_calls_in_flight{rpc="HandleAction"}"#;
     let app = TestHandler::start().await;
     app.hang_on("Hang");
-    let flags = ["--exchange=widgets", "--max-in-flight=1"];
+    let flags = ["--exchange=widgets", "--max-in-flight=1", "--action-timeout=1h"];
     let gateway = Gateway::with(&app, &flags).await;
     let (mut one, mut other) = (gateway.client().await, gateway.client().await);
     one.send(json!({"action": "Hang", "tag": 1})).await;

@@ -142,7 +142,7 @@ async fn a_denied_recheck_ends_the_subscription_and_says_so_without_a_tag() {
 #[tokio::test]
 async fn a_failing_recheck_changes_nothing() {
     let judge = Judge::start().await;
-    let flags = ["--exchange=widgets", "--recheck-interval=1h", "--action-timeout=3s"];
+    let flags = ["--exchange=widgets", "--recheck-interval=1h", "--action-timeout=8s"];
     let gateway = Gateway::with(&judge.app, &flags).await;
     let mut client = gateway.client().await;
     client.subscribe("widgets", "k").await;
@@ -150,7 +150,14 @@ async fn a_failing_recheck_changes_nothing() {
     let mut next = async |client: &mut Client| {
         version += 1;
         set_auth(client, json!(version)).await;
-        judge.recheck().await
+        loop {
+            let (call, answer) = judge.recheck().await;
+            if auth_of(&call) == Some(&*version.to_string()) {
+                return (call, answer);
+            }
+            // The one before it failed, and is asked again.
+            let _ = answer.send(Err(Status::internal("the auth is another by now")));
+        }
     };
     for failure in [
         Err(Status::permission_denied("no")),
@@ -295,6 +302,10 @@ async fn rechecks_come_at_the_interval_one_call_for_all_that_a_session_holds() {
     while rounds < ROUNDS {
         let call = app.next("CheckSubscriptions").await;
         if call.check().reason() == CheckReason::Subscribe {
+            continue;
+        }
+        // One may come before all three are held.
+        if rounds == 0 && call.check().topics.len() < 3 {
             continue;
         }
         assert_eq!(call.check().session.as_ref().expect("a session").id, client.id);

@@ -34,8 +34,8 @@ async fn start(runtime: Runtime, options: &[&str]) -> (Script, Myxi) {
 
 /// It need not be ready.
 pub async fn gateway(port: u16, flags: &[&str]) -> Myxi {
-    let mut command = Myxi::bare();
-    command.args(["--exchange=widgets", "--log=debug"]).args(flags);
+    let mut command = Myxi::bare_with(flags);
+    command.args(["--exchange=widgets", "--log=debug"]);
     command.arg(format!("--action-handler=http://127.0.0.1:{port}"));
     Myxi::run(command).await
 }

@@ -27,9 +27,9 @@ async fn a_session_is_reached_through_any_replica_until_it_closes() {
     let fleet = Fleet::start(RabbitMq::shared().await, 2).await;
     let mut client = fleet[0].client().await;
 
-    for (replica, event) in [(0, "Here"), (1, "Elsewhere")] {
-        assert_eq!(fleet[replica].send_event(&client.id, event).await, Code::Ok);
-        assert_eq!(client.next().await, json!({"event": event, "payload": {}}));
+    for replica in &fleet.replicas {
+        until(replica, &client.id, Ok(())).await;
+        assert_eq!(client.next().await, json!({"event": "Now", "payload": {}}));
     }
 
     let id = client.id.clone();
@@ -50,9 +50,9 @@ async fn a_session_is_closed_through_any_replica_with_the_code_and_reason_given(
     {
         let mut client = fleet[0].client().await;
         let api = &fleet[replica];
-        assert_eq!(api.send_event(&client.id, "Last").await, Code::Ok);
+        until(api, &client.id, Ok(())).await;
         assert_eq!(api.disconnect(&client.id, code, "signed out").await, Code::Ok);
-        client.event("Last").await;
+        client.event("Now").await;
         let closed = client.closed().await;
         assert_eq!((closed.code, closed.reason.as_str()), (closed_with, "signed out"));
 
@@ -114,7 +114,7 @@ async fn a_replica_that_was_killed_is_known_to_be_out_of_reach() {
     let flags = fleet.flags(broker);
     let mut other = Myxi::serve(&fleet.app, &[&flags[0], &flags[1]]).await;
     let client = other.client().await;
-    assert_eq!(fleet[0].send_event(&client.id, "Before").await, Code::Ok);
+    until(&fleet[0], &client.id, Ok(())).await;
 
     other.signal("KILL");
     other.ended().await;
@@ -272,7 +272,8 @@ async fn a_frozen_replica_is_unavailable_in_bounded_time_and_found_again() {
     let flags = fleet.flags(broker);
     let other = Myxi::serve(&fleet.app, &[&flags[0], &flags[1]]).await;
     let mut client = other.client().await;
-    assert_eq!(fleet[0].send_event(&client.id, "Before").await, Code::Ok);
+    until(&fleet[0], &client.id, Ok(())).await;
+    client.event("Now").await;
 
     other.signal("STOP");
     let began = Instant::now();
@@ -283,7 +284,6 @@ async fn a_frozen_replica_is_unavailable_in_bounded_time_and_found_again() {
     // It waits 2 s for an answer.
     assert!(took < Duration::from_secs(15), "took {took:?}");
 
-    assert_eq!(fleet[0].send_event(&client.id, "After").await, Code::Ok);
-    client.event("Before").await;
-    client.event("After").await;
+    until(&fleet[0], &client.id, Ok(())).await;
+    client.event("Now").await;
 }

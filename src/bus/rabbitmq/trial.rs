@@ -11,7 +11,7 @@ use lapin::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
         ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
     },
-    protocol::{AMQPErrorKind, AMQPSoftError},
+    protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError},
     types::{AMQPValue, FieldTable, ShortString},
 };
 use tokio::time::{Instant, timeout};
@@ -31,6 +31,35 @@ const LEFT_BEHIND: &str = "60s";
 const SEGMENT_BYTES: i64 = 1_000_000;
 
 const BODY: &[u8] = br#"{"event":"MyxiCheck","payload":{}}"#;
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) struct NotConnected {
+    pub barrier: Barrier,
+    pub why: String,
+}
+
+/// What does not let in, if the broker said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Barrier {
+    Credentials,
+    VirtualHost,
+    Other,
+}
+
+impl From<BrokerError> for NotConnected {
+    fn from(error: BrokerError) -> Self {
+        let refused = AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
+        // Of a virtual host that is not there, and of one that this user may not enter.
+        let not_allowed = AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED);
+        let barrier = match &error {
+            error if error.has_code(&refused) => Barrier::Credentials,
+            error if error.has_code(&not_allowed) => Barrier::VirtualHost,
+            _ => Barrier::Other,
+        };
+        Self { barrier, why: error.to_string() }
+    }
+}
 
 /// Why a step was not done.
 #[derive(Debug)]
@@ -63,11 +92,10 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    pub(crate) async fn open(url: &BrokerUrl) -> Result<Self, String> {
+    pub(crate) async fn open(url: &BrokerUrl) -> Result<Self, NotConnected> {
         let name: Arc<str> = "myxi check".into();
-        let connection = BrokerConnection::open(url, &name, 0).await;
-        let connection = connection.map_err(|error| error.to_string())?;
-        let publishing = connection.open_another().await.map_err(|error| error.to_string())?;
+        let connection = BrokerConnection::open(url, &name, 0).await?;
+        let publishing = connection.open_another().await?;
         Ok(Self { connection, publishing, name: format!("myxi.check.{}", random_suffix()) })
     }
 

@@ -12,7 +12,7 @@ use super::{Outcome, Report, found, found_not};
 use crate::{
     bus::rabbitmq::log_stream,
     config::{BrokerToCheck, ManagementUrl},
-    net::get::{self, Bounds},
+    net::get::{self, Bounds, GetError},
 };
 
 /// A broker with thousands of queues is asked for its policies and nodes, and for single queues.
@@ -20,6 +20,17 @@ const ANSWER: Bounds = Bounds { bytes: 4 << 20, time: Duration::from_secs(5) };
 
 /// What a policy may say of a log: docs/rabbitmq.md says how.
 const BOUNDS: [&str; 2] = ["max-age", "max-length-bytes"];
+
+/// Why something was not seen.
+#[derive(Debug, thiserror::Error)]
+enum NotSeen {
+    #[error(transparent)]
+    Unanswered(#[from] GetError),
+    #[error("it answered {0:?}")]
+    Refused(String),
+    #[error("it answered no such JSON: {0}")]
+    NotJson(#[from] serde_json::Error),
+}
 
 #[derive(Deserialize)]
 struct Policy {
@@ -124,7 +135,7 @@ async fn logs(
     wanted: &BrokerToCheck,
     url: &ManagementUrl,
     vhost: &str,
-) -> Result<Vec<(String, Log)>, String> {
+) -> Result<Vec<(String, Log)>, NotSeen> {
     let mut logs = Vec::new();
     for exchange in &wanted.exchanges {
         let queue = log_stream(&exchange.name);
@@ -173,25 +184,23 @@ fn bounded(asked: &str, logs: &[(String, Log)]) -> super::Finding {
     }
 }
 
-async fn get<T: for<'a> Deserialize<'a>>(url: &ManagementUrl, path: &str) -> Result<T, String> {
+async fn get<T: for<'a> Deserialize<'a>>(url: &ManagementUrl, path: &str) -> Result<T, NotSeen> {
     read(&ask(url, path).await?)
 }
 
-async fn ask(url: &ManagementUrl, path: &str) -> Result<Response<Bytes>, String> {
+async fn ask(url: &ManagementUrl, path: &str) -> Result<Response<Bytes>, NotSeen> {
     let ManagementUrl { remote, user, password } = url;
     let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
     let authorization = HeaderValue::try_from(format!("Basic {credentials}"));
-    let authorization = authorization.map_err(|error| error.to_string())?;
-    get::get(remote, path, Some(authorization), ANSWER).await
+    let authorization = authorization.map_err(|error| GetError::Request(error.into()))?;
+    Ok(get::get(remote, path, Some(authorization), ANSWER).await?)
 }
 
-fn read<T: for<'a> Deserialize<'a>>(answer: &Response<Bytes>) -> Result<T, String> {
+fn read<T: for<'a> Deserialize<'a>>(answer: &Response<Bytes>) -> Result<T, NotSeen> {
     if answer.status() != StatusCode::OK {
-        let status = format!("{:?} {}", answer.version(), answer.status());
-        return Err(format!("it answered {status:?}"));
+        return Err(NotSeen::Refused(format!("{:?} {}", answer.version(), answer.status())));
     }
-    serde_json::from_slice(answer.body())
-        .map_err(|error| format!("it answered no such JSON: {error}"))
+    Ok(serde_json::from_slice(answer.body())?)
 }
 
 fn encoded(text: &str) -> String {

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tonic::Status;
 
-use super::{Checked, check, well};
+use super::{Checked, check, interrupted, well};
 use crate::support::handler::{
     TestHandler, free_address,
     proto::{ActionError, Decision, Disconnect, HandleActionResponse, SessionUpdate, Topic},
@@ -435,16 +435,30 @@ async fn it_turns_many_away() {
 async fn it_is_nearly_too_slow() {
     let app = well::good().await;
     app.on_async("Echo", |_| async {
-        sleep(Duration::from_millis(1_200)).await;
+        sleep(Duration::from_millis(3_500)).await;
         Err(Status::unimplemented(""))
     });
-    let slow = checked(&app, &["--action-timeout=2s"]).await;
+    let slow = checked(&app, &["--action-timeout=6s"]).await;
     slow.warned("speed", "the action");
     app.hang_on("Echo");
     let hanging = checked(&app, &["--action-timeout=500ms"]).await;
     hanging.failed("action Echo", "timeout");
     let client = hanging.found("action Echo")["client_sees"].as_str().expect("text");
     assert!(client.contains("ActionTimeout"), "{client}");
+}
+
+#[tokio::test]
+async fn it_never_answers_and_whoever_waits_has_enough() {
+    let app = well::good().await;
+    app.hang_on("Echo");
+    let flags = well::valid(&app);
+    let flags =
+        flags.iter().map(String::as_str).chain(["--action-timeout=1h", "--broker=amqp://none"]);
+    let hangs = async { while app.next("HandleAction").await.action().action != "Echo" {} };
+    let checked = interrupted(&flags.collect::<Vec<_>>(), hangs).await;
+    assert_eq!(checked.code, Some(1), "{}", checked.text);
+    checked.is("ok", "reachable", "");
+    checked.failed("interrupted", "a signal came");
 }
 
 #[tokio::test]

@@ -50,7 +50,8 @@ pub fn valid(app: &TestHandler) -> [String; 5] {
 async fn a_good_handler_passes_whole() {
     let app = good().await;
     let flags = valid(&app);
-    let flags: Vec<_> = flags.iter().map(String::as_str).chain(["--full"]).collect();
+    let more = ["--full", "--action-timeout=30s", "--wait=30s"];
+    let flags: Vec<_> = flags.iter().map(String::as_str).chain(more).collect();
     let checked = check(&flags).await;
     assert_eq!(checked.code, Some(0), "{}", checked.text);
     assert_eq!(checked.of("failed"), [""; 0], "{}", checked.text);

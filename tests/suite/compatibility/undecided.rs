@@ -92,7 +92,7 @@ async fn an_application_that_does_not_answer_sends_away_as_well() {
     let app = application().await;
     app.hang_on("Hang");
     app.on_check_async(|_| std::future::pending());
-    let flags = [FLAGS[0], FLAGS[1], "--action-timeout=300ms"];
+    let flags = [FLAGS[0], FLAGS[1], "--action-timeout=2s"];
     let gateway = Gateway::with(&app, &flags).await;
     let [mut documented, mut nobody] = both(&gateway).await;
     assert_eq!(documented.error("Hang", json!({})).await["error"], "ActionTimeout");

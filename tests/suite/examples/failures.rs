@@ -27,7 +27,7 @@ pub async fn what_fails_is_told_and_ends_nothing_else(language: Language, place:
 
 /// A process that is frozen, and goes on later.
 pub async fn who_hangs_is_waited_for_until_the_timeout(language: Language, place: Place) {
-    let example = Example::start(language, place, None).await;
+    let example = Example::with_timeout("6s", language, place, None).await;
     let mut adam = user(&example, "adam").await;
     let mut eve = user(&example, "eve").await;
     example.signal("STOP");

@@ -26,7 +26,7 @@ use crate::{
         fleet::Fleet,
         gateway::{Addresses, Gateway},
         handler::{
-            TestHandler,
+            TestHandler, free_address,
             proto::{
                 CheckSubscriptionsResponse, Decision, Event, HandleActionResponse, SessionUpdate,
             },
@@ -188,10 +188,10 @@ async fn a_gateway_that_stops_and_comes_back_costs_no_event() {
     let broker = RabbitMq::shared().await;
     let fleet = Fleet::start(broker, 1).await;
     let (other, flags) = (&fleet[0], fleet.flags(broker));
-    let flags: Vec<_> = flags.iter().map(String::as_str).chain(["--drain-time=0s"]).collect();
+    let at = format!("--listen={}", free_address());
+    let flags = flags.iter().map(String::as_str).chain(["--drain-time=0s", &at]);
+    let flags: Vec<_> = flags.collect();
     let mut gateway = Myxi::serve(&fleet.app, &flags).await;
-    let at = [("--listen", gateway.clients), ("--admin-listen", gateway.admin)];
-    let at = at.map(|(flag, address)| format!("{flag}={address}"));
     let mut tail = tail(&gateway, &fleet.app, &[&fleet.exchange, "1"]).await;
     other.push(&fleet.exchange, "1", "E", json!(0)).await;
     assert_eq!(tail.json().await["payload"], 0);
@@ -202,7 +202,6 @@ async fn a_gateway_that_stops_and_comes_back_costs_no_event() {
     for n in 1..100 {
         other.push(&fleet.exchange, "1", "E", json!(n)).await;
     }
-    let flags: Vec<_> = flags.iter().copied().chain(at.iter().map(String::as_str)).collect();
     let _gateway = Myxi::serve(&fleet.app, &flags).await;
     tail.said("connected again").await;
     other.push(&fleet.exchange, "1", "E", json!(100)).await;
@@ -214,8 +213,8 @@ async fn a_gateway_that_stops_and_comes_back_costs_no_event() {
 #[tokio::test]
 async fn a_log_that_is_gone_is_said() {
     let app = TestHandler::start().await;
-    let mut gateway = Myxi::serve(&app, &["--exchange=widgets", "--drain-time=0s"]).await;
-    let at = format!("--listen={}", gateway.clients);
+    let at = format!("--listen={}", free_address());
+    let mut gateway = Myxi::serve(&app, &["--exchange=widgets", "--drain-time=0s", &at]).await;
     let mut tail = tail(&gateway, &app, &["widgets", "1"]).await;
     gateway.signal("TERM");
     gateway.ended().await;

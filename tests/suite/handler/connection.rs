@@ -84,7 +84,7 @@ async fn an_application_that_is_alive_gets_two_pings_and_then_a_new_connection()
 async fn an_answer_gives_the_pings_back() {
     let app = TestHandler::start().await;
     app.on("Act", |_| Ok(reply::events([]))).hang_on("Hang");
-    let client = impatient(&app.endpoint(), Duration::from_millis(500));
+    let client = impatient(&app.endpoint(), Duration::from_secs(2));
     client.ready().await;
     for _ in 0..5 {
         assert_kind(&act(&client, "Hang").await, "Timeout");

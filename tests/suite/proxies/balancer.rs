@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_tungstenite::{client_async, tungstenite::http::Request};
 
-use crate::support::{DEADLINE, TempDir, client::Client, example::lasting_address, within};
+use crate::support::{DEADLINE, TempDir, client::Client, handler::free_address, within};
 
 /// What all of the files call the gateway.
 pub const HOST: &str = "gateway.example";
@@ -147,11 +147,7 @@ impl Balancer {
     /// With another bound on connections on which nothing passes.
     pub async fn start_with_idle(proxy: Proxy, replicas: [SocketAddr; 2], idle: &str) -> Self {
         let directory = TempDir::new("proxy");
-        let places = Places {
-            http: lasting_address().await,
-            tls: lasting_address().await,
-            plain: lasting_address().await,
-        };
+        let places = Places { http: free_address(), tls: free_address(), plain: free_address() };
         certify(directory.path()).await;
         let mut text = fs::read_to_string(proxy.file()).expect("a file for the proxy");
         let mut replace = |from: &str, to: &str| {

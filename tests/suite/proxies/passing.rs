@@ -112,11 +112,11 @@ fn status_of(connected: Result<Client, Error>) -> u16 {
 
 /// Pings keep a connection alive for longer than the proxy would have it, and nothing else does.
 pub async fn who_says_nothing_stays_connected(proxy: Proxy) {
-    const PINGS: usize = 10;
+    const PINGS: usize = 5;
     let app = TestHandler::start().await;
     // A small part of what the proxy waits, as 25 s are of its 90 s.
-    let flags = ["--exchange=widgets", "--health-on-listen", "--ping-interval=500ms"];
-    let (idle, pinging) = ("4s", Gateway::with(&app, &flags).await);
+    let flags = ["--exchange=widgets", "--health-on-listen", "--ping-interval=3s"];
+    let (idle, pinging) = ("12s", Gateway::with(&app, &flags).await);
     let places: [SocketAddr; 2] = [pinging.clients(); 2];
     let balancer = Balancer::start_with_idle(proxy, places, idle).await;
     let mut client = connect(&balancer, &[]).await.expect("connected");

@@ -16,15 +16,21 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use super::balancer::{Balancer, HOST, Proxy};
 use crate::support::{
-    DEADLINE, client::Client, example::lasting_address, fleet::Fleet, gateway::Addresses,
-    handler::TestHandler, process::Myxi, rabbitmq::RabbitMq, within,
+    DEADLINE,
+    client::Client,
+    fleet::Fleet,
+    gateway::Addresses,
+    handler::{TestHandler, free_address},
+    process::Myxi,
+    rabbitmq::RabbitMq,
+    within,
 };
 
 const CLIENTS: usize = 40;
 /// They come and go all the time.
 const PASSING: usize = 4;
 /// Longer than a balancer takes to notice, as the files ask once a second.
-const DELAY: &str = "--shutdown-delay=3s";
+const DELAY: &str = "--shutdown-delay=8s";
 
 /// What all see of the roll.
 struct Roll {
@@ -40,7 +46,7 @@ struct Roll {
 pub async fn a_replica_is_replaced_and_no_client_is_lost(proxy: Proxy) {
     let broker = RabbitMq::shared().await;
     let mut fleet = Fleet::start(broker, 0).await;
-    let places = [lasting_address().await, lasting_address().await];
+    let places = [free_address(), free_address()];
     let listen = places.map(|place| format!("--listen={place}"));
     let flags = |place: usize| [&*listen[place], "--health-on-listen", DELAY, "--drain-time=1s"];
     for place in 0..2 {

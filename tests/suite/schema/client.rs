@@ -9,7 +9,6 @@ use serde_json::json;
 use tonic::{Code, Status};
 
 use crate::support::{
-    example::lasting_address,
     fleet::Fleet,
     gateway::Gateway,
     handler::{
@@ -61,7 +60,7 @@ async fn it_misses_nothing_while_gateways_drain_and_are_killed() {
     let broker = RabbitMq::shared().await;
     let fleet = Fleet::start(broker, 1).await;
     asks_for_the_token(&fleet.app);
-    let address = lasting_address().await;
+    let address = free_address();
     let own = fleet.flags(broker);
     let listen = format!("--listen={address}");
     let flags = [&*own[0], &*own[1], &*listen];

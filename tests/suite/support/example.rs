@@ -2,8 +2,6 @@
 
 use std::{
     fs::{self, File},
-    net::SocketAddr,
-    ops::Range,
     path::{Path, PathBuf},
     process::Stdio,
     thread,
@@ -11,15 +9,14 @@ use std::{
 };
 
 use tokio::{
-    net::{TcpListener, TcpStream, UnixStream},
+    net::{TcpStream, UnixStream},
     process::{Child, Command},
     time::sleep,
 };
 
-use super::{DEADLINE, TempDir, process::Myxi, python::python, runtime::built, within};
-
-/// Linux gives those from 32768 on.
-const PORTS: Range<u16> = 20_000..32_000;
+use super::{
+    DEADLINE, TempDir, handler::free_address, process::Myxi, python::python, runtime::built, within,
+};
 
 /// What the gateway shows to the handler, and the handler to the gateway.
 pub const HANDLER_TOKEN: &str = "of-the-gateway";
@@ -85,14 +82,25 @@ pub struct Example {
 }
 
 impl Example {
-    /// Both, ready. The handler pushes to the gateway, or to what stands in its place.
+    /// Both, ready. The handler pushes to the gateway, or to what stands in its place. Calls have time
+    /// enough for a runtime that has just begun, on a machine that has other things to do.
     pub async fn start(language: Language, place: Place, pushes_to: Option<&str>) -> Self {
+        Self::with_timeout("20s", language, place, pushes_to).await
+    }
+
+    /// Calls have so long.
+    pub async fn with_timeout(
+        timeout: &str,
+        language: Language,
+        place: Place,
+        pushes_to: Option<&str>,
+    ) -> Self {
         let directory = TempDir::new("example");
         let listen = match place {
-            Place::Tcp => lasting_address().await.to_string(),
+            Place::Tcp => free_address().to_string(),
             Place::Unix => format!("unix:{}", directory.path().join("handler.sock").display()),
         };
-        let gateway = gateway(&listen, HANDLER_TOKEN).await;
+        let gateway = gateway(&listen, HANDLER_TOKEN, timeout).await;
         let pushes_to = pushes_to.map_or_else(|| gateway.grpc().to_string(), str::to_owned);
         let process = spawn(language, &listen, &pushes_to, directory.path());
         let example = Self { language, listen, pushes_to, process, gateway, directory };
@@ -105,9 +113,14 @@ impl Example {
         endpoint(&self.listen)
     }
 
+    /// Where it may write.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Another gateway that asks it, with a token that is not its.
     pub async fn gateway_with_a_wrong_token(&self) -> Myxi {
-        gateway(&self.listen, "of-somebody-else").await
+        gateway(&self.listen, "of-somebody-else", "20s").await
     }
 
     /// `TERM`, `STOP`, `CONT`.
@@ -163,19 +176,9 @@ impl Drop for Example {
     }
 }
 
-/// Of none of the ports that the system gives to whoever asks for any: the handler comes to it late,
-/// and a second time, and this machine has others.
-pub async fn lasting_address() -> SocketAddr {
-    loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], rand::random_range(PORTS)));
-        if TcpListener::bind(address).await.is_ok() {
-            return address;
-        }
-    }
-}
-
-async fn gateway(handler: &str, token: &str) -> Myxi {
-    let mut command = Myxi::bare_with(&["--exchange=rooms,elsewhere"]);
+async fn gateway(handler: &str, token: &str, timeout: &str) -> Myxi {
+    let timeout = format!("--action-timeout={timeout}");
+    let mut command = Myxi::bare_with(&["--exchange=rooms,elsewhere", &timeout]);
     let handler = endpoint(handler);
     command.args(["--session-opened=required", "--log=debug"]);
     command.arg(format!("--action-handler={handler}"));

@@ -48,13 +48,15 @@ impl Deref for Gateway {
     }
 }
 
-/// Free ports and one thread, where these flags say nothing else.
+/// Free ports, one thread and time for a machine that has other things to do, where these flags say
+/// nothing else.
 pub fn with_defaults<'a>(flags: &[&'a str]) -> Vec<&'a str> {
     let defaults = [
         "--listen=127.0.0.1:0",
         "--grpc-listen=127.0.0.1:0",
         "--admin-listen=127.0.0.1:0",
         "--worker-threads=1",
+        "--action-timeout=10s",
     ];
     let name = |flag: &str| flag.split('=').next().map(str::to_owned);
     let given: Vec<_> = flags.iter().map(|flag| name(flag)).collect();

@@ -20,6 +20,7 @@ use std::{
     collections::HashMap,
     future::Future,
     net::{Ipv4Addr, SocketAddr},
+    ops::Range,
     path::PathBuf,
     pin::Pin,
     sync::{
@@ -323,10 +324,18 @@ impl Drop for TestHandler {
     }
 }
 
-/// An address that was free a moment ago, and that nothing listens on.
+/// Linux gives those from 32768 on.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// An address that was free a moment ago, and that nothing listens on. It is none of those that the
+/// system gives to whoever connects: it stays free until somebody listens, and between two who do.
 pub fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address")
+    loop {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, rand::random_range(PORTS)));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 enum Listener {
