@@ -26,6 +26,6 @@ USER 65532:65532
 # Whoever is outside reaches it; what is for one machine stays on loopback: 5006 (the application) and
 # 5007 (the console, `/metrics`, health). To open those see docs/deploy.md.
 EXPOSE 5005
-HEALTHCHECK --interval=5s --timeout=5s --start-period=10s CMD ["myxi", "health"]
-ENTRYPOINT ["myxi"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=10s CMD ["/usr/local/bin/myxi", "health"]
+ENTRYPOINT ["/usr/local/bin/myxi"]
 CMD ["serve"]

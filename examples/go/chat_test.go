@@ -2,21 +2,35 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pb "myxi/chat/myxiv1"
 )
 
 // caught stands in the gateway's place.
-type caught struct{ pushed []*pb.PushEventRequest }
+type caught struct {
+	pb.GatewayClient
+	pushed []*pb.PushEventRequest
+}
 
 func (c *caught) PushEvent(_ context.Context, request *pb.PushEventRequest, _ ...grpc.CallOption) (*pb.PushEventResponse, error) {
 	c.pushed = append(c.pushed, request)
 	return &pb.PushEventResponse{}, nil
+}
+
+func (c *caught) wants(t *testing.T, event, payload string) {
+	t.Helper()
+	want := &pb.PushEventRequest{Exchange: "rooms", RoutingKey: "lobby", Event: event, Payload: payload}
+	if len(c.pushed) != 1 || !proto.Equal(c.pushed[0], want) {
+		t.Errorf("pushed %v, want %v", c.pushed, want)
+	}
 }
 
 func sessionOf(user string, data map[string]string) *pb.Session {
@@ -25,11 +39,11 @@ func sessionOf(user string, data map[string]string) *pb.Session {
 }
 
 func TestATokenIsWorthAUser(t *testing.T) {
-	for token, user := range map[string]string{"adam-secret": `{"user":"adam"}`, "x": ""} {
-		request := &pb.HandleActionRequest{Action: "Authenticate", Payload: toJSON(map[string]string{"token": token})}
+	for token, want := range map[string]string{"adam-secret": `{"user":"adam"}`, "x": ""} {
+		request := &pb.HandleActionRequest{Action: "Authenticate", Payload: toJSON(object{"token": token})}
 		answer, err := chat{}.HandleAction(t.Context(), request)
-		if err != nil || answer.SessionUpdate.GetSetAuth() != user {
-			t.Errorf("%s: %v, %v", token, answer, err)
+		if got := answer.GetSessionUpdate().GetSetAuth(); err != nil || got != want {
+			t.Errorf("auth by %q = %q, %v; want %q", token, got, err, want)
 		}
 	}
 }
@@ -42,23 +56,33 @@ func TestWhatIsSaidIsPushedAndCounted(t *testing.T) {
 		Payload: `{"room":"lobby","text":"hi"}`,
 	}
 	answer, err := chat{gateway: gateway}.HandleAction(t.Context(), request)
-	if err != nil || answer.SessionUpdate.SetData["said"] != "5" {
-		t.Fatal(answer, err)
+	if got := answer.GetSessionUpdate().GetSetData()["said"]; err != nil || got != "5" {
+		t.Errorf("said = %q, %v; want 5", got, err)
 	}
-	if len(gateway.pushed) != 1 || gateway.pushed[0].Payload != `{"text":"hi","user":"adam"}` {
-		t.Error(gateway.pushed)
+	gateway.wants(t, "Said", `{"text":"hi","user":"adam"}`)
+}
+
+func TestWhoLeavesIsMissed(t *testing.T) {
+	gateway := &caught{}
+	adam := sessionOf("adam", map[string]string{"room": `"lobby"`})
+	if _, err := (chat{gateway: gateway}).SessionClosed(t.Context(), &pb.SessionClosedRequest{Session: adam}); err != nil {
+		t.Error(err)
 	}
+	gateway.wants(t, "Left", `{"user":"adam"}`)
 }
 
 func TestEveIsNotStaff(t *testing.T) {
 	eve := sessionOf("eve", nil)
-	request := &pb.HandleActionRequest{Session: eve, Action: "Join", Payload: `{"room":"staff"}`}
-	if _, err := (chat{}).HandleAction(t.Context(), request); status.Code(err) != codes.PermissionDenied {
-		t.Error(err)
+	for room, want := range map[string]codes.Code{"staff": codes.PermissionDenied, strings.Repeat("x", 256): codes.InvalidArgument} {
+		request := &pb.HandleActionRequest{Session: eve, Action: "Join", Payload: toJSON(object{"room": room})}
+		if _, err := (chat{}).HandleAction(t.Context(), request); status.Code(err) != want {
+			t.Errorf("joining %q: %v, want %v", room, err, want)
+		}
 	}
 	topics := []*pb.Topic{{Exchange: "rooms", RoutingKey: "lobby"}, {Exchange: "rooms", RoutingKey: "staff"}}
 	answer, _ := chat{}.CheckSubscriptions(t.Context(), &pb.CheckSubscriptionsRequest{Session: eve, Topics: topics})
-	if answer.Decisions[0] != pb.Decision_DECISION_ALLOW || answer.Decisions[1] != pb.Decision_DECISION_DENY {
-		t.Error(answer.Decisions)
+	want := []pb.Decision{pb.Decision_DECISION_ALLOW, pb.Decision_DECISION_DENY}
+	if !slices.Equal(answer.GetDecisions(), want) {
+		t.Errorf("decisions = %v, want %v", answer.GetDecisions(), want)
 	}
 }

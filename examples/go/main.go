@@ -30,36 +30,33 @@ const grace = 10 * time.Second
 
 func main() {
 	gateway, err := grpc.NewClient(
-		cmp.Or(os.Getenv("MYXI_GATEWAY"), "127.0.0.1:5006"),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithUnaryInterceptor(showToken(os.Getenv("MYXI_GRPC_TOKEN"))))
+		cmp.Or(os.Getenv("MYXI_GATEWAY"), "127.0.0.1:5006"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		log.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.ChainUnaryInterceptor(recovered, onlyWith(os.Getenv("MYXI_ACTION_HANDLER_TOKEN"))))
-	pb.RegisterActionHandlerServer(server, chat{gateway: pb.NewGatewayClient(gateway)})
-	listener, err := listen(cmp.Or(os.Getenv("LISTEN"), "127.0.0.1:50051"))
+	server := grpc.NewServer(grpc.ChainUnaryInterceptor(logged, onlyWith(os.Getenv("MYXI_ACTION_HANDLER_TOKEN"))))
+	pb.RegisterActionHandlerServer(server, chat{gateway: pb.NewGatewayClient(gateway), token: os.Getenv("MYXI_GRPC_TOKEN")})
+	network, address := "tcp", cmp.Or(os.Getenv("LISTEN"), "127.0.0.1:50051")
+	if path, unix := strings.CutPrefix(address, "unix:"); unix {
+		network, address = "unix", path
+		os.Remove(path) // Who was killed has left it.
+	}
+	listener, err := net.Listen(network, address)
 	if err != nil {
 		log.Fatal(err)
 	}
-	stopped, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	go func() {
-		if err := server.Serve(listener); err != nil {
-			log.Fatal(err)
-		}
+		<-ctx.Done()
+		stop() // A second signal ends it at once.
+		// GracefulStop waits for every handler, however long.
+		time.AfterFunc(grace, func() { log.Fatal("calls are still under way") })
+		server.GracefulStop()
 	}()
-	<-stopped.Done()
-	time.AfterFunc(grace, server.Stop)
-	server.GracefulStop()
-}
-
-func listen(address string) (net.Listener, error) {
-	path, unix := strings.CutPrefix(address, "unix:")
-	if !unix {
-		return net.Listen("tcp", address)
+	// It returns at the end of a stop that is under way.
+	if err := server.Serve(listener); err != nil {
+		log.Fatal(err)
 	}
-	os.Remove(path) // Who was killed has left it.
-	return net.Listen("unix", path)
 }
 
 // onlyWith refuses who does not have the token: whoever can call this service speaks in the name
@@ -74,22 +71,17 @@ func onlyWith(token string) grpc.UnaryServerInterceptor {
 	}
 }
 
-// recovered keeps a panic from ending the process, with everybody's calls.
-func recovered(ctx context.Context, request any, call *grpc.UnaryServerInfo, next grpc.UnaryHandler) (_ any, err error) {
+// logged tells of what went wrong, and keeps a panic from ending the process, with everybody's calls.
+func logged(ctx context.Context, request any, call *grpc.UnaryServerInfo, next grpc.UnaryHandler) (answer any, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			log.Printf("%s: %v\n%s", call.FullMethod, cause, debug.Stack())
 			err = status.Error(codes.Internal, "see the log")
 		}
 	}()
-	return next(ctx, request)
-}
-
-func showToken(token string) grpc.UnaryClientInterceptor {
-	return func(ctx context.Context, method string, request, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, options ...grpc.CallOption) error {
-		if token != "" {
-			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-		}
-		return call(ctx, method, request, reply, cc, options...)
+	answer, err = next(ctx, request)
+	if status.Code(err) == codes.Unknown {
+		log.Printf("%s: %v", call.FullMethod, err)
 	}
+	return answer, err
 }

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import unicodedata
 
 import grpc
 from grpc import StatusCode
@@ -31,6 +32,14 @@ def field(payload, name: str, kind: type):
 
 def user_of(session: pb.Session) -> str | None:
     return json.loads(session.auth)["user"] if session.HasField("auth") else None
+
+
+def room_of(payload) -> str:
+    room = field(payload, "room", str)
+    # What is no routing key is no room.
+    if len(room.encode()) > 255 or any(unicodedata.category(c) == "Cc" for c in room):
+        raise Refused(StatusCode.INVALID_ARGUMENT, '"room" must have at most 255 bytes, and no control characters')
+    return room
 
 
 def may_enter(user: str, room: str) -> bool:
@@ -60,10 +69,10 @@ class Chat(rpc.ActionHandlerServicer):
             raise Refused(StatusCode.UNAUTHENTICATED, "who are you?")
         match action:
             case "Join":
-                return self.join(user, field(payload, "room", str))
+                return self.join(user, room_of(payload))
             case "Say":
                 said = json.loads(session.data.get("said", "0"))
-                room, text = field(payload, "room", str), field(payload, "text", str)
+                room, text = room_of(payload), field(payload, "text", str)
                 return await self.say(user, room, text, said + 1)
             case "Roll":
                 return self.roll(field(payload, "dice", int))
@@ -140,24 +149,31 @@ class OnlyWithToken(grpc.aio.ServerInterceptor):
         await context.abort(StatusCode.UNAUTHENTICATED, "wrong token")
 
 
-def serve(chat: Chat, address: str, token: str | None) -> grpc.aio.Server:
-    server = grpc.aio.server(interceptors=[OnlyWithToken(token)] if token else [])
+def variable(name: str, default: str = "") -> str:
+    return os.environ.get(name) or default
+
+
+def serve(chat: Chat, address: str, token: str) -> grpc.aio.Server:
+    # By default a second process could listen here, too, and calls would go to either.
+    options = [("grpc.so_reuseport", 0)]
+    server = grpc.aio.server(interceptors=[OnlyWithToken(token)] if token else [], options=options)
     rpc.add_ActionHandlerServicer_to_server(chat, server)
     server.add_insecure_port(address)
     return server
 
 
 async def main():
-    gateway = grpc.aio.insecure_channel(os.environ.get("MYXI_GATEWAY", "127.0.0.1:5006"))
-    chat = Chat(gateway_pb2_grpc.GatewayStub(gateway), os.environ.get("MYXI_GRPC_TOKEN", ""))
-    address = os.environ.get("LISTEN", "127.0.0.1:50051")
-    server = serve(chat, address, os.environ.get("MYXI_ACTION_HANDLER_TOKEN"))
-    await server.start()
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    await stop.wait()
-    await server.stop(GRACE)
+    # The gateway is not behind a company's proxy, whatever `http_proxy` says.
+    direct = [("grpc.enable_http_proxy", 0)]
+    async with grpc.aio.insecure_channel(variable("MYXI_GATEWAY", "127.0.0.1:5006"), direct) as gateway:
+        chat = Chat(gateway_pb2_grpc.GatewayStub(gateway), variable("MYXI_GRPC_TOKEN"))
+        server = serve(chat, variable("LISTEN", "127.0.0.1:50051"), variable("MYXI_ACTION_HANDLER_TOKEN"))
+        await server.start()
+        await stop.wait()
+        await server.stop(GRACE)
 
 
 if __name__ == "__main__":

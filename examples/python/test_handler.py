@@ -3,6 +3,7 @@
 import json
 import unittest
 
+from grpc import StatusCode
 from handler import Chat, Refused
 from myxi.v1 import action_handler_pb2 as pb
 
@@ -34,10 +35,17 @@ class ChatTest(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(self.gateway.pushed, [("lobby", "Said", {"user": "adam", "text": "hi"})])
         self.assertEqual(answer.session_update.set_data["said"], "5")
 
+    async def test_who_leaves_is_missed(self):
+        self.adam.data["room"] = '"lobby"'
+        await self.chat.SessionClosed(pb.SessionClosedRequest(session=self.adam), None)
+        self.assertEqual(self.gateway.pushed, [("lobby", "Left", {"user": "adam"})])
+
     async def test_eve_is_not_staff(self):
         eve = pb.Session(auth='{"user":"eve"}')
-        with self.assertRaises(Refused):
-            await self.chat.handle("Join", {"room": "staff"}, eve)
+        for room, status in [("staff", StatusCode.PERMISSION_DENIED), ("x" * 256, StatusCode.INVALID_ARGUMENT)]:
+            with self.assertRaises(Refused) as refused:
+                await self.chat.handle("Join", {"room": room}, eve)
+            self.assertIs(refused.exception.args[0], status)
         topics = [pb.Topic(exchange="rooms", routing_key=key) for key in ("lobby", "staff")]
         request = pb.CheckSubscriptionsRequest(session=eve, topics=topics)
         answer = await self.chat.CheckSubscriptions(request, None)

@@ -110,7 +110,13 @@ class Chat < Myxi::V1::ActionHandler::Service
   end
 
   def room_for(user, payload)
-    text(payload, 'room').tap { |room| raise GRPC::PermissionDenied, 'not your room' unless may_enter?(user, room) }
+    room = text(payload, 'room')
+    # What is no routing key is no room.
+    if room.bytesize > 255 || room.match?(/[[:cntrl:]]/)
+      raise GRPC::InvalidArgument, '"room" must have at most 255 bytes, and no control characters'
+    end
+
+    may_enter?(user, room) ? room : raise(GRPC::PermissionDenied, 'not your room')
   end
 
   def text(payload, name)

@@ -42,6 +42,8 @@ struct Run<'a> {
     session: SessionSnapshot,
     /// How long each answer took, and to what.
     times: Vec<(Duration, String)>,
+    /// How many calls had none.
+    silences: usize,
     /// What was heard of each RPC.
     heard: Vec<(&'static str, CallStatus)>,
 }
@@ -49,7 +51,7 @@ struct Run<'a> {
 pub(super) async fn check(wanted: &HandlerToCheck, report: &mut Report) {
     let probe = probe(wanted, wanted.application.token.clone());
     let (session, times, heard) = (session(wanted.auth.as_deref()), Vec::new(), Vec::new());
-    let mut run = Run { wanted, report, probe, session, times, heard };
+    let mut run = Run { wanted, report, probe, session, times, silences: 0, heard };
     if !run.reach().await {
         let (asked, came) = ("everything else", "not asked: see above");
         run.add("everything-else", Outcome::NotChecked, asked, came);
@@ -112,8 +114,9 @@ impl Run<'_> {
 
     /// What is to be said at the end of how fast it is, and of what is there.
     fn note<T>(&mut self, rpc: &'static str, answer: &Answer<T>, asked: &str) {
-        if !answer.is_silence() {
-            self.times.push((answer.took, asked.to_owned()));
+        match answer.is_silence() {
+            true => self.silences += 1,
+            false => self.times.push((answer.took, asked.to_owned())),
         }
         self.heard.push((rpc, answer.status));
     }

@@ -1,16 +1,16 @@
-// The handlers of examples/ (but Rust's, which cargo builds), each as its README starts it, with the gateway and the page of
-// examples/README.md: from a word in one browser to the other.
+// The handlers of examples/, each as its README starts it, with the gateway and the page of
+// examples/README.md: from a word in one browser to the other. Rust's is built by cargo.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { delimiter, dirname } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { openPage, serveSite } from "./support/browser.js";
-import { Gateway } from "./support/gateway.js";
+import { BINARY, Gateway } from "./support/gateway.js";
 import { freePort } from "./support/ports.js";
 
 const file = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -20,14 +20,17 @@ const README = await readFile(file("examples/README.md"), "utf8");
 /** The blocks of commands. */
 const commands = (page) => [...page.matchAll(/```sh\n([^]+?)```/g)].map(([, text]) => text.trim());
 
+const BUILT_BY_CARGO = join(dirname(BINARY), "examples/chat");
+
 /** Where it was built. */
-const directoryOf = (language) => `${RUNTIMES}/examples/${language}`;
+const directoryOf = (language) => (language === "rust" ? dirname(BUILT_BY_CARGO) : `${RUNTIMES}/examples/${language}`);
 
 /** The handler, which listens at `address` and pushes to `gateway`. */
 async function start(t, language, address, gateway) {
-  const [, command] = commands(await readFile(file(`examples/${language}/README.md`), "utf8"));
-  const python = process.env.MYXI_TEST_PYTHON;
-  const PATH = [...(python ? [dirname(python)] : []), process.env.PATH].join(delimiter);
+  const [, documented] = commands(await readFile(file(`examples/${language}/README.md`), "utf8"));
+  const command = language === "rust" ? BUILT_BY_CARGO : documented;
+  // What Python's README makes.
+  const PATH = [`${directoryOf(language)}/venv/bin`, process.env.PATH].join(delimiter);
   const env = { ...process.env, PATH, LISTEN: address, MYXI_GATEWAY: gateway };
   const stdio = ["ignore", "ignore", "inherit"];
   const handler = spawn("sh", ["-c", `exec ${command}`], { cwd: directoryOf(language), env, stdio });
@@ -46,7 +49,7 @@ async function enter(t, url, user) {
   return page;
 }
 
-for (const language of ["go", "java", "node", "python", "ruby"]) {
+for (const language of ["go", "java", "node", "python", "ruby", "rust"]) {
   const skip = existsSync(directoryOf(language)) ? false : `${directoryOf(language)} is not there`;
   test(`what is said in one browser is read in the other, with the handler in ${language}`, { skip }, async (t) => {
     const app = { address: `127.0.0.1:${await freePort()}` };

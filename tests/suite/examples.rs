@@ -6,9 +6,16 @@ mod deploys;
 mod failures;
 mod scenario;
 
+use std::{
+    collections::HashSet,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    process::Command,
+};
+
 use serde_json::{Value, json};
 
-use crate::support::{client::Client, example::Example};
+use crate::support::{TempDir, client::Client, example::Example};
 
 /// A module of tests for each language.
 macro_rules! in_languages {
@@ -35,6 +42,7 @@ macro_rules! in_languages {
                 #[tokio::test]
                 async fn keeps_the_contract() {
                     contract::keeps_the_contract($language, Tcp).await;
+                    contract::keeps_the_contract($language, Unix).await;
                 }
 
                 #[tokio::test]
@@ -48,6 +56,14 @@ macro_rules! in_languages {
                     tokio::join!(
                         failures::who_hangs_is_waited_for_until_the_timeout($language, Tcp),
                         failures::who_hangs_is_waited_for_until_the_timeout($language, Unix),
+                    );
+                }
+
+                #[tokio::test]
+                async fn who_hangs_in_one_call_answers_the_others() {
+                    tokio::join!(
+                        failures::who_hangs_in_one_call_answers_the_others($language, Tcp),
+                        failures::who_hangs_in_one_call_answers_the_others($language, Unix),
                     );
                 }
 
@@ -77,22 +93,54 @@ macro_rules! in_languages {
 
 in_languages!(Python Node Go Java Ruby Rust);
 
-/// The crate is built here with what the gateway is built with: its own file asks for the same.
+/// The tests start the crate as it is built with the gateway; by itself it is built with the same.
 #[test]
-fn the_crate_in_rust_asks_for_what_it_was_built_with() {
-    let wants = |toml: &str, name: &str| {
-        let line = toml.lines().find_map(|line| line.strip_prefix(&format!("{name} = ")))?;
-        line.split('"')
-            .find(|part| part.starts_with(|c: char| c.is_ascii_digit()))
-            .map(str::to_owned)
+fn the_crate_in_rust_is_locked_to_what_it_is_tested_with() {
+    let packages = |lock: &'static str| {
+        lock.split("[[package]]\n").skip(1).map(|package| package.lines().take(2).collect())
     };
     let (gateway, chat) =
-        (include_str!("../../Cargo.toml"), include_str!("../../examples/rust/Cargo.toml"));
-    let (_, dependencies) = chat.split_once("dependencies]").expect("a section");
-    let names: Vec<_> = dependencies.lines().filter_map(|line| line.split_once(" = ")).collect();
-    assert!(!names.is_empty());
-    for (name, _) in names {
-        assert_eq!(wants(chat, name), wants(gateway, name), "{name}");
+        (include_str!("../../Cargo.lock"), include_str!("../../examples/rust/Cargo.lock"));
+    let gateway: HashSet<Vec<_>> = packages(gateway).collect();
+    let others: Vec<_> = packages(chat).filter(|package| !gateway.contains(package)).collect();
+    assert_eq!(others, [[r#"name = "myxi-chat""#, r#"version = "0.1.0""#]]);
+}
+
+/// Of programs that say they are of this version, in place of those of this machine.
+#[test]
+fn what_this_machine_is_too_old_for_is_told() {
+    let lacks = |language: &str, program: &str, says: &str| {
+        let directory = TempDir::new("lacks");
+        let path = directory.path().join(program);
+        fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it may run");
+        let own = std::env::var("PATH").expect("a path");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/runtimes/lacks");
+        let path = format!("{}:{own}", directory.path().display());
+        let output =
+            Command::new(script).arg(language).env("PATH", path).output().expect("it runs");
+        let said = String::from_utf8(output.stdout).expect("text");
+        // What can be built is no reason, and nothing else fails as that.
+        assert_eq!(output.status.code(), Some(said.is_empty().into()), "{language}: {said}");
+        said
+    };
+    assert_eq!(lacks("go", "go", "go1.19.8"), "Go 1.24 or later, and there is 1.19.8\n");
+    assert_eq!(lacks("helm", "go", "go1.23"), "Go 1.24 or later, and there is 1.23\n");
+    assert_eq!(lacks("node", "node", "v18.19.0"), "Node 20 or later, and there is 18.19.0\n");
+    assert_eq!(lacks("java", "javac", "javac 11.0.2"), "Java 17 or later, and there is 11.0.2\n");
+    assert_eq!(lacks("ruby", "ruby", "ruby 2.7.4p191"), "Ruby 3.0 or later, and there is 2.7.4\n");
+    assert_eq!(
+        lacks("python", "python3", "Python 3.9.2"),
+        "Python 3.10 or later, and there is 3.9.2\n"
+    );
+    for (language, program, says) in [
+        ("go", "go", "go1.24"),
+        ("node", "node", "v20.0.0"),
+        ("java", "javac", "javac 17.0.15"),
+        ("ruby", "ruby", "ruby 3.1.2p20"),
+        ("python", "python3", "Python 3.11.7"),
+    ] {
+        assert_eq!(lacks(language, program, says), "");
     }
 }
 

@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Chat, Refused } from './chat.js';
+import { status } from '@grpc/grpc-js';
+import { Chat } from './chat.js';
 
 const session = (auth?: object, data = {}) => ({
   id: '', remoteAddress: '', path: '/', query: '', headers: {}, auth: auth && JSON.stringify(auth), data,
@@ -27,10 +28,19 @@ test('what is said is pushed and counted', async () => {
   assert.deepEqual(answer.sessionUpdate?.setData, { said: '5' });
 });
 
+test('who leaves is missed', async () => {
+  const pushed: unknown[] = [];
+  const chat = new Chat(async (...event) => void pushed.push(event));
+  await chat.sessionClosed(session({ user: 'adam' }, { room: '"lobby"' }));
+  assert.deepEqual(pushed, [['lobby', 'Left', { user: 'adam' }]]);
+});
+
 test('eve is not staff', async () => {
   const chat = new Chat(async () => {});
   const eve = session({ user: 'eve' });
-  await assert.rejects(chat.handleAction(action('Join', { room: 'staff' }, eve)), Refused);
+  await assert.rejects(chat.handleAction(action('Join', { room: 'staff' }, eve)), { code: status.PERMISSION_DENIED });
+  const long = action('Join', { room: 'x'.repeat(256) }, eve);
+  await assert.rejects(chat.handleAction(long), { code: status.INVALID_ARGUMENT });
   const topics = ['lobby', 'staff'].map((routingKey) => ({ exchange: 'rooms', routingKey }));
   const reason = 'CHECK_REASON_SUBSCRIBE';
   const { decisions } = chat.checkSubscriptions({ session: eve, topics, reason });

@@ -22,16 +22,25 @@ export class Refused extends Error {
   }
 }
 
-function text(payload: any, name: string): string {
-  const value = payload?.[name];
+const field = (payload: unknown, name: string) => (payload as Record<string, unknown> | null)?.[name];
+
+function text(payload: unknown, name: string): string {
+  const value = field(payload, name);
   if (typeof value === 'string') return value;
   throw new Refused(status.INVALID_ARGUMENT, `"${name}" must be a string`);
 }
 
-function number(payload: any, name: string, most: number): number {
-  const value = payload?.[name];
-  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
+function number(payload: unknown, name: string, most: number): number {
+  const value = field(payload, name);
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= most) return value;
   throw new Refused(status.INVALID_ARGUMENT, `"${name}" must be a number from 1 to ${most}`);
+}
+
+function roomOf(payload: unknown): string {
+  const room = text(payload, 'room');
+  // What is no routing key is no room.
+  if (Buffer.byteLength(room) <= 255 && !/\p{Cc}/u.test(room)) return room;
+  throw new Refused(status.INVALID_ARGUMENT, '"room" must have at most 255 bytes, and no control characters');
 }
 
 const userOf = (session: Session__Output | null): string | undefined =>
@@ -46,16 +55,16 @@ export class Chat {
   constructor(private readonly push: Push) {}
 
   async handleAction({ action, payload: json, session }: HandleActionRequest__Output): Promise<HandleActionResponse> {
-    const payload = JSON.parse(json);
+    const payload: unknown = JSON.parse(json);
     if (action === 'Authenticate') return this.authenticate(text(payload, 'token'));
     const user = userOf(session);
     if (!user) throw new Refused(status.UNAUTHENTICATED, 'who are you?');
     switch (action) {
       case 'Join':
-        return this.join(user, text(payload, 'room'));
+        return this.join(user, roomOf(payload));
       case 'Say': {
         const said = Number(session?.data.said ?? 0);
-        return this.say(user, text(payload, 'room'), text(payload, 'text'), said + 1);
+        return this.say(user, roomOf(payload), text(payload, 'text'), said + 1);
       }
       case 'Roll':
         return this.roll(number(payload, 'dice', MOST_DICE));

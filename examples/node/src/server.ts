@@ -64,20 +64,23 @@ const onlyWith = (token: string): grpc.ServerInterceptor => (_, call) =>
       }),
   });
 
-const { LISTEN = '127.0.0.1:50051', MYXI_GATEWAY = '127.0.0.1:5006', ...env } = process.env;
-const gateway = new myxi.v1.Gateway(MYXI_GATEWAY, grpc.credentials.createInsecure());
+const { env } = process;
+const address = env.LISTEN || '127.0.0.1:50051';
+const gateway = new myxi.v1.Gateway(env.MYXI_GATEWAY || '127.0.0.1:5006', grpc.credentials.createInsecure(), {
+  'grpc.enable_http_proxy': 0, // It is not behind a company's proxy, whatever `http_proxy` says.
+});
 const token = env.MYXI_ACTION_HANDLER_TOKEN;
 const server = new grpc.Server({ interceptors: token ? [onlyWith(token)] : [] });
 server.addService(myxi.v1.ActionHandler.service, service(new Chat(pushTo(gateway, env.MYXI_GRPC_TOKEN))));
 // Who was killed has left its socket.
-if (LISTEN.startsWith('unix:')) rmSync(LISTEN.slice('unix:'.length), { force: true });
-server.bindAsync(LISTEN, grpc.ServerCredentials.createInsecure(), (error) => {
+if (address.startsWith('unix:')) rmSync(address.slice('unix:'.length), { force: true });
+server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error) => {
   if (error) throw error;
 });
 
 for (const signal of ['SIGTERM', 'SIGINT']) {
   process.once(signal, () => {
-    server.tryShutdown(() => gateway.close());
-    setTimeout(() => server.forceShutdown(), GRACE_MS).unref();
+    server.tryShutdown(() => gateway.close()); // What else is open, as a pool of a database, is closed here.
+    setTimeout(() => process.exit(1), GRACE_MS).unref();
   });
 }

@@ -38,9 +38,16 @@ class ChatTest < Minitest::Test
     assert_equal '5', answer.session_update.set_data['said']
   end
 
+  def test_who_leaves_is_missed
+    adam = V1::Session.new(auth: '{"user":"adam"}', data: { 'room' => '"lobby"' })
+    @chat.session_closed(V1::SessionClosedRequest.new(session: adam), nil)
+    assert_equal [['lobby', 'Left', { 'user' => 'adam' }]], @gateway.pushed
+  end
+
   def test_eve_is_not_staff
     eve = V1::Session.new(auth: '{"user":"eve"}')
     assert_raises(GRPC::PermissionDenied) { act('Join', { room: 'staff' }, eve) }
+    assert_raises(GRPC::InvalidArgument) { act('Join', { room: 'x' * 256 }, eve) }
     topics = %w[lobby staff].map { |room| V1::Topic.new(exchange: 'rooms', routing_key: room) }
     request = V1::CheckSubscriptionsRequest.new(session: eve, topics: topics)
     assert_equal %i[DECISION_ALLOW DECISION_DENY], @chat.check_subscriptions(request, nil).decisions.to_a

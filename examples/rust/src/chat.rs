@@ -12,9 +12,13 @@ const USERS: [(&str, &str); 2] = [("adam-secret", "adam"), ("eve-secret", "eve")
 const MOST_DICE: usize = 1_000_000;
 
 /// Pushes an event to whoever is in a room; it is answered when the gateway has it.
-#[tonic::async_trait]
 pub(crate) trait Push: Send + Sync + 'static {
-    async fn push(&self, room: &str, event: &str, payload: Value) -> Result<(), Status>;
+    fn push(
+        &self,
+        room: &str,
+        event: &str,
+        payload: Value,
+    ) -> impl Future<Output = Result<(), Status>> + Send;
 }
 
 pub(crate) struct Chat<P>(pub(crate) P);
@@ -182,6 +186,10 @@ fn may_enter(user: &str, room: &str) -> bool {
 }
 
 fn must_enter(user: &str, room: &str) -> Result<(), Status> {
-    let refused = || Status::permission_denied("not your room");
-    may_enter(user, room).then_some(()).ok_or_else(refused)
+    if room.len() > 255 || room.contains(char::is_control) {
+        // What is no routing key is no room.
+        let why = "\"room\" must have at most 255 bytes, and no control characters";
+        return Err(Status::invalid_argument(why));
+    }
+    if may_enter(user, room) { Ok(()) } else { Err(Status::permission_denied("not your room")) }
 }

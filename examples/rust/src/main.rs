@@ -4,31 +4,30 @@ mod chat;
 #[cfg(test)]
 mod tests;
 
-/// The stubs, which `build.rs` has made: more than the chat uses.
+/// The stubs, which `build.rs` has made: more than the chat uses. (The lints are the gateway's, which
+/// builds this, too.)
 #[allow(dead_code, unreachable_pub, unused_qualifications)]
 mod v1 {
     tonic::include_proto!("myxi.v1");
 }
 
-use std::{env, error::Error, fs, io, time::Duration};
+use std::{env, error::Error, fs, time::Duration};
 
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-    time::timeout,
+    signal::{
+        ctrl_c,
+        unix::{SignalKind, signal},
+    },
+    time::sleep,
 };
-use tokio_stream::{
-    Stream,
-    wrappers::{TcpListenerStream, UnixListenerStream},
-};
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
-    transport::{Channel, Endpoint, Server, server::Connected},
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 
 use crate::{
@@ -47,41 +46,38 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let address = variable("LISTEN").unwrap_or_else(|| "127.0.0.1:50051".into());
-    match address.strip_prefix("unix:") {
-        Some(path) => {
-            // Who was killed has left it.
-            let _ = fs::remove_file(path);
-            serve(UnixListenerStream::new(UnixListener::bind(path)?)).await
-        }
-        None => serve(TcpListenerStream::new(TcpListener::bind(address).await?)).await,
+    tokio::select! {
+        served = serve() => served,
+        () = async { stopped().await; sleep(GRACE).await } => Ok(()),
     }
 }
 
-async fn serve<IO>(
-    connections: impl Stream<Item = io::Result<IO>> + Send + 'static,
-) -> Result<(), Failure>
-where
-    IO: AsyncRead + AsyncWrite + Connected<ConnectInfo: Sync> + Unpin + Send + 'static,
-{
+/// Until it is stopped and what was under way is finished.
+async fn serve() -> Result<(), Failure> {
     let chat = Chat(Gateway::from_environment()?);
     let token = variable("MYXI_ACTION_HANDLER_TOKEN");
     let service = ActionHandlerServer::with_interceptor(chat, only_with(token));
-    let (stop, stopped) = oneshot::channel();
-    let stopping = async { stopped.await.unwrap_or_default() };
-    let serving = Server::builder().serve_with_incoming_shutdown(service, connections, stopping);
-    let mut serving = tokio::spawn(serving);
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        served = &mut serving => return Ok(served??),
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    let _ = stop.send(());
-    if let Ok(served) = timeout(GRACE, serving).await {
-        served??;
+    let server = Server::builder();
+    let address = variable("LISTEN").unwrap_or_else(|| "127.0.0.1:50051".into());
+    if let Some(path) = address.strip_prefix("unix:") {
+        let _ = fs::remove_file(path); // Who was killed has left it.
+        let incoming = UnixListenerStream::new(UnixListener::bind(path)?);
+        server.serve_with_incoming_shutdown(service, incoming, stopped()).await?;
+    } else {
+        let incoming = TcpIncoming::from(TcpListener::bind(address).await?);
+        let incoming = incoming.with_nodelay(Some(true));
+        server.serve_with_incoming_shutdown(service, incoming, stopped()).await?;
     }
     Ok(())
+}
+
+/// Until `SIGTERM` or `SIGINT`.
+async fn stopped() {
+    let mut terminated = signal(SignalKind::terminate()).expect("signals can be heard");
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = ctrl_c() => {}
+    }
 }
 
 /// Whoever can call this service speaks in the name of any user.
@@ -102,20 +98,20 @@ fn only_with(
 }
 
 struct Gateway {
-    channel: Channel,
+    client: GatewayClient<Channel>,
     token: Option<MetadataValue<Ascii>>,
 }
 
 impl Gateway {
     fn from_environment() -> Result<Self, Failure> {
         let address = variable("MYXI_GATEWAY").unwrap_or_else(|| "127.0.0.1:5006".into());
-        let channel = Endpoint::try_from(format!("http://{address}"))?.connect_lazy();
+        let endpoint = Endpoint::try_from(format!("http://{address}"))?;
+        let client = GatewayClient::new(endpoint.connect_timeout(PUSH_TIMEOUT).connect_lazy());
         let token = variable("MYXI_GRPC_TOKEN").map(|token| format!("Bearer {token}").parse());
-        Ok(Self { channel, token: token.transpose()? })
+        Ok(Self { client, token: token.transpose()? })
     }
 }
 
-#[tonic::async_trait]
 impl Push for Gateway {
     async fn push(&self, room: &str, event: &str, payload: Value) -> Result<(), Status> {
         let mut request = Request::new(PushEventRequest {
@@ -129,7 +125,7 @@ impl Push for Gateway {
         if let Some(token) = &self.token {
             request.metadata_mut().insert("authorization", token.clone());
         }
-        let pushed = GatewayClient::new(self.channel.clone()).push_event(request).await;
+        let pushed = self.client.clone().push_event(request).await;
         pushed.map(drop).map_err(|status| {
             // As it is, it would be passed on as this handler's own answer.
             eprintln!("{event} was not pushed to {room}: {status}");

@@ -13,7 +13,6 @@ use crate::{
 #[derive(Default)]
 struct Caught(Mutex<Vec<(String, String, Value)>>);
 
-#[tonic::async_trait]
 impl Push for Caught {
     async fn push(&self, room: &str, event: &str, payload: Value) -> Result<(), Status> {
         self.0.lock().unwrap().push((room.into(), event.into(), payload));
@@ -59,10 +58,25 @@ async fn what_is_said_is_pushed_and_counted() {
 }
 
 #[tokio::test]
+async fn who_leaves_is_missed() {
+    let chat = Chat(Caught::default());
+    let mut adam = session_of("adam");
+    adam.data.insert("room".into(), r#""lobby""#.into());
+    let request = SessionClosedRequest { session: Some(adam), ..Default::default() };
+    chat.session_closed(Request::new(request)).await.unwrap();
+    let pushed = ("lobby".into(), "Left".into(), json!({"user": "adam"}));
+    assert_eq!(*chat.0.0.lock().unwrap(), [pushed]);
+}
+
+#[tokio::test]
 async fn eve_is_not_staff() {
     let chat = Chat(Caught::default());
-    let refused = act(&chat, session_of("eve"), "Join", json!({"room": "staff"})).await;
-    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    for (room, code) in
+        [("staff", Code::PermissionDenied), (&*"x".repeat(256), Code::InvalidArgument)]
+    {
+        let refused = act(&chat, session_of("eve"), "Join", json!({"room": room})).await;
+        assert_eq!(refused.unwrap_err().code(), code);
+    }
     let topic = |room: &str| Topic { exchange: "rooms".into(), routing_key: room.into() };
     let request = CheckSubscriptionsRequest {
         session: Some(session_of("eve")),

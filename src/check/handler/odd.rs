@@ -90,7 +90,14 @@ impl Run<'_> {
                 *came = format!("the text came back as {text:?}; {came}");
                 *advice = Some(MEND.into());
             }
-            None if came_back.is_empty() => judged.came.push_str("; the text did not come back"),
+            None if came_back.is_empty() => {
+                judged.came.push_str("; the text did not come back");
+                if judged.outcome == Outcome::Ok {
+                    judged.outcome = Outcome::NotChecked;
+                    judged.advice =
+                        Some("an --action whose answer has what was sent shows it".into());
+                }
+            }
             None => judged.came.push_str("; the text came back as it was sent"),
         }
         self.tell(&format!("unicode {name}"), asked, judged);

@@ -121,14 +121,18 @@ impl Run<'_> {
         times.sort();
         let (median, (slowest, what)) = (times[times.len() / 2].0, times[times.len() - 1].clone());
         let timeout = self.wanted.application.timeout;
-        let asked = format!("{} calls, of which each may take {timeout:?}", times.len());
-        let came = format!(
+        let (calls, silences) = (times.len() + self.silences, self.silences);
+        let asked = format!("{calls} calls, of which each may take {timeout:?}");
+        let mut came = format!(
             "the first after {}, half of all within {}, the slowest after {} ({what})",
             words::millis(first),
             words::millis(median),
             words::millis(slowest),
         );
-        let found = match slowest > timeout / 2 {
+        if silences > 0 {
+            came.push_str(&format!("; {silences} had no answer"));
+        }
+        let found = match slowest > timeout / 2 || silences > 0 {
             false => found("speed", Outcome::Ok, asked, came),
             true => found("speed", Outcome::Warning, asked, came)
                 .client("ActionTimeout, outcome unknown, as soon as it is a little slower")

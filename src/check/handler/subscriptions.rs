@@ -121,10 +121,14 @@ impl Run<'_> {
         self.report.add(found);
     }
 
+    /// Some of those that are named.
+    pub(super) fn topics(&self) -> Vec<Topic> {
+        self.wanted.allow.iter().chain(&self.wanted.deny).take(20).cloned().collect()
+    }
+
     /// The same topics in one call as alone, in another order.
     async fn batch(&mut self, session: &SessionSnapshot) {
-        let mut topics: Vec<_> =
-            self.wanted.allow.iter().chain(&self.wanted.deny).take(20).cloned().collect();
+        let mut topics = self.topics();
         topics.push(no_topic());
         let mut alone = Vec::new();
         for topic in &topics {

@@ -8,7 +8,7 @@ import { Pushes } from "./application.js";
 import { Seen, within } from "./within.js";
 
 const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL("../../../target", import.meta.url));
-const BINARY = process.env.MYXI_BIN ?? `${target}/debug/myxi`;
+export const BINARY = process.env.MYXI_BIN ?? `${target}/debug/myxi`;
 
 /** The environment without what would configure a gateway. */
 const environment = Object.entries(process.env).filter(

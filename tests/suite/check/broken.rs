@@ -403,13 +403,34 @@ async fn it_dies_of_a_hundred_at_once() {
     app.on_async(UNKNOWN, move |_| {
         let (dying, at_once) = (dying.clone(), at_once.clone());
         async move {
-            if at_once.fetch_add(1, Ordering::SeqCst) > 50 {
+            if at_once.fetch_add(1, Ordering::SeqCst) > 20 {
                 std::thread::spawn(move || dying.upgrade().map(|app| app.kill()));
                 std::future::pending::<()>().await;
             }
             tokio::task::yield_now().await;
             at_once.fetch_sub(1, Ordering::SeqCst);
             Err(Status::unimplemented(""))
+        }
+    });
+    let checked = checked(&app, &["--full"]).await;
+    checked.failed("hundred-at-once", "were lost");
+    assert_eq!(checked.of("failed"), ["hundred-at-once"], "{}", checked.text);
+}
+
+/// As one whose decisions wait for a single connection to its database.
+#[tokio::test]
+async fn it_decides_few_at_once() {
+    let app = well::good().await;
+    let at_once = Arc::new(AtomicUsize::new(0));
+    app.on_check_async(move |request| {
+        let at_once = at_once.clone();
+        async move {
+            if at_once.fetch_add(1, Ordering::SeqCst) > 20 {
+                std::future::pending::<()>().await;
+            }
+            tokio::task::yield_now().await;
+            at_once.fetch_sub(1, Ordering::SeqCst);
+            Ok(well::decide(&request))
         }
     });
     let checked = checked(&app, &["--full"]).await;
@@ -443,6 +464,7 @@ async fn it_is_nearly_too_slow() {
     app.hang_on("Echo");
     let hanging = checked(&app, &["--action-timeout=500ms"]).await;
     hanging.failed("action Echo", "timeout");
+    hanging.warned("speed", "had no answer");
     let client = hanging.found("action Echo")["client_sees"].as_str().expect("text");
     assert!(client.contains("ActionTimeout"), "{client}");
 }

@@ -76,6 +76,7 @@ async fn without_full_no_session_is_told_of_and_what_cannot_be_checked_is_said()
     let not_checked = [
         "action",
         "missing-payload",
+        "unicode MyxiCheckNoSuchAction",
         "allow",
         "deny",
         "tokens",

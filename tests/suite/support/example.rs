@@ -14,9 +14,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{
-    DEADLINE, TempDir, handler::free_address, process::Myxi, python::python, runtime::built, within,
-};
+use super::{DEADLINE, TempDir, handler::free_address, process::Myxi, runtime::built, within};
 
 /// What the gateway shows to the handler, and the handler to the gateway.
 pub const HANDLER_TOKEN: &str = "of-the-gateway";
@@ -204,11 +202,12 @@ fn spawn(language: Language, listen: &str, pushes_to: &str, directory: &Path) ->
     command.env("MYXI_ACTION_HANDLER_TOKEN", HANDLER_TOKEN).env("MYXI_GRPC_TOKEN", GATEWAY_TOKEN);
     // It starts many times, and each time for a short while.
     command.env("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC");
-    // Python's is the one of the tests, and a proxy is none for what is on this machine.
-    let python = PathBuf::from(python());
-    let mut path = vec![python.parent().expect("a folder").to_owned()];
+    // Python's is the one that its README makes.
+    let mut path = vec![language.directory().join("venv/bin")];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    command.env("PATH", std::env::join_paths(path).expect("a path")).env("NO_PROXY", "127.0.0.1");
+    command.env("PATH", std::env::join_paths(path).expect("a path"));
+    // As in many a company: it is none for the gateway.
+    command.env("http_proxy", "http://127.0.0.1:9").env_remove("no_proxy").env_remove("NO_PROXY");
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a copy")).stderr(log);
     command.spawn().expect("sh")
 }

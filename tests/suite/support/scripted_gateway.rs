@@ -1,6 +1,7 @@
 //! A `Gateway` service in the gateway's place. `PushEvents` it answers as the test says: what a real
 //! one says of a broker that is away or silent, at once. The answers to `PushEvent` wait until the
-//! test lets them go: so whoever pushes is in the middle of it for as long as the test likes.
+//! test lets them go, but for one that it refuses: so whoever pushes is in the middle of it for as
+//! long as the test likes.
 
 use std::{
     collections::VecDeque,
@@ -31,12 +32,15 @@ use super::{
 pub struct ScriptedGateway {
     pub address: SocketAddr,
     answers: Answers,
+    refusal: Refusal,
     came: Arc<Semaphore>,
     pushes: AsyncMutex<mpsc::UnboundedReceiver<PushEventRequest>>,
     released: watch::Sender<bool>,
     _serving: JoinSet<()>,
 }
 
+/// Of the next event that is pushed alone.
+type Refusal = Arc<Mutex<Option<Status>>>;
 type Answers = Arc<Mutex<VecDeque<Vec<PushResult>>>>;
 
 pub fn result(event_id: &str, code: i32, message: &str) -> PushResult {
@@ -50,8 +54,10 @@ impl ScriptedGateway {
         let (answers, came) = (Answers::default(), Arc::new(Semaphore::new(0)));
         let (pushed, pushes) = mpsc::unbounded_channel();
         let (released, wait) = watch::channel(false);
+        let refusal = Refusal::default();
         let service = GatewayServer::new(Service {
             answers: answers.clone(),
+            refusal: refusal.clone(),
             came: came.clone(),
             pushed,
             released: wait,
@@ -60,7 +66,7 @@ impl ScriptedGateway {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { serving.await.expect("served") });
         let pushes = AsyncMutex::new(pushes);
-        Self { address, answers, came, pushes, released, _serving: tasks }
+        Self { address, answers, refusal, came, pushes, released, _serving: tasks }
     }
 
     /// The next event that somebody pushes alone, and then waits.
@@ -72,6 +78,11 @@ impl ScriptedGateway {
     /// All that are pushed alone are answered from now on, and all that wait.
     pub fn release(&self) {
         self.released.send_replace(true);
+    }
+
+    /// The next that is pushed alone, at once.
+    pub fn refuses_one(&self, status: Status) {
+        *self.refusal.lock().unwrap() = Some(status);
     }
 
     /// To the next call of several; one that nothing is said of is not answered.
@@ -87,6 +98,7 @@ impl ScriptedGateway {
 
 struct Service {
     answers: Answers,
+    refusal: Refusal,
     came: Arc<Semaphore>,
     pushed: mpsc::UnboundedSender<PushEventRequest>,
     released: watch::Receiver<bool>,
@@ -112,6 +124,9 @@ impl Gateway for Service {
         &self,
         request: Request<PushEventRequest>,
     ) -> Result<Response<PushEventResponse>, Status> {
+        if let Some(status) = self.refusal.lock().unwrap().take() {
+            return Err(status);
+        }
         let _ = self.pushed.send(request.into_inner());
         let _ = self.released.clone().wait_for(|released| *released).await;
         Ok(Response::new(PushEventResponse { event_id: "1".into() }))

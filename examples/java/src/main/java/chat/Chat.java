@@ -1,11 +1,14 @@
 package chat;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import com.google.gson.Gson;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import com.google.gson.JsonPrimitive;
 import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
 import io.grpc.stub.StreamObserver;
 import java.util.Map;
 import java.util.concurrent.ThreadLocalRandom;
@@ -18,19 +21,9 @@ public final class Chat extends ActionHandlerGrpc.ActionHandlerImplBase {
   private static final int MOST_DICE = 1_000_000;
   private static final Gson GSON = new Gson();
 
-  /** Pushes an event to whoever is in a room, and throws where the gateway does not take it. */
+  /** Pushes an event to whoever is in a room; throws, but no status, where the gateway does not take it. */
   public interface Push {
-    void event(String room, String event, String payload);
-  }
-
-  /** A status and its message, which tell the client why not. */
-  private static final class Refused extends RuntimeException {
-    final Status status;
-
-    Refused(Status status, String why) {
-      super(why);
-      this.status = status.withDescription(why);
-    }
+    void event(String room, String event, Map<String, ?> payload);
   }
 
   private final Push push;
@@ -39,14 +32,18 @@ public final class Chat extends ActionHandlerGrpc.ActionHandlerImplBase {
     this.push = push;
   }
 
-  /** What is not refused but thrown is logged by gRPC, and answered UNKNOWN. */
+  /** A status tells the client why not; what else is thrown is logged by gRPC, and answered UNKNOWN. */
   private static <T> void answer(StreamObserver<T> observer, Supplier<T> work) {
     try {
       observer.onNext(work.get());
       observer.onCompleted();
-    } catch (Refused refused) {
-      observer.onError(refused.status.asRuntimeException());
+    } catch (StatusRuntimeException refused) {
+      observer.onError(refused);
     }
+  }
+
+  private static StatusRuntimeException refused(Status status, String why) {
+    return status.withDescription(why).asRuntimeException();
   }
 
   @Override
@@ -61,7 +58,7 @@ public final class Chat extends ActionHandlerGrpc.ActionHandlerImplBase {
     }
     String user = userOf(request.getSession());
     if (user == null) {
-      throw new Refused(Status.UNAUTHENTICATED, "who are you?");
+      throw refused(Status.UNAUTHENTICATED, "who are you?");
     }
     return switch (request.getAction()) {
       case "Join" -> join(user, text(payload, "room"));
@@ -70,7 +67,7 @@ public final class Chat extends ActionHandlerGrpc.ActionHandlerImplBase {
         yield say(user, text(payload, "room"), text(payload, "text"), said + 1);
       }
       case "Roll" -> roll(number(payload, "dice", MOST_DICE));
-      default -> throw new Refused(Status.UNIMPLEMENTED, "no such action");
+      default -> throw refused(Status.UNIMPLEMENTED, "no such action");
     };
   }
 
@@ -81,27 +78,27 @@ public final class Chat extends ActionHandlerGrpc.ActionHandlerImplBase {
       var error = ActionError.newBuilder().setCode("InvalidToken").setDetails(details);
       return HandleActionResponse.newBuilder().setError(error);
     }
-    String auth = GSON.toJson(Map.of("user", user));
-    return answered("Authenticated", auth).setSessionUpdate(SessionUpdate.newBuilder().setSetAuth(auth));
+    var auth = Map.of("user", user);
+    return answered("Authenticated", auth)
+        .setSessionUpdate(SessionUpdate.newBuilder().setSetAuth(GSON.toJson(auth)));
   }
 
   private HandleActionResponse.Builder join(String user, String room) {
     mustEnter(user, room);
-    return answered("Joined", GSON.toJson(Map.of("room", room)))
+    return answered("Joined", Map.of("room", room))
         .addSubscribe(Topic.newBuilder().setExchange("rooms").setRoutingKey(room))
         .setSessionUpdate(SessionUpdate.newBuilder().putSetData("room", GSON.toJson(room)));
   }
 
   private HandleActionResponse.Builder say(String user, String room, String text, int number) {
     mustEnter(user, room);
-    push.event(room, "Said", GSON.toJson(Map.of("user", user, "text", text)));
-    return answered("Sent", GSON.toJson(Map.of("number", number)))
+    push.event(room, "Said", Map.of("user", user, "text", text));
+    return answered("Sent", Map.of("number", number))
         .setSessionUpdate(SessionUpdate.newBuilder().putSetData("said", String.valueOf(number)));
   }
 
   private HandleActionResponse.Builder roll(int count) {
-    int[] dice = ThreadLocalRandom.current().ints(count, 1, 7).toArray();
-    return answered("Rolled", GSON.toJson(Map.of("dice", dice)));
+    return answered("Rolled", Map.of("dice", ThreadLocalRandom.current().ints(count, 1, 7).toArray()));
   }
 
   @Override
@@ -127,8 +124,8 @@ public final class Chat extends ActionHandlerGrpc.ActionHandlerImplBase {
       var refusal = Disconnect.newBuilder().setCode(4500).setReason("this version is too old");
       response.setDecision(SessionDecision.SESSION_DECISION_REFUSE).setRefusal(refusal);
     } else {
-      String greeting = GSON.toJson(Map.of("text", "Who are you?"));
-      response.setDecision(SessionDecision.SESSION_DECISION_ACCEPT).addEvents(event("Greeting", greeting));
+      var greeting = event("Greeting", Map.of("text", "Who are you?"));
+      response.setDecision(SessionDecision.SESSION_DECISION_ACCEPT).addEvents(greeting);
     }
     answer(observer, response::build);
   }
@@ -138,7 +135,7 @@ public final class Chat extends ActionHandlerGrpc.ActionHandlerImplBase {
     Session session = request.getSession();
     if (session.containsData("room")) {
       String room = GSON.fromJson(session.getDataOrThrow("room"), String.class);
-      push.event(room, "Left", GSON.toJson(Map.of("user", userOf(session))));
+      push.event(room, "Left", Map.of("user", userOf(session)));
     }
     answer(observer, SessionClosedResponse::getDefaultInstance);
   }
@@ -152,37 +149,39 @@ public final class Chat extends ActionHandlerGrpc.ActionHandlerImplBase {
   }
 
   private static void mustEnter(String user, String room) {
+    // What is no routing key is no room.
+    if (room.getBytes(UTF_8).length > 255 || room.chars().anyMatch(Character::isISOControl)) {
+      throw refused(Status.INVALID_ARGUMENT, "\"room\" must have at most 255 bytes, and no control characters");
+    }
     if (!mayEnter(user, room)) {
-      throw new Refused(Status.PERMISSION_DENIED, "not your room");
+      throw refused(Status.PERMISSION_DENIED, "not your room");
     }
   }
 
   private static String text(JsonElement payload, String name) {
-    if (field(payload, name) instanceof JsonPrimitive value && value.isString()) {
+    if (payload instanceof JsonObject object
+        && object.get(name) instanceof JsonPrimitive value && value.isString()) {
       return value.getAsString();
     }
-    throw new Refused(Status.INVALID_ARGUMENT, '"' + name + "\" must be a string");
+    throw refused(Status.INVALID_ARGUMENT, '"' + name + "\" must be a string");
   }
 
   private static int number(JsonElement payload, String name, int most) {
-    if (field(payload, name) instanceof JsonPrimitive value && value.isNumber()) {
+    if (payload instanceof JsonObject object
+        && object.get(name) instanceof JsonPrimitive value && value.isNumber()) {
       double number = value.getAsDouble();
       if (number == Math.rint(number) && number >= 1 && number <= most) {
         return (int) number;
       }
     }
-    throw new Refused(Status.INVALID_ARGUMENT, '"' + name + "\" must be a number from 1 to " + most);
+    throw refused(Status.INVALID_ARGUMENT, '"' + name + "\" must be a number from 1 to " + most);
   }
 
-  private static JsonElement field(JsonElement payload, String name) {
-    return payload instanceof JsonObject object ? object.get(name) : null;
+  private static Event event(String name, Map<String, ?> payload) {
+    return Event.newBuilder().setEvent(name).setPayload(GSON.toJson(payload)).build();
   }
 
-  private static Event event(String name, String payload) {
-    return Event.newBuilder().setEvent(name).setPayload(payload).build();
-  }
-
-  private static HandleActionResponse.Builder answered(String name, String payload) {
+  private static HandleActionResponse.Builder answered(String name, Map<String, ?> payload) {
     return HandleActionResponse.newBuilder().addEvents(event(name, payload));
   }
 }

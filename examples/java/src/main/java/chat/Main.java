@@ -2,14 +2,17 @@ package chat;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import com.google.gson.Gson;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.Server;
 import io.grpc.ServerCall;
 import io.grpc.ServerCallHandler;
 import io.grpc.ServerInterceptor;
 import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
 import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollEventLoopGroup;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollServerDomainSocketChannel;
@@ -33,19 +36,21 @@ public final class Main {
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
 
   public static void main(String[] args) throws Exception {
-    Chat.Push push = pushTo(variable("MYXI_GATEWAY", "127.0.0.1:5006"), variable("MYXI_GRPC_TOKEN", ""));
-    var builder = listeningAt(variable("LISTEN", "127.0.0.1:50051")).addService(new Chat(push));
+    var gateway = channelTo(variable("MYXI_GATEWAY", "127.0.0.1:5006"), variable("MYXI_GRPC_TOKEN", ""));
+    var chat = new Chat(pushTo(GatewayGrpc.newBlockingStub(gateway)));
+    var builder = listeningAt(variable("LISTEN", "127.0.0.1:50051")).addService(chat);
     String token = variable("MYXI_ACTION_HANDLER_TOKEN", "");
     if (!token.isEmpty()) {
       builder.intercept(new OnlyWithToken(token));
     }
     Server server = builder.build().start();
-    Runtime.getRuntime().addShutdownHook(new Thread(() -> stop(server)));
+    Runtime.getRuntime().addShutdownHook(new Thread(() -> stop(server, gateway)));
     server.awaitTermination();
   }
 
   private static String variable(String name, String otherwise) {
-    return System.getenv().getOrDefault(name, otherwise);
+    String value = System.getenv(name);
+    return value == null || value.isEmpty() ? otherwise : value;
   }
 
   private static NettyServerBuilder listeningAt(String address) throws IOException {
@@ -61,22 +66,29 @@ public final class Main {
     return NettyServerBuilder.forAddress(new InetSocketAddress(parsed.getHost(), parsed.getPort()));
   }
 
-  private static Chat.Push pushTo(String address, String token) {
+  private static ManagedChannel channelTo(String address, String token) {
     var metadata = new Metadata();
     if (!token.isEmpty()) {
       metadata.put(AUTHORIZATION, "Bearer " + token);
     }
-    var channel = Grpc.newChannelBuilder(address, InsecureChannelCredentials.create())
+    return Grpc.newChannelBuilder(address, InsecureChannelCredentials.create())
         .intercept(MetadataUtils.newAttachHeadersInterceptor(metadata)).build();
-    var gateway = GatewayGrpc.newBlockingStub(channel);
+  }
+
+  private static Chat.Push pushTo(GatewayGrpc.GatewayBlockingStub gateway) {
     return (room, event, payload) -> {
       var request = PushEventRequest.newBuilder()
-          .setExchange("rooms").setRoutingKey(room).setEvent(event).setPayload(payload);
-      gateway.withDeadlineAfter(PUSH_TIMEOUT_S, TimeUnit.SECONDS).pushEvent(request.build());
+          .setExchange("rooms").setRoutingKey(room).setEvent(event).setPayload(new Gson().toJson(payload));
+      try {
+        gateway.withDeadlineAfter(PUSH_TIMEOUT_S, TimeUnit.SECONDS).pushEvent(request.build());
+      } catch (StatusRuntimeException e) {
+        // As it is, it would be passed on as this handler's own answer.
+        throw new IllegalStateException(event + " was not pushed to " + room, e);
+      }
     };
   }
 
-  private static void stop(Server server) {
+  private static void stop(Server server, ManagedChannel gateway) {
     try {
       if (!server.shutdown().awaitTermination(GRACE_S, TimeUnit.SECONDS)) {
         server.shutdownNow();
@@ -84,6 +96,7 @@ public final class Main {
     } catch (InterruptedException e) {
       server.shutdownNow();
     }
+    gateway.shutdownNow(); // What was finished may have pushed until now.
   }
 
   /** Whoever can call this service speaks in the name of any user. */

@@ -7,13 +7,14 @@ import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.function.BiConsumer;
 import myxi.v1.*;
 import org.junit.jupiter.api.Test;
 
 /** The chat without a gateway: its calls are made directly, and what it pushes is caught. */
 class ChatTest {
-  private final List<List<String>> pushed = new ArrayList<>();
+  private final List<List<Object>> pushed = new ArrayList<>();
   private final Chat chat = new Chat((room, event, payload) -> pushed.add(List.of(room, event, payload)));
 
   /** What a call answers. */
@@ -64,13 +65,22 @@ class ChatTest {
     var said = act(adam, "Say", "{\"room\":\"lobby\",\"text\":\"hi\"}");
     assertNull(said.refusal);
     assertEquals("5", said.answer.getSessionUpdate().getSetDataOrThrow("said"));
-    assertEquals(List.of("lobby", "Said"), pushed.get(0).subList(0, 2));
+    assertEquals(List.of(List.of("lobby", "Said", Map.of("user", "adam", "text", "hi"))), pushed);
+  }
+
+  @Test
+  void whoLeavesIsMissed() {
+    var request = SessionClosedRequest.newBuilder().setSession(sessionOf("adam").putData("room", "\"lobby\""));
+    assertNull(Caught.of(chat::sessionClosed, request.build()).refusal);
+    assertEquals(List.of(List.of("lobby", "Left", Map.of("user", "adam"))), pushed);
   }
 
   @Test
   void eveIsNotStaff() {
-    var refusal = act(sessionOf("eve"), "Join", "{\"room\":\"staff\"}").refusal;
-    assertEquals(Status.Code.PERMISSION_DENIED, refusal.getCode());
+    var staff = act(sessionOf("eve"), "Join", "{\"room\":\"staff\"}").refusal;
+    assertEquals(Status.Code.PERMISSION_DENIED, staff.getCode());
+    var tooLong = act(sessionOf("eve"), "Join", "{\"room\":\"" + "x".repeat(256) + "\"}").refusal;
+    assertEquals(Status.Code.INVALID_ARGUMENT, tooLong.getCode());
     var request = CheckSubscriptionsRequest.newBuilder().setSession(sessionOf("eve"));
     for (String room : List.of("lobby", "staff")) {
       request.addTopics(Topic.newBuilder().setExchange("rooms").setRoutingKey(room));
