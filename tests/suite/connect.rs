@@ -15,7 +15,7 @@ use tokio::process::Command;
 use crate::{
     gateway_api::TestGateway,
     support::{
-        DEADLINE,
+        DEADLINE, TempDir,
         http::{self, Response},
         within,
     },
@@ -96,6 +96,31 @@ async fn the_command_of_the_page_pushes_two_objects() {
     let [one, two] = &bodies[..] else { panic!("{bodies:?}") };
     assert_eq!(one, br#"{"event":"Changed","payload":{"n":1}}"#);
     assert_eq!(two, br#"{"event":"Changed","payload":{"n":2}}"#);
+}
+
+#[tokio::test]
+async fn the_pages_php_pushes_and_says_what_was_wrong() {
+    let gateway = TestGateway::start(Some("secret")).await;
+    let block = PAGE.split("```php\n").nth(1).expect("a block");
+    let script = block.split("```").next().expect("its end");
+    let script = script.replace("127.0.0.1:5006", &gateway.address.to_string());
+    let directory = TempDir::new("php");
+    let file = directory.path().join("push.php");
+    std::fs::write(&file, script).expect("written");
+    let run = async |token: &str| {
+        let mut php = Command::new("php");
+        php.arg(&file).env("MYXI_GRPC_TOKEN", token).stdin(Stdio::null()).kill_on_drop(true);
+        within(DEADLINE, "PHP", php.output()).await.expect("php")
+    };
+    let output = run("secret").await;
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert_eq!(
+        gateway.bus.published.lock().unwrap().iter().flatten().next().unwrap().body.to_json(),
+        br#"{"event":"Changed","payload":{"n":1}}"#
+    );
+    let output = run("another").await;
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("unauthenticated"), "{said}");
 }
 
 #[tokio::test]
