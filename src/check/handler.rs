@@ -33,6 +33,9 @@ const PATH: &str = "/myxi-check";
 /// For a handler that was there a moment ago.
 const STILL_THERE: Duration = Duration::from_secs(2);
 
+/// So many calls without an answer, one after another, may mean that there is nobody any more.
+const SILENT: usize = 3;
+
 /// One run of the checks.
 struct Run<'a> {
     wanted: &'a HandlerToCheck,
@@ -42,8 +45,9 @@ struct Run<'a> {
     session: SessionSnapshot,
     /// How long each answer took, and to what.
     times: Vec<(Duration, String)>,
-    /// How many calls had none.
+    /// How many calls had none, and how many of the last.
     silences: usize,
+    in_a_row: usize,
     /// What was heard of each RPC.
     heard: Vec<(&'static str, CallStatus)>,
 }
@@ -51,19 +55,13 @@ struct Run<'a> {
 pub(super) async fn check(wanted: &HandlerToCheck, report: &mut Report) {
     let probe = probe(wanted, wanted.application.token.clone());
     let (session, times, heard) = (session(wanted.auth.as_deref()), Vec::new(), Vec::new());
-    let mut run = Run { wanted, report, probe, session, times, silences: 0, heard };
+    let mut run = Run { wanted, report, probe, session, times, silences: 0, in_a_row: 0, heard };
     if !run.reach().await {
         let (asked, came) = ("everything else", "not asked: see above");
         run.add("everything-else", Outcome::NotChecked, asked, came);
         return;
     }
-    run.actions().await;
-    run.odd_payloads().await;
-    run.subscriptions().await;
-    run.tokens().await;
-    run.sessions().await;
-    run.faults().await;
-    run.load().await;
+    let _ = run.everything().await;
     run.rpcs();
     run.speed();
 }
@@ -102,6 +100,34 @@ fn done() -> Close {
 }
 
 impl Run<'_> {
+    /// One after another, for as long as anything is answered: each call may take its whole timeout.
+    async fn everything(&mut self) -> Option<()> {
+        self.actions().await;
+        self.is_there().await?;
+        self.odd_payloads().await;
+        self.is_there().await?;
+        self.subscriptions().await;
+        self.is_there().await?;
+        self.tokens().await;
+        self.sessions().await;
+        self.is_there().await?;
+        self.faults().await;
+        self.load().await;
+        Some(())
+    }
+
+    /// Asked where several calls in a row had no answer.
+    async fn is_there(&mut self) -> Option<()> {
+        if self.in_a_row < SILENT {
+            return Some(());
+        }
+        self.in_a_row = 0;
+        let Err(why) = self.serves().await else { return Some(()) };
+        let came = format!("not asked: it answers nothing any more: {why}");
+        self.add("everything-else", Outcome::NotChecked, "everything else", came);
+        None
+    }
+
     fn add(
         &mut self,
         name: impl Into<String>,
@@ -115,8 +141,14 @@ impl Run<'_> {
     /// What is to be said at the end of how fast it is, and of what is there.
     fn note<T>(&mut self, rpc: &'static str, answer: &Answer<T>, asked: &str) {
         match answer.is_silence() {
-            true => self.silences += 1,
-            false => self.times.push((answer.took, asked.to_owned())),
+            true => {
+                self.silences += 1;
+                self.in_a_row += 1;
+            }
+            false => {
+                self.in_a_row = 0;
+                self.times.push((answer.took, asked.to_owned()));
+            }
         }
         self.heard.push((rpc, answer.status));
     }

@@ -484,6 +484,20 @@ async fn it_never_answers_and_whoever_waits_has_enough() {
 }
 
 #[tokio::test]
+async fn it_freezes_and_is_not_waited_for_with_every_call() {
+    let app = well::good().await;
+    let freezing = async {
+        app.next("HandleAction").await;
+        app.freeze()
+    };
+    let flags = ["--full", "--action-timeout=1s"];
+    let (checked, _frozen) = tokio::join!(checked(&app, &flags), freezing);
+    assert_eq!(checked.code, Some(1), "{}", checked.text);
+    checked.is("not_checked", "everything-else", "it answers nothing any more");
+    assert!(!checked.text.contains("hundred-at-once"), "{}", checked.text);
+}
+
+#[tokio::test]
 async fn it_lets_nobody_in() {
     let app = well::good().await;
     app.on_opened(|_| Err(Status::unimplemented("")));
