@@ -2,8 +2,8 @@
 //! data and cookie, which can be killed, stopped, frozen and blocked. Several of them are a
 //! [`super::cluster`].
 //!
-//! A node takes seconds to start and 100 MB of memory, so there are two for all tests:
-//! [`RabbitMq::shared`] for tests that leave it alone, and [`RabbitMq::exclusive`], which
+//! A node takes seconds to start and 100 MB of memory, so there are few for all tests:
+//! [`RabbitMq::shared`] for those that leave it alone, and [`RabbitMq::exclusive`], each of which
 //! one test at a time may disturb.
 
 mod home;
@@ -13,7 +13,7 @@ use std::{
     ops::{Deref, DerefMut},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -25,7 +25,7 @@ use lapin::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::{Mutex, MutexGuard, OnceCell},
+    sync::{OnceCell, Semaphore, SemaphorePermit},
     time::sleep,
 };
 
@@ -90,13 +90,17 @@ impl RabbitMq {
         SHARED.get_or_init(Self::start).await
     }
 
-    /// The node for tests that disturb it: one at a time, each finds it healthy.
+    /// A node for a test that disturbs it: nobody else has it meanwhile, and it is found healthy.
     pub async fn exclusive() -> Exclusive {
-        static EXCLUSIVE: OnceCell<Mutex<RabbitMq>> = OnceCell::const_new();
-        let cell = EXCLUSIVE.get_or_init(async || Mutex::new(Self::start().await)).await;
-        let mut node = Exclusive(cell.lock().await);
-        node.heal().await;
-        node
+        let turn = TURNS.acquire().await.expect("never closed");
+        let idle = IDLE.lock().unwrap().pop();
+        let node = match idle {
+            Some(node) => node,
+            None => Self::start().await,
+        };
+        let mut exclusive = Exclusive { node: Some(node), _turn: turn };
+        exclusive.heal().await;
+        exclusive
     }
 
     /// A node of its own. Prefer the two above.
@@ -437,20 +441,35 @@ impl Drop for RabbitMq {
     }
 }
 
+/// As many tests at a time disturb a node; others wait, and hold up a thread each.
+static TURNS: Semaphore = Semaphore::const_new(2);
+/// Those that nobody has.
+static IDLE: Mutex<Vec<RabbitMq>> = Mutex::new(Vec::new());
+
 /// See [`RabbitMq::exclusive`].
-pub struct Exclusive(MutexGuard<'static, RabbitMq>);
+pub struct Exclusive {
+    /// There until it is given back.
+    node: Option<RabbitMq>,
+    _turn: SemaphorePermit<'static>,
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        IDLE.lock().unwrap().extend(self.node.take());
+    }
+}
 
 impl Deref for Exclusive {
     type Target = RabbitMq;
 
     fn deref(&self) -> &RabbitMq {
-        &self.0
+        self.node.as_ref().expect("it is there")
     }
 }
 
 impl DerefMut for Exclusive {
     fn deref_mut(&mut self) -> &mut RabbitMq {
-        &mut self.0
+        self.node.as_mut().expect("it is there")
     }
 }
 
