@@ -35,17 +35,19 @@ pub async fn run(config: CheckConfig) -> anyhow::Result<Verdict> {
         misconfigured = settings.is_err();
         settings::check(settings, &mut report);
     }
-    let mut whole = Some(());
+    let mut cut_short = None;
     if let Some(handler) = handler {
-        whole = stop.before(handler::check(&handler, &mut report)).await;
-        if whole.is_none() {
-            report.add(cut_short(Face::Handler));
-        }
+        let whole = stop.before(handler::check(&handler, &mut report)).await;
+        cut_short = whole.is_none().then_some(Face::Handler);
     }
-    if let (Some(broker), Some(())) = (broker, whole)
-        && broker::check(&broker, &mut report, &mut stop).await.is_none()
-    {
-        report.add(cut_short(Face::Broker));
+    if let (Some(broker), None) = (broker, cut_short) {
+        let whole = broker::check(&broker, &mut report, &mut stop).await;
+        cut_short = whole.is_none().then_some(Face::Broker);
+    }
+    // Nobody is to take for whole what a signal has ended.
+    if let Some(face) = cut_short {
+        let (asked, came) = ("everything that follows", "not asked: a signal came");
+        report.add(Finding::new(face, "interrupted", Outcome::Failed, asked, came));
     }
     let mut stdout = report.text();
     let mut unwritten = Vec::new();
@@ -68,10 +70,4 @@ pub async fn run(config: CheckConfig) -> anyhow::Result<Verdict> {
         (false, true) => Verdict::Failed,
         (false, false) => Verdict::Passed,
     })
-}
-
-/// Nobody is to take for whole what a signal has ended.
-fn cut_short(face: Face) -> Finding {
-    let (asked, came) = ("everything that follows", "not asked: a signal came");
-    Finding::new(face, "interrupted", Outcome::Failed, asked, came)
 }

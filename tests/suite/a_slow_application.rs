@@ -4,11 +4,11 @@
 //! waits for two minutes, begins with the first.
 
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     runtimes::{began, finished, gateway},
-    support::{client::Client, runtime::Runtime},
+    support::{DEADLINE, client::Client, runtime::Runtime, within},
 };
 
 /// Each lasts as long as an action may: two minutes together.
@@ -36,12 +36,8 @@ async fn hanging(runtime: Runtime) {
     gateway.ready().await;
     let (mut impatient, mut other) = (gateway.client().await, gateway.client().await);
     for number in 0..HANGING {
-        let mut error = impatient.error("Hold", json!(number)).await;
-        // Between two connections it is asked of nobody.
-        while error == json!({"error": "ApplicationUnavailable", "retryable": true}) {
-            error = impatient.error("Hold", json!(number)).await;
-        }
-        assert_eq!(error["error"], "ActionTimeout", "{runtime:?}: {error}");
+        let hanging = asked(&mut impatient, "Hold", number).await;
+        assert_eq!(hanging["payload"]["error"], "ActionTimeout", "{runtime:?}: {hanging}");
         if (number + 1) % IN_A_ROW == 0 {
             let mut under_way = gateway.client().await;
             tokio::join!(
@@ -55,16 +51,30 @@ async fn hanging(runtime: Runtime) {
     drop(app);
 }
 
+/// What comes of it, once it is asked: between two connections it is asked of nobody.
+async fn asked(client: &mut Client, action: &str, number: usize) -> Value {
+    within(DEADLINE, "a connection to the application", async {
+        loop {
+            let came = client.request(action, json!(number)).await;
+            let nobody = json!({"error": "ApplicationUnavailable", "retryable": true});
+            if came["payload"] != nobody {
+                return came;
+            }
+        }
+    })
+    .await
+}
+
 /// At last: a machine that has other things to do may take longer than the timeout.
 async fn is_answered(client: &mut Client, action: &str, number: usize) {
-    let mut answer = client.request(action, json!(number)).await;
     for _ in 0..5 {
-        if answer["event"] == "Answer" {
+        let came = asked(client, action, number).await;
+        if came["event"] == "Answer" {
             return;
         }
-        answer = client.request(action, json!(number)).await;
+        assert_eq!(came["payload"]["error"], "ActionTimeout", "{came}");
     }
-    panic!("{answer}");
+    panic!("{action} is not answered in time");
 }
 
 /// Within the timeout, but longer than pings at an interval would have been borne.

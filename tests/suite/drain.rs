@@ -185,7 +185,10 @@ async fn nobody_holds_it_up_longer_than_its_bounds() {
     let mut deaf = gateway.client().await;
     let widgets = json!({"exchange": "widgets", "routing_key": "1"});
     // The timeout is short for it as well.
-    while deaf.request("Subscribe", widgets.clone()).await["event"] != "Subscribed" {}
+    within(DEADLINE, "a subscription", async {
+        while deaf.request("Subscribe", widgets.clone()).await["event"] != "Subscribed" {}
+    })
+    .await;
     let mut patient = gateway.client().await;
     for n in 0..HANGING {
         patient.send(json!({"action": "Hang", "tag": n})).await;

@@ -154,6 +154,11 @@ async fn user(example: &Example, name: &str) -> Client {
     client
 }
 
+/// What is said in the lobby.
+fn hi() -> Value {
+    json!({"room": "lobby", "text": "hi"})
+}
+
 /// What a client is told whose action may have happened.
 fn unknown(code: &str) -> Value {
     json!({"error": code, "retryable": false, "outcome": "unknown"})

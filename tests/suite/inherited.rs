@@ -148,17 +148,27 @@ async fn a_successor_takes_no_client_before_its_bus_is_there() {
     // It takes connections, and says nothing.
     let broker = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("--rabbitmq-url=amqp://{}", broker.local_addr().expect("an address"));
-    let new = Myxi::over(&sockets, &app, &[&ANYWHERE[..], &[&url]].concat()).await;
+    let flags = [&ANYWHERE[..], &[&url]].concat();
 
-    let mut connected = Vec::new();
-    for _ in 0..20 {
-        let client = connect(at).await;
-        if replica(&client) != of_old {
-            break;
+    let mut tries = 3;
+    let (_new, connected) = loop {
+        let new = Myxi::over(&sockets, &app, &flags).await;
+        let mut connected = Vec::new();
+        for _ in 0..20 {
+            let client = connect(at).await;
+            if replica(&client) != of_old {
+                break;
+            }
+            connected.push(client);
         }
-        connected.push(client);
-    }
-    new.logged("accepting clients, though the bus is not attached").await;
+        new.logged("accepting clients, though the bus is not attached").await;
+        tries -= 1;
+        // A machine that has other things to do may let nobody in before that.
+        if !connected.is_empty() || tries == 0 {
+            break (new, connected);
+        }
+    };
+    assert!(!connected.is_empty(), "none in time");
     old.signal("TERM");
     assert_eq!(old.ended().await.code(), Some(0));
     assert_ne!(replica(&connect(at).await), of_old);

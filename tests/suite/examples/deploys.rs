@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{unknown, user};
+use super::{hi, unknown, user};
 use crate::support::{
     client::Client,
     example::{Example, Language, Place},
@@ -15,10 +15,6 @@ use crate::support::{
 const UNDER_WAY: usize = 8;
 /// Clients that go on asking.
 const LOAD: usize = 4;
-
-fn hi() -> Value {
-    json!({"room": "lobby", "text": "hi"})
-}
 
 fn one_die() -> Value {
     json!({"dice": 1})

@@ -1,19 +1,15 @@
 //! A chat that fails or hangs: what its clients are told, and that nobody else notices.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tonic::Status;
 
-use super::{unknown, user};
+use super::{hi, unknown, user};
 use crate::support::{
     DEADLINE,
     example::{Example, Language, Place},
     scripted_gateway::ScriptedGateway,
     within,
 };
-
-fn hi() -> Value {
-    json!({"room": "lobby", "text": "hi"})
-}
 
 /// An exception (its push is refused, and nobody catches it), and an answer that is too large.
 pub async fn what_fails_is_told_and_ends_nothing_else(language: Language, place: Place) {

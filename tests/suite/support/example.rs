@@ -16,6 +16,9 @@ use tokio::{
 
 use super::{DEADLINE, TempDir, handler::free_address, process::Myxi, runtime::built, within};
 
+/// For a runtime that has just begun, on a machine that has other things to do.
+const PATIENT: &str = "20s";
+
 /// What the gateway shows to the handler, and the handler to the gateway.
 pub const HANDLER_TOKEN: &str = "of-the-gateway";
 pub const GATEWAY_TOKEN: &str = "of-the-handler";
@@ -80,10 +83,9 @@ pub struct Example {
 }
 
 impl Example {
-    /// Both, ready. The handler pushes to the gateway, or to what stands in its place. Calls have time
-    /// enough for a runtime that has just begun, on a machine that has other things to do.
+    /// Both, ready. The handler pushes to the gateway, or to what stands in its place.
     pub async fn start(language: Language, place: Place, pushes_to: Option<&str>) -> Self {
-        Self::with_timeout("20s", language, place, pushes_to).await
+        Self::with_timeout(PATIENT, language, place, pushes_to).await
     }
 
     /// Calls have so long.
@@ -118,7 +120,7 @@ impl Example {
 
     /// Another gateway that asks it, with a token that is not its.
     pub async fn gateway_with_a_wrong_token(&self) -> Myxi {
-        gateway(&self.listen, "of-somebody-else", "20s").await
+        gateway(&self.listen, "of-somebody-else", PATIENT).await
     }
 
     /// `TERM`, `STOP`, `CONT`.

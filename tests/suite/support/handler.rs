@@ -135,7 +135,7 @@ pub struct Frozen(#[allow(dead_code)] sync_mpsc::Sender<()>);
 impl TestHandler {
     /// Listens on a free port of loopback.
     pub async fn start() -> Self {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let listener = free_listener();
         let address = listener.local_addr().expect("a bound socket has an address");
         Self::serve(Address::Tcp(address), Listener::Tcp(listener))
     }
@@ -330,10 +330,14 @@ const PORTS: Range<u16> = 20_000..32_000;
 /// An address that was free a moment ago, and that nothing listens on. It is none of those that the
 /// system gives to whoever connects: it stays free until somebody listens, and between two who do.
 pub fn free_address() -> SocketAddr {
+    free_listener().local_addr().expect("a bound socket has an address")
+}
+
+fn free_listener() -> std::net::TcpListener {
     loop {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, rand::random_range(PORTS)));
-        if std::net::TcpListener::bind(address).is_ok() {
-            return address;
+        let address = (Ipv4Addr::LOCALHOST, rand::random_range(PORTS));
+        if let Ok(listener) = std::net::TcpListener::bind(address) {
+            return listener;
         }
     }
 }
